@@ -1,0 +1,71 @@
+"""Rayfold: search, cross-validate, ensemble and reuse PyTorch models on Ray.
+
+::
+
+    import rayfold as rf
+
+    study = rf.Study("digits", model="cnn", data=rf.HDF5("digits.h5", test_fraction=0.2))
+    result = study.run(num_trials=20)
+    rf.Ensemble.greedy("digits", num_members=10).export("digits-ensemble")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rayfold import search
+    from rayfold.data import HDF5, Folds
+    from rayfold.ensemble import Ensemble, load_bundle
+    from rayfold.errors import RayfoldError
+    from rayfold.groups import Groups
+    from rayfold.recipe import Recipe, load_recipe
+    from rayfold.space import Choice, Float, Int, SearchSpace
+    from rayfold.study import Study, StudyResult
+
+__all__ = [
+    "Choice",
+    "Ensemble",
+    "Float",
+    "Folds",
+    "Groups",
+    "HDF5",
+    "Int",
+    "RayfoldError",
+    "Recipe",
+    "SearchSpace",
+    "Study",
+    "StudyResult",
+    "load_bundle",
+    "load_recipe",
+    "search",
+]
+
+_HOMES = {
+    "Choice": "space",
+    "Ensemble": "ensemble",
+    "Float": "space",
+    "Folds": "data",
+    "Groups": "groups",
+    "HDF5": "data",
+    "Int": "space",
+    "RayfoldError": "errors",
+    "Recipe": "recipe",
+    "SearchSpace": "space",
+    "Study": "study",
+    "StudyResult": "study",
+    "load_bundle": "ensemble",
+    "load_recipe": "recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: Ray, PyTorch and MLflow take seconds."""
+    if name == "search":
+        return import_module("rayfold.search")
+    if name in _HOMES:
+        return getattr(import_module(f"rayfold.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'rayfold' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,32 @@
+"""The command line: one file per command."""
+
+import sys
+
+import click
+
+from rayfold.cli.app import app
+from rayfold.errors import RayfoldError
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit status: 0 done, 1 the recipe's ``accept`` is not met, 2 wrong input (one line on
+    standard error), 130 interrupted.
+    """
+    try:
+        status = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        status = 130
+    except click.ClickException as error:
+        status = _fail(error.format_message())
+    except RayfoldError as error:
+        status = _fail(str(error))
+    except BrokenPipeError:
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print(f"rayfold: {' '.join(message.split())}", file=sys.stderr)
+    return 2

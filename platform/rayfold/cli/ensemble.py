@@ -1,0 +1,37 @@
+"""``rayfold ensemble``: build an ensemble from a study's completed trials, and export it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rayfold.cli.options import Storage, StudyName
+
+
+def ensemble(
+    study: StudyName,
+    num_members: Annotated[
+        int, typer.Option(min=1, help="Members to choose, with replacement.")
+    ] = 10,
+    single_best: Annotated[
+        bool, typer.Option("--single-best", help="Take the best trial alone, instead.")
+    ] = False,
+    export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Build a greedy ensemble from the trials that MLflow holds, and export it as a bundle."""
+    from rayfold.ensemble import Ensemble
+    from rayfold.report.tables import table_text
+
+    if single_best:
+        built = Ensemble.single_best(study, storage=storage)
+    else:
+        built = Ensemble.greedy(study, num_members=num_members, storage=storage)
+    typer.echo(table_text(built.table()))
+    typer.echo(
+        f"out-of-fold loss {built.out_of_fold_loss:.4f}, "
+        f"best single trial {built.single_best_loss:.4f}"
+    )
+    if export is not None:
+        built.export(export)
+        typer.echo(f"exported to {export}")

@@ -1,0 +1,36 @@
+"""``rayfold run``: run a recipe, or go on where it stopped."""
+
+from typing import Annotated
+
+import typer
+
+from rayfold.cli.options import Overrides, RecipePath
+
+
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; else $RAY_ADDRESS, else start Ray.")
+    ] = None,
+) -> None:
+    """Run a recipe; the same command again goes on where it stopped.
+
+    Exit status 1 when the best trial does not reach what the recipe accepts.
+    """
+    from rayfold.recipe import load_recipe
+    from rayfold.report.tables import table_text
+    from rayfold.study import Study
+
+    loaded = load_recipe(recipe, overrides or ())
+    study = Study.from_recipe(loaded)
+    result = study.run(address=address)
+    typer.echo(table_text(result.table()))
+    if result.interrupted:
+        typer.echo(f"Interrupted. Run 'rayfold run {recipe}' again to go on.")
+        raise typer.Exit(130)
+    failures = result.failures(study.accept)
+    for failure in failures:
+        typer.echo(f"not accepted: {failure}")
+    if failures:
+        raise typer.Exit(1)

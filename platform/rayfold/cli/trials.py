@@ -1,0 +1,20 @@
+"""``rayfold trials``: the table of a study's trials, from MLflow."""
+
+from typing import Annotated
+
+import typer
+
+from rayfold.cli.options import Storage, StudyName
+
+
+def trials(
+    study: StudyName,
+    storage: Storage = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Print a study's completed trials, best first, as MLflow holds them."""
+    from rayfold.report.tables import logged_table, table_text
+    from rayfold.tracking import read_study
+
+    table = logged_table(read_study(study, storage=storage))
+    typer.echo(table.to_csv(index=False).rstrip() if csv else table_text(table))

@@ -1,0 +1,21 @@
+"""Data: vetted HDF5 files in memory, their test split and their folds."""
+
+from rayfold.data.dataset import HDF5, DataSet, load, load_features, load_labels
+from rayfold.data.folds import Fold, FoldPlan, Folds
+from rayfold.data.holdout import split_test
+from rayfold.data.inputs import to_float
+from rayfold.data.labels import Task
+
+__all__ = [
+    "HDF5",
+    "DataSet",
+    "Fold",
+    "FoldPlan",
+    "Folds",
+    "Task",
+    "load",
+    "load_features",
+    "load_labels",
+    "split_test",
+    "to_float",
+]

@@ -1,0 +1,293 @@
+"""A data set: what is read, how it is split and what its rows hold."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.data.columns import Column, blocks, survey
+from rayfold.data.hdf5 import Paths, clean_name, find_dataset, find_files, open_file, place
+from rayfold.data.holdout import check_test_fraction, split_test
+from rayfold.data.labels import (
+    Classes,
+    Task,
+    encode_classes,
+    encode_row_groups,
+    encode_values,
+    infer_task,
+    one_column,
+)
+from rayfold.errors import DataError
+
+_LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class HDF5:
+    """Where the data lie, and which rows are kept for the test.
+
+    Attributes:
+        paths: A file, a glob or a list of these; rows follow one another in this order, globs
+            sorted. Kept as a tuple of strings.
+        features: Name of the data set that holds the model's input, or several names for a model
+            with several inputs. Kept as a tuple.
+        labels: Name of the data set that holds what is to be predicted.
+        row_groups: Name of a data set that tells which rows belong together (one patient, one
+            device); these never part, neither in the test split nor in grouped folds.
+        task: None for: floats are regression, all other labels classification.
+        test_fraction: Share of the rows kept for the test, in [0, 1).
+        random_seed: Seed of the test split, 0 to 2**32 - 1.
+
+    Raises:
+        DataError: If a field has no such value.
+    """
+
+    paths: Paths
+    features: str | Sequence[str] = "features"
+    labels: str = "labels"
+    row_groups: str | None = None
+    task: Task | None = None
+    test_fraction: float = 0.0
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        paths = [self.paths] if isinstance(self.paths, str | Path) else self.paths
+        object.__setattr__(self, "paths", tuple(str(path) for path in paths))
+        object.__setattr__(self, "features", clean_names(self.features))
+        object.__setattr__(self, "labels", clean_name(self.labels))
+        if self.row_groups is not None:
+            object.__setattr__(self, "row_groups", clean_name(self.row_groups))
+        if not self.paths:
+            raise DataError("the list of HDF5 files is empty; name at least one file.")
+        for field, names in (("features", self.features), ("row_groups", [self.row_groups])):
+            if self.labels in names:
+                raise DataError(
+                    f"{self.labels!r} is named as labels and in {field}; "
+                    "what is to be predicted cannot be given too."
+                )
+        if self.task is not None and self.task not in get_args(Task):
+            raise DataError(f"task is {self.task!r}, expected 'classification' or 'regression'.")
+        check_test_fraction(self.test_fraction)
+        check_random_seed(self.random_seed)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the feature arrays, in the order of the model's inputs."""
+        return clean_names(self.features)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataSet:
+    """All rows in memory, and which of them are for development and which for the test.
+
+    Attributes:
+        features: One array for each input, rows first, in the type of the file.
+        feature_names: The data sets that they come from.
+        labels: Class indices, int64 of shape ``(rows,)``, or values, float32 of shape
+            ``(rows, outputs)``.
+        row_groups: Group of each row, int64 counted from 0, or None.
+        task: Classification or regression.
+        classes: What the class indices stand for, in sorted order; None for regression.
+        digest: SHA-256 of names, types, shapes and values, in hexadecimal; the same however the
+            rows are spread over files, chunked, packed or ordered in bytes.
+        development_rows: Row numbers, int64, sorted: what folds are made of.
+        test_rows: Row numbers, int64, sorted: touched by nothing but the final test.
+        files: The files that were read, in the order of the rows.
+        label_name: The data set that the labels come from.
+    """
+
+    features: tuple[NDArray[Any], ...]
+    feature_names: tuple[str, ...]
+    labels: NDArray[Any]
+    row_groups: NDArray[np.int64] | None
+    task: Task
+    classes: Classes | None
+    digest: str
+    development_rows: NDArray[np.int64]
+    test_rows: NDArray[np.int64]
+    files: tuple[Path, ...] = ()
+    label_name: str = "labels"
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of development and test together."""
+        return len(self.labels)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that features, labels and row groups take."""
+        arrays = [*self.features, self.labels]
+        if self.row_groups is not None:
+            arrays.append(self.row_groups)
+        return sum(array.nbytes for array in arrays)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a model: the number of classes, or the number of label columns."""
+        return int(self.labels.shape[1]) if self.classes is None else len(self.classes)
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each feature array without its rows."""
+        return tuple(array.shape[1:] for array in self.features)
+
+    @property
+    def labels_place(self) -> str:
+        """How messages name the labels: ``digits.h5, data set 'labels'``."""
+        return _place(self.files, self.label_name)
+
+
+def load(source: HDF5) -> DataSet:
+    """Read a data set into memory, check it and split off its test rows.
+
+    Raises:
+        DataError: If a file, a data set or its values are refused; see :mod:`rayfold.data.hdf5`.
+    """
+    files = find_files(source.paths)
+    names = [*source.feature_names, source.labels]
+    if source.row_groups is not None and source.row_groups not in names:
+        names.append(source.row_groups)
+    columns = {column.name: column for column in survey(files, names)}
+    features = _read_features([columns[name] for name in source.feature_names])
+    where = _place(files, source.labels)
+    raw_labels = columns[source.labels].read()
+    task = source.task or infer_task(raw_labels)
+    labels: NDArray[Any]
+    if task == "classification":
+        labels, classes = encode_classes(raw_labels, where=where)
+    else:
+        labels, classes = encode_values(raw_labels, where=where), None
+    row_groups = None
+    if source.row_groups is not None:
+        row_groups = encode_row_groups(
+            columns[source.row_groups].read(), where=_place(files, source.row_groups)
+        )
+    development_rows, test_rows = split_test(
+        labels,
+        test_fraction=source.test_fraction,
+        random_seed=source.random_seed,
+        classes=classes,
+        row_groups=row_groups,
+        where=where,
+    )
+    arrays = [*zip(source.feature_names, features, strict=True), (source.labels, labels)]
+    if source.row_groups is not None and row_groups is not None:
+        arrays.append((f"row_groups: {source.row_groups}", row_groups))
+    return DataSet(
+        features=features,
+        feature_names=source.feature_names,
+        labels=labels,
+        row_groups=row_groups,
+        task=task,
+        classes=classes,
+        digest=_digest(task, classes, arrays),
+        development_rows=development_rows,
+        test_rows=test_rows,
+        files=files,
+        label_name=source.labels,
+    )
+
+
+def load_features(paths: Paths, features: str | Sequence[str]) -> tuple[NDArray[Any], ...]:
+    """Read feature arrays alone, as prediction needs them; the files need no labels.
+
+    Args:
+        paths: A file, a glob or a list of these.
+        features: The names of the data sets, in the order of the model's inputs.
+
+    Returns:
+        One array for each name, rows first, in the type of the file.
+
+    Raises:
+        DataError: As in :func:`load`.
+    """
+    return _read_features(survey(find_files(paths), clean_names(features)))
+
+
+def load_labels(paths: Paths, name: str) -> NDArray[Any] | None:
+    """Read labels as they are stored, or return None when the files have none of that name.
+
+    Returns:
+        Labels of shape ``(rows,)`` (of ``(rows, 1)`` too) or ``(rows, outputs)``, not re-coded;
+        strings as an object array of ``str``.
+
+    Raises:
+        DataError: As in :func:`load`, and if some of the files have such a data set and some not.
+    """
+    files, name = find_files(paths), clean_name(name)
+    without = [path for path in files if not _holds(path, name)]
+    if len(without) == len(files):
+        return None
+    if without:
+        raise DataError(
+            f"{without[0]}: there is no data set {name!r}, which other files of the list have; "
+            "add it there too."
+        )
+    return one_column(survey(files, [name])[0].read())
+
+
+def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of feature arrays as a tuple of plain paths.
+
+    Raises:
+        DataError: If there is none, or one is named twice.
+    """
+    cleaned = tuple(clean_name(name) for name in ([names] if isinstance(names, str) else names))
+    if not cleaned:
+        raise DataError("features is empty; name at least one data set.")
+    for name in cleaned:
+        if cleaned.count(name) > 1:
+            raise DataError(f"features names {name!r} twice; name each data set once.")
+    return cleaned
+
+
+def check_random_seed(random_seed: int) -> None:
+    """Raise DataError unless ``random_seed`` is a whole number of 0 to 2**32 - 1."""
+    is_whole = isinstance(random_seed, int) and not isinstance(random_seed, bool)
+    if not is_whole or not 0 <= random_seed <= _LARGEST_SEED:
+        raise DataError(
+            f"random_seed is {random_seed!r}, expected a whole number of 0 to {_LARGEST_SEED}."
+        )
+
+
+def _read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
+    for column in columns:
+        if column.dtype.kind == "O":
+            raise DataError(
+                f"{place(column.parts[0].path, column.name)}: features are numbers, got text; "
+                "store numbers, a category as its number."
+            )
+    return tuple(column.read() for column in columns)
+
+
+def _holds(path: Path, name: str) -> bool:
+    with open_file(path) as file:
+        return find_dataset(file, path, name) is not None
+
+
+def _place(files: Sequence[Path], name: str) -> str:
+    if not files:
+        return f"data set {name!r}"
+    more = len(files) - 1
+    shown = f"{files[0]} and {more} more" if more else str(files[0])
+    return place(shown, name)
+
+
+def _digest(
+    task: Task, classes: Classes | None, arrays: Sequence[tuple[str, NDArray[Any]]]
+) -> str:
+    """Hash the arrays in little-endian order, each after a line that says what it is."""
+    digest = hashlib.sha256(json.dumps({"task": task, "classes": classes}).encode())
+    for name, array in arrays:
+        little_endian = array.dtype.newbyteorder("<")
+        header = {"name": name, "dtype": str(array.dtype), "shape": array.shape}
+        digest.update(b"\n" + json.dumps(header).encode() + b"\n")
+        for _, block in blocks(array):
+            ordered = np.ascontiguousarray(block, dtype=little_endian)
+            digest.update(ordered.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""Cross-validation: which rows train and which validate in each fold."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from rayfold.data.dataset import DataSet, check_random_seed
+from rayfold.errors import DataError
+
+Kind: TypeAlias = Literal["auto", "stratified", "plain", "grouped"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One split of the development rows.
+
+    Attributes:
+        index: Counted from 0.
+        training_rows: Row numbers of the data set, int64, sorted.
+        validation_rows: Row numbers of the data set, int64, sorted.
+    """
+
+    index: int
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPlan:
+    """All folds; each development row validates in exactly one of them.
+
+    Attributes:
+        folds: In order of their index.
+        digest: SHA-256 of the data's digest and of the rows of each fold, in hexadecimal. Two
+            trials can be combined in an ensemble when theirs are equal.
+    """
+
+    folds: tuple[Fold, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How the development rows are cut into folds, always shuffled by the seed.
+
+    Attributes:
+        count: Number of folds, at least 2.
+        random_seed: Same seed and data, same folds; 0 to 2**32 - 1.
+        kind: ``"stratified"``: each class is spread evenly over the folds. ``"plain"``: rows at
+            random. ``"grouped"``: rows of one row group stay together; for classification the
+            classes are spread as evenly as whole groups allow (scikit-learn's
+            StratifiedGroupKFold), for regression each fold gets as many groups (GroupKFold).
+            ``"auto"``: grouped for data with row groups, stratified for other classification,
+            plain for other regression. Kinds other than grouped ignore row groups.
+
+    Raises:
+        DataError: If a field has no such value.
+    """
+
+    count: int = 5
+    random_seed: int = 0
+    kind: Kind = "auto"
+
+    def __post_init__(self) -> None:
+        is_whole = isinstance(self.count, int) and not isinstance(self.count, bool)
+        if not is_whole or self.count < 2:
+            raise DataError(
+                f"the count of folds is {self.count!r}, expected a whole number of at least 2."
+            )
+        if self.kind not in get_args(Kind):
+            expected = ", ".join(repr(kind) for kind in get_args(Kind))
+            raise DataError(f"the kind of folds is {self.kind!r}, expected one of {expected}.")
+        check_random_seed(self.random_seed)
+
+    def split(self, dataset: DataSet) -> FoldPlan:
+        """Cut the development rows of a data set into folds.
+
+        Raises:
+            DataError: If there are fewer rows, rows of a class or row groups than folds, if a
+                class is missing from the training rows of a fold, or the kind does not suit.
+        """
+        kind = self._resolved_kind(dataset)
+        rows = dataset.development_rows
+        labels = dataset.labels[rows]
+        groups = None
+        if kind == "grouped" and dataset.row_groups is not None:
+            groups = dataset.row_groups[rows]
+        self._check_counts(dataset, labels, groups)
+        splitter = self._splitter(kind, is_classification=dataset.classes is not None)
+        folds = tuple(
+            Fold(index, np.sort(rows[training]), np.sort(rows[validation]))
+            for index, (training, validation) in enumerate(splitter.split(rows, labels, groups))
+        )
+        if dataset.classes is not None:
+            _check_training_classes(dataset, folds)
+        return FoldPlan(folds, _digest(dataset.digest, folds))
+
+    def _resolved_kind(self, dataset: DataSet) -> Kind:
+        if self.kind == "grouped" and dataset.row_groups is None:
+            raise DataError(
+                f"{dataset.labels_place}: folds of kind 'grouped' need row groups; "
+                "name their data set in row_groups."
+            )
+        if self.kind == "stratified" and dataset.classes is None:
+            raise DataError(
+                f"{dataset.labels_place}: folds of kind 'stratified' need classes, and this is "
+                "regression; use kind 'plain' or 'auto'."
+            )
+        if self.kind != "auto":
+            return self.kind
+        if dataset.row_groups is not None:
+            return "grouped"
+        return "plain" if dataset.classes is None else "stratified"
+
+    def _check_counts(
+        self, dataset: DataSet, labels: NDArray[Any], groups: NDArray[np.int64] | None
+    ) -> None:
+        counted = [("development rows", len(labels), "rows")]
+        if groups is not None:
+            num_groups = len(np.unique(groups))
+            counted.append(("row groups among the development rows", num_groups, "groups"))
+        for what, number, remedy in counted:
+            if number < self.count:
+                raise DataError(
+                    f"{dataset.labels_place}: {number} {what} are too few for {self.count} folds; "
+                    f"use fewer folds or add {remedy}."
+                )
+        if dataset.classes is not None:
+            self._check_classes(dataset, np.bincount(labels, minlength=len(dataset.classes)))
+
+    def _check_classes(self, dataset: DataSet, counts: NDArray[np.intp]) -> None:
+        assert dataset.classes is not None
+        small = np.flatnonzero(counts < self.count)
+        if not len(small):
+            return
+        worst = int(counts.argmin())
+        others = f" ({len(small)} classes are too small)" if len(small) > 1 else ""
+        smallest = int(counts[worst])
+        fewer = f"use at most {smallest} folds, " if smallest >= 2 else ""
+        remedy = f"{fewer}add rows of this class or leave it out"
+        if 2 * len(small) > len(counts) and not isinstance(dataset.classes[0], str):
+            remedy = "if the labels are quantities and no classes, set task='regression'"
+        raise DataError(
+            f"{dataset.labels_place}: class {dataset.classes[worst]!r} has {smallest} development "
+            f"{'row' if smallest == 1 else 'rows'}, fewer than the {self.count} folds{others}; "
+            f"{remedy}."
+        )
+
+    def _splitter(self, kind: Kind, *, is_classification: bool) -> Any:
+        splitters = {
+            "stratified": StratifiedKFold,
+            "plain": KFold,
+            "grouped": StratifiedGroupKFold if is_classification else GroupKFold,
+        }
+        return splitters[kind](self.count, shuffle=True, random_state=self.random_seed)
+
+
+def _check_training_classes(dataset: DataSet, folds: Sequence[Fold]) -> None:
+    """Refuse a fold that validates a class which it never trains; whole groups can cause that."""
+    assert dataset.classes is not None
+    for fold in folds:
+        counts = np.bincount(dataset.labels[fold.training_rows], minlength=len(dataset.classes))
+        if not counts.all():
+            missing = dataset.classes[int(counts.argmin())]
+            raise DataError(
+                f"{dataset.labels_place}: all rows of class {missing!r} validate in fold "
+                f"{fold.index}, so that it would train without the class; "
+                "spread the class over more row groups, leave it out or change random_seed."
+            )
+
+
+def _digest(data_digest: str, folds: Sequence[Fold]) -> str:
+    """Hash the rows as little-endian int64, each fold after a line with their numbers."""
+    digest = hashlib.sha256(data_digest.encode())
+    for fold in folds:
+        parts = (fold.training_rows, fold.validation_rows)
+        digest.update(json.dumps([fold.index, *(len(rows) for rows in parts)]).encode())
+        for rows in parts:
+            digest.update(rows.astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""The test rows, split off before anything else happens to the data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from rayfold.errors import DataError
+
+
+def split_test(
+    labels: NDArray[Any],
+    *,
+    test_fraction: float,
+    random_seed: int = 0,
+    classes: Sequence[str | int | float] | None = None,
+    row_groups: NDArray[np.int64] | None = None,
+    where: str = "labels",
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split all rows into development rows and test rows.
+
+    Without row groups, ``test_fraction`` of the rows (rounded, at least one) are drawn at random;
+    with ``classes``, each class gives its share. With row groups, whole groups go to the test
+    side, in random order, each one that brings the share of every class (without ``classes``: of
+    all rows) closer to ``test_fraction``; at least the one group that fits best.
+
+    Args:
+        labels: Class indices, shape ``(rows,)``, when ``classes`` is given; else any labels,
+            rows first.
+        test_fraction: Share of the rows, in [0, 1); 0 for no test rows.
+        random_seed: Same seed, same split.
+        classes: What the class indices stand for; None for regression.
+        row_groups: Group of each row, shape ``(rows,)``, counted from 0: rows of one group are
+            never on both sides.
+        where: How messages name the labels.
+
+    Returns:
+        Development rows and test rows: row numbers, sorted.
+
+    Raises:
+        DataError: If the rows, classes or groups are too few for such a split.
+    """
+    check_test_fraction(test_fraction)
+    num_rows = len(labels)
+    if test_fraction == 0:
+        return np.arange(num_rows, dtype=np.int64), np.empty(0, dtype=np.int64)
+    if row_groups is None:
+        test = _draw_rows(labels, test_fraction, random_seed, classes, where)
+    else:
+        num_classes = 1 if classes is None else len(classes)
+        codes = np.zeros(num_rows, dtype=np.int64) if classes is None else labels
+        counts = np.zeros((int(row_groups.max()) + 1, num_classes))
+        np.add.at(counts, (row_groups, codes), 1)
+        test = np.isin(row_groups, _draw_groups(counts, test_fraction, random_seed))
+    if test.all():
+        raise DataError(
+            f"{where}: test_fraction={test_fraction} of {num_rows} rows leaves none to train on; "
+            "lower test_fraction or add rows (with row_groups: groups)."
+        )
+    return np.flatnonzero(~test).astype(np.int64), np.flatnonzero(test).astype(np.int64)
+
+
+def check_test_fraction(test_fraction: float) -> None:
+    """Raise DataError unless ``test_fraction`` is a number in [0, 1)."""
+    is_number = isinstance(test_fraction, int | float) and not isinstance(test_fraction, bool)
+    if not is_number or not 0 <= test_fraction < 1:
+        raise DataError(
+            f"test_fraction is {test_fraction!r}, expected a number from 0 to below 1; "
+            "0.2 keeps a fifth of the rows for the test."
+        )
+
+
+def _draw_rows(
+    labels: NDArray[Any],
+    test_fraction: float,
+    random_seed: int,
+    classes: Sequence[str | int | float] | None,
+    where: str,
+) -> NDArray[np.bool_]:
+    num_rows = len(labels)
+    num_test = max(1, round(test_fraction * num_rows))
+    test = np.zeros(num_rows, dtype=np.bool_)
+    if num_test >= num_rows:
+        return ~test
+    if classes is not None:
+        _check_classes(labels, classes, num_test, test_fraction, where)
+    rows = train_test_split(
+        np.arange(num_rows),
+        test_size=num_test,
+        random_state=random_seed,
+        stratify=None if classes is None else labels,
+    )[1]
+    test[rows] = True
+    return test
+
+
+def _check_classes(
+    labels: NDArray[np.int64],
+    classes: Sequence[str | int | float],
+    num_test: int,
+    test_fraction: float,
+    where: str,
+) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    smallest = int(counts.argmin())
+    if counts[smallest] < 2:
+        raise DataError(
+            f"{where}: class {classes[smallest]!r} has {counts[smallest]} row, a test split needs "
+            "at least 2 of each class; add rows or leave out the class."
+        )
+    for side, num_side, remedy in (
+        ("test", num_test, "raise"),
+        ("development", len(labels) - num_test, "lower"),
+    ):
+        if num_side < len(classes):
+            raise DataError(
+                f"{where}: test_fraction={test_fraction} of {len(labels)} rows gives {num_side} "
+                f"{side} rows, fewer than the {len(classes)} classes; {remedy} test_fraction or "
+                "add rows."
+            )
+
+
+def _draw_groups(
+    counts: NDArray[np.float64], test_fraction: float, random_seed: int
+) -> NDArray[np.intp]:
+    """Return the groups of the test side; ``counts`` has shape ``(groups, classes)``."""
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    # RandomState, because NumPy keeps its sequence the same in all versions.
+    order = np.random.RandomState(random_seed).permutation(len(shares))
+    missing = np.full(shares.shape[1], test_fraction)
+    chosen = []
+    for group in order:
+        if np.linalg.norm(missing - shares[group]) < np.linalg.norm(missing):
+            missing = missing - shares[group]
+            chosen.append(group)
+    if not chosen:
+        distance = np.linalg.norm(test_fraction - shares[order], axis=1)
+        chosen.append(order[int(distance.argmin())])
+    return np.array(chosen, dtype=np.intp)

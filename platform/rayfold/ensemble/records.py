@@ -1,0 +1,107 @@
+"""What an ensemble consists of: its signature, its members and where they come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from rayfold.data import Task
+from rayfold.results import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One feature array that an ensemble takes.
+
+    Attributes:
+        name: Name of the HDF5 data set that it was trained on.
+        shape: Shape of one row.
+        dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What goes in and what comes out.
+
+    Attributes:
+        task: ``"classification"`` or ``"regression"``.
+        inputs: The feature arrays, in order.
+        num_outputs: Number of classes, or of values per row.
+        classes: What each class index stands for; None for regression.
+    """
+
+    task: Task
+    inputs: tuple[Input, ...]
+    num_outputs: int
+    classes: tuple[str | int | float | bool, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an ensemble comes from, and which rows its members never saw.
+
+    Attributes:
+        study: Name of the study.
+        study_id: Its identity.
+        data_digest: Digest of the data set.
+        fold_digest: Digest of the folds.
+        labels: Name of the HDF5 data set of the labels; None if unknown.
+        test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
+    """
+
+    study: str
+    study_id: str
+    data_digest: str
+    fold_digest: str
+    labels: str | None
+    test: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A trial in an ensemble: a bag of one model per fold, which count alike.
+
+    Attributes:
+        trial: Name of the trial in its study.
+        weight: Its share of the ensemble, in (0, 1]; all members' weights sum to 1.
+        score: The trial's mean score over the folds, by the study's metric.
+        out_of_fold_loss: Its own log loss or squared error over all out-of-fold rows.
+        config: The trial's configuration.
+        model: Reference of the model's class.
+        arguments: What the class is built with.
+        models: The trained models, one per fold.
+    """
+
+    trial: str
+    weight: float
+    score: float | None
+    out_of_fold_loss: float
+    config: Config
+    model: str
+    arguments: Mapping[str, Any] = field(repr=False)
+    models: tuple[nn.Module, ...] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that an ensemble, or a bundle, holds.
+
+    Attributes:
+        signature: What goes in and what comes out.
+        origin: Where it comes from.
+        members: The members, in the order in which they were chosen.
+        out_of_fold_loss: Log loss or squared error of the ensemble over all out-of-fold rows.
+        single_best_loss: The same of the best trial alone.
+    """
+
+    signature: Signature
+    origin: Origin
+    members: tuple[Member, ...]
+    out_of_fold_loss: float
+    single_best_loss: float

@@ -1,0 +1,65 @@
+"""The exception tree: everything that Rayfold raises on purpose.
+
+::
+
+    RayfoldError
+    ├── RecipeError      (ValueError)   a recipe or an argument of a study is wrong
+    │   ├── SpaceError                  a search space or a configuration is wrong
+    │   └── ModelError                  a model reference or its hyperparameters are wrong
+    ├── DataError        (ValueError)   a data file or its contents are wrong
+    ├── ResourcesError                  the cluster cannot hold what was asked for
+    ├── JournalError                    a study's journal cannot be read, written or locked
+    ├── TrackingError                   MLflow holds no such study, or cannot be reached
+    ├── EnsembleError    (ValueError)   trials cannot be combined
+    └── BundleError      (ValueError)   an exported bundle is damaged, foreign or unknown
+
+Each message is one line: what was expected, what came and what to do.
+"""
+
+
+class RayfoldError(Exception):
+    """Base of every error that Rayfold raises on purpose."""
+
+
+class RecipeError(RayfoldError, ValueError):
+    """A recipe, or an argument of a study, is wrong."""
+
+
+class SpaceError(RecipeError):
+    """A search space, or a configuration checked against one, is wrong."""
+
+
+class ModelError(RecipeError):
+    """A model reference, or the hyperparameters given to a model, are wrong."""
+
+
+class DataError(RayfoldError, ValueError):
+    """A data file, or what is in it, is wrong."""
+
+
+class ResourcesError(RayfoldError):
+    """The cluster cannot hold what was asked for."""
+
+
+class JournalError(RayfoldError):
+    """A study's journal cannot be read, written or locked."""
+
+
+class TrackingError(RayfoldError):
+    """MLflow holds no such study, or cannot be reached."""
+
+
+class EnsembleError(RayfoldError, ValueError):
+    """The trials at hand cannot be combined."""
+
+
+class BundleError(RayfoldError, ValueError):
+    """An exported bundle is damaged, foreign or of an unknown version."""
+
+
+def did_you_mean(name: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

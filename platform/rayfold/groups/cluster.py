@@ -1,0 +1,80 @@
+"""The Ray cluster that a study runs on: joined where there is one, else started here."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from rayfold.errors import ResourcesError
+from rayfold.groups.plan import Groups
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # resuming never reads Tune's snapshot
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # imports are slow on a busy laptop
+}
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Iterator[None]:
+    """Connect to Ray for the length of the block.
+
+    A connection that stands already is used and left as it is. Otherwise ``address``, else
+    ``$RAY_ADDRESS``, is joined and left again; without either, Ray is started on this machine
+    and ended afterwards.
+
+    Raises:
+        ResourcesError: If no cluster answers at the address.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    except (ConnectionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResourcesError(
+            f"no Ray cluster answers at {address!r} ({reason}); check RAY_ADDRESS or address."
+        ) from None
+    _protect_token()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_room(groups: Groups) -> None:
+    """Check that a cluster that cannot grow holds at least one group.
+
+    Raises:
+        ResourcesError: If no group will ever fit, because Ray runs on this machine alone.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) > 1 or os.environ.get("RAY_ADDRESS"):
+        return  # others may join
+    total = nodes[0]["Resources"]
+    for name, amount in groups.worker_resources.items():
+        needed = groups.workers * amount
+        if total.get(name, 0.0) < needed:
+            raise ResourcesError(
+                f"a group of {groups.workers} worker(s) needs {needed:g} {name}, but this machine "
+                f"has {total.get(name, 0.0):g}; lower groups.workers or "
+                f"groups.{name.lower()}s_per_worker."
+            )
+
+
+def _protect_token() -> None:
+    """Make the token that Ray leaves in the home folder readable by its owner alone."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)

@@ -1,0 +1,450 @@
+"""The pool's switchboard: which trial holds which groups, and which fold each group trains.
+
+It runs as one asyncio actor, so that trials and groups, wherever they are, agree through it. It
+knows nothing of Ray itself: its methods are plain coroutines.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rayfold.errors import ResourcesError
+from rayfold.results import FoldResult
+from rayfold.training.settings import FoldTask
+
+POLL_SECONDS = 20.0
+"""How long a group waits for an order before it asks again."""
+
+LOST_SECONDS = 60.0
+"""A busy group that has been silent for this long has lost its order to another group."""
+
+MAX_ATTEMPTS = 3
+"""After so many deaths of a worker on the same order, the order has failed."""
+
+RANKS_SECONDS = 10.0
+"""How long a failed rank waits for the others to fail as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldOutcome:
+    """What became of an order.
+
+    Attributes:
+        task: The order.
+        epoch: Epochs that the fold has trained.
+        metrics: Metrics of its last epoch; empty when it has none.
+        result: The fold's result, once it is complete.
+        error: What went wrong, with the traceback, or None.
+    """
+
+    task: FoldTask
+    epoch: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    result: FoldResult | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """An answer to a group that asks what to do: a task, to stop, or (neither) to ask again."""
+
+    task: FoldTask | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupState:
+    """One group as others see it.
+
+    Attributes:
+        group: Its number.
+        node: Node id of its rank 0.
+        ready_at: When it first announced itself, Unix seconds.
+        process_id: Process id of its rank 0.
+        trial: The trial whose fold it trains, or None.
+        fold: That fold, or None.
+        epoch: Epochs of that fold so far.
+        num_starts: How often it has announced itself.
+    """
+
+    group: int
+    node: str
+    ready_at: float
+    process_id: int
+    trial: str | None
+    fold: int | None
+    epoch: int
+    num_starts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The pool at one moment.
+
+    Attributes:
+        groups: The groups that have announced themselves and are not lost.
+        num_waiting: Trials that wait for groups.
+    """
+
+    groups: tuple[GroupState, ...]
+    num_waiting: int
+
+    @property
+    def num_busy(self) -> int:
+        """How many groups train a fold."""
+        return sum(group.trial is not None for group in self.groups)
+
+
+@dataclass
+class _Job:
+    task: FoldTask
+    attempts: int = 0
+
+
+@dataclass
+class _Group:
+    number: int
+    node: str
+    process_id: int
+    token: str
+    ready_at: float
+    last_seen: float
+    num_starts: int = 1
+    lease: "_Lease | None" = None
+    job: _Job | None = None
+    epoch: int = 0
+    cancelled: bool = False
+    lost: bool = False
+    failed_ranks: set[int] = field(default_factory=set)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class _Lease:
+    trial: str
+    wanted: int
+    groups: list[_Group] = field(default_factory=list)
+    queue: deque[_Job] = field(default_factory=deque)
+    homes: dict[int, _Group] = field(default_factory=dict)
+    outcomes: list[FoldOutcome] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Dispatcher:
+    """Lends groups to trials, all that a trial asks for or none, first come first served.
+
+    Trials call ``acquire``, ``submit``, ``wait`` and ``release``; rank 0 of a group calls
+    ``announce``, ``exchange`` and ``heartbeat``; the driver calls the rest.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[int, _Group] = {}
+        self._leases: dict[str, _Lease] = {}
+        self._waiting: deque[_Lease] = deque()
+        self._interrupted = False
+        self._stopping = False
+        self._ready = asyncio.Event()
+        self._failed_starts: dict[int, int] = {}
+        self._broken = ""
+
+    # -- for trials
+
+    async def acquire(self, trial: str, num_groups: int) -> int:
+        """Wait until ``num_groups`` groups are free, and take them.
+
+        Fewer are taken when the whole pool has fewer. A trial that holds groups already (its
+        actor has died and come back) gives these back first.
+
+        Returns:
+            How many groups the trial holds now; 0 when the study is interrupted.
+        """
+        self._release(trial)
+        lease = _Lease(trial=trial, wanted=num_groups)
+        self._leases[trial] = lease
+        self._waiting.append(lease)
+        self._grant()
+        while not lease.groups and self._leases.get(trial) is lease and not self._interrupted:
+            lease.wake.clear()
+            await lease.wake.wait()
+        return len(lease.groups)
+
+    async def submit(self, trial: str, tasks: Iterable[FoldTask]) -> None:
+        """Queue orders for the trial's groups.
+
+        A fold's first order goes to whichever group is free, later ones to where its state is.
+        """
+        lease = self._leases[trial]
+        lease.queue.extend(_Job(task) for task in tasks)
+        _wake_groups(lease)
+
+    async def wait(self, trial: str) -> list[FoldOutcome]:
+        """Wait for outcomes of the trial's orders; none at all means: interrupted or released."""
+        lease = self._leases.get(trial)
+        while lease and not lease.outcomes and not self._interrupted:
+            if self._leases.get(trial) is not lease:
+                return []
+            lease.wake.clear()
+            await lease.wake.wait()
+        if lease is None:
+            return []
+        outcomes, lease.outcomes = lease.outcomes, []
+        return outcomes
+
+    async def release(self, trial: str) -> None:
+        """Give the trial's groups back; orders in training end after their epoch."""
+        self._release(trial)
+        self._grant()
+
+    # -- for rank 0 of a group, and for ranks that fail
+
+    async def announce(self, group: int, node: str, process_id: int) -> str:
+        """Enter a group that is ready, for the first time or again.
+
+        Returns:
+            A token that the group shows with every later call; older ones are void.
+        """
+        token = uuid.uuid4().hex
+        known = self._groups.get(group)
+        if known is None:
+            self._groups[group] = _Group(
+                number=group,
+                node=node,
+                process_id=process_id,
+                token=token,
+                ready_at=time.time(),
+                last_seen=time.monotonic(),
+            )
+        else:
+            known.token, known.node, known.process_id = token, node, process_id
+            known.last_seen, known.lost = time.monotonic(), False
+            known.num_starts += 1
+            self._take_back(known)
+            known.wake.set()
+        self._ready.set()
+        self._grant()
+        return token
+
+    async def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Order:
+        """Hand in the outcome of the last order, and wait for the next."""
+        state = self._groups[group]
+        if state.token != token:
+            return Order(stop=True)
+        state.last_seen = time.monotonic()
+        if outcome is not None:
+            self._settle(state, outcome)
+        if state.lost:  # it was only slow
+            state.lost = False
+            self._grant()
+        deadline = time.monotonic() + POLL_SECONDS
+        while not self._stopping and state.token == token:
+            if self._assign(state):
+                assert state.job is not None
+                return Order(task=state.job.task)
+            state.wake.clear()
+            try:
+                await asyncio.wait_for(state.wake.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                state.last_seen = time.monotonic()
+                return Order()
+        return Order(stop=True)
+
+    async def heartbeat(self, group: int, token: str, epoch: int) -> bool:
+        """Tell that a group is alive and how far it is.
+
+        Returns:
+            Whether it should end its present order after the epoch.
+        """
+        state = self._groups[group]
+        if state.token != token:
+            return True
+        state.last_seen, state.epoch = time.monotonic(), epoch
+        return state.cancelled or self._interrupted or self._stopping
+
+    async def rank_failed(
+        self, group: int, token: str, rank: int, world_size: int, error: str
+    ) -> bool:
+        """Tell that one rank of a group has failed on the present order, and wait for the others.
+
+        Returns:
+            True when all ranks failed, so that the group can go on with the next order. False
+            when some did not: they wait in a collective that will never be complete, the order
+            is settled as failed, and the group has to be rebuilt.
+        """
+        state = self._groups[group]
+        if state.token != token:
+            return False
+        state.failed_ranks.add(rank)
+        state.wake.set()
+        deadline = time.monotonic() + RANKS_SECONDS
+        while len(state.failed_ranks) < world_size and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if len(state.failed_ranks) >= world_size:
+            return True
+        if state.job is not None:
+            self._settle(state, FoldOutcome(task=state.job.task, error=error))
+        return False
+
+    async def start_failed(self, group: int, error: str) -> None:
+        """Tell that a group has lost its workers; several times before it ever was ready is fatal.
+
+        A group that was ready once is rebuilt however often its workers die; one that cannot
+        even start (a module missing on its node, say) would be rebuilt for ever.
+        """
+        if group in self._groups:
+            return
+        self._failed_starts[group] = self._failed_starts.get(group, 0) + 1
+        if self._failed_starts[group] >= MAX_ATTEMPTS:
+            self._broken = f"group {group} failed {MAX_ATTEMPTS} times to start: {error}"
+            self._ready.set()
+
+    # -- for the driver
+
+    async def wait_ready(self, timeout_seconds: float) -> bool:
+        """Wait for the first group; False when none came in time.
+
+        Raises:
+            ResourcesError: If a group cannot start.
+        """
+        try:
+            await asyncio.wait_for(self._ready.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        if not self._groups:
+            raise ResourcesError(self._broken)
+        return True
+
+    async def snapshot(self) -> Snapshot:
+        """Return the pool as it is, after giving orders of silent groups to others."""
+        self._replace_lost()
+        return Snapshot(
+            groups=tuple(
+                GroupState(
+                    group=group.number,
+                    node=group.node,
+                    ready_at=group.ready_at,
+                    process_id=group.process_id,
+                    trial=group.job.task.trial if group.job else None,
+                    fold=group.job.task.fold if group.job else None,
+                    epoch=group.epoch,
+                    num_starts=group.num_starts,
+                )
+                for group in self._groups.values()
+                if not group.lost
+            ),
+            num_waiting=len(self._waiting),
+        )
+
+    async def interrupt(self) -> None:
+        """End all waiting; groups write a checkpoint after their epoch and go idle."""
+        self._interrupted = True
+        self._wake_all()
+
+    async def stop(self) -> None:
+        """Send every group home."""
+        self._interrupted = self._stopping = True
+        self._wake_all()
+
+    # -- private
+
+    def _wake_all(self) -> None:
+        for lease in self._leases.values():
+            lease.wake.set()
+        for group in self._groups.values():
+            group.wake.set()
+
+    def _grant(self) -> None:
+        """Serve the trials that wait, in their order, each whole or not at all."""
+        while self._waiting:
+            alive = [group for group in self._groups.values() if not group.lost]
+            free = [group for group in alive if group.lease is None and group.job is None]
+            lease = self._waiting[0]
+            wanted = min(lease.wanted, len(alive))
+            if not wanted or len(free) < wanted:
+                return
+            self._waiting.popleft()
+            lease.groups = free[:wanted]
+            for group in lease.groups:
+                group.lease = lease
+                group.wake.set()
+            lease.wake.set()
+
+    def _release(self, trial: str) -> None:
+        lease = self._leases.pop(trial, None)
+        if lease is None:
+            return
+        if lease in self._waiting:
+            self._waiting.remove(lease)
+        lease.queue.clear()
+        for group in lease.groups:
+            group.lease = None
+            group.cancelled = group.job is not None
+        lease.wake.set()
+
+    def _assign(self, group: _Group) -> bool:
+        """Give ``group`` the next order of its lease that it may take."""
+        lease = group.lease
+        if lease is None or self._interrupted:
+            return False
+        for job in lease.queue:
+            if lease.homes.get(job.task.fold, group) is group:
+                lease.queue.remove(job)
+                lease.homes[job.task.fold] = group
+                group.job, group.cancelled, group.epoch = job, False, 0
+                group.failed_ranks.clear()
+                return True
+        return False
+
+    def _settle(self, group: _Group, outcome: FoldOutcome) -> None:
+        """Book the outcome of the group's present order; an order taken back counts no more."""
+        job, group.job = group.job, None
+        if group.lease is None:
+            self._grant()
+        elif job is not None and job.task == outcome.task:
+            group.lease.outcomes.append(outcome)
+            group.lease.wake.set()
+
+    def _take_back(self, group: _Group) -> None:
+        """Queue the order of a group whose worker has died once more, unless that is hopeless."""
+        job, group.job, lease = group.job, None, group.lease
+        if lease is None:
+            return
+        lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
+        if job is None:
+            return
+        job.attempts += 1
+        if job.attempts >= MAX_ATTEMPTS:
+            error = (
+                f"the worker process died {job.attempts} times on fold {job.task.fold}; out of "
+                f"memory is the usual reason: lower batch_size or the model's size."
+            )
+            lease.outcomes.append(FoldOutcome(task=job.task, error=error))
+            lease.wake.set()
+            return
+        lease.queue.appendleft(job)
+        _wake_groups(lease)
+
+    def _replace_lost(self) -> None:
+        """Take groups that have been silent for long out of the pool, and their orders back."""
+        limit = time.monotonic() - LOST_SECONDS
+        for group in self._groups.values():
+            if group.lost or group.last_seen >= limit:
+                continue
+            group.lost = True
+            lease = group.lease
+            self._take_back(group)
+            group.lease = None
+            if lease is None:
+                continue
+            lease.groups.remove(group)
+            if not lease.groups:
+                lease.wanted = 1
+                self._waiting.appendleft(lease)
+        self._grant()
+
+
+def _wake_groups(lease: _Lease) -> None:
+    for group in lease.groups:
+        group.wake.set()

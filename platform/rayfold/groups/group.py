@@ -1,0 +1,180 @@
+"""What every worker of a group does: take an order, train, report, until told to stop."""
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from rayfold.data import DataSet
+from rayfold.groups.dispatcher import FoldOutcome, Order
+from rayfold.training import (
+    DataParallel,
+    FoldRun,
+    FoldTask,
+    SingleProcess,
+    Strategy,
+    StudySetup,
+)
+from rayfold.training.loop import finished_result
+
+HEARTBEAT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupWork:
+    """What a group is told once, when it starts.
+
+    Attributes:
+        group: Its number in the pool.
+        dispatcher: Handle of the pool's dispatcher actor.
+        setup: What all folds of the study share.
+        data: Reference to the staged data set.
+    """
+
+    group: int
+    dispatcher: Any
+    setup: StudySetup
+    data: "ray.ObjectRef[DataSet]"
+
+
+def serve(config: dict[str, GroupWork]) -> None:
+    """Run one worker of a group; Ray Train calls this on every rank."""
+    work = config["work"]
+    device = ray.train.torch.get_device()
+    context = ray.train.get_context()
+    strategy: Strategy = (
+        DataParallel(device) if context.get_world_size() > 1 else SingleProcess(device)
+    )
+    trainer = _FoldTrainer(work.setup, ray.get(work.data), strategy)
+    link = _Link(work, strategy)
+    outcome: FoldOutcome | None = None
+    while True:
+        order: Order = strategy.broadcast(link.exchange(outcome))
+        if order.stop:
+            link.close()
+            return
+        outcome = None
+        if order.task is not None:
+            with link.training(trainer):
+                outcome = trainer.carry_out(order.task, link)
+
+
+class _FoldTrainer:
+    """Carries out orders, and keeps the folds of the present trial in memory between them."""
+
+    def __init__(self, setup: StudySetup, data: DataSet, strategy: Strategy) -> None:
+        self._setup, self._data, self._strategy = setup, data, strategy
+        self._runs: dict[tuple[str, int], FoldRun] = {}
+        self.present: FoldRun | None = None
+
+    def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
+        """Return what became of ``task``; an error of the user's model is an outcome, too.
+
+        Raises:
+            RuntimeError: If only some ranks failed, so that the group must be rebuilt.
+        """
+        self.present = None
+        try:
+            return self._train(task, link.should_stop)
+        except Exception as error:
+            self._runs.clear()
+            text = str(error) if isinstance(error, FloatingPointError) else traceback.format_exc()
+            if not link.all_ranks_failed(text):
+                raise RuntimeError("a rank failed alone; the group starts anew") from error
+            return FoldOutcome(task=task, error=text)
+
+    def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
+        done = self._strategy.broadcast(finished_result(task, self._setup.folder))
+        if done is not None:
+            return FoldOutcome(
+                task=task, epoch=len(done.history), metrics=done.history[-1], result=done
+            )
+        self._runs = {key: run for key, run in self._runs.items() if key[0] == task.trial}
+        run = self._runs.get(task.key)
+        if run is None:
+            run = FoldRun(task, setup=self._setup, data=self._data, strategy=self._strategy)
+            self._runs[task.key] = run
+        self.present = run
+        result = run.advance(task, should_stop=should_stop)
+        if result is not None:
+            del self._runs[task.key]
+        return FoldOutcome(
+            task=task,
+            epoch=run.epoch,
+            metrics=run.history[-1] if run.history else {},
+            result=result,
+        )
+
+
+class _Link:
+    """A worker's connection to the dispatcher; ranks other than 0 only report failures."""
+
+    def __init__(self, work: GroupWork, strategy: Strategy) -> None:
+        self._work, self._strategy = work, strategy
+        self._closed = threading.Event()
+        self._trainer: _FoldTrainer | None = None
+        self._orders = 0
+        self._order_to_stop = 0
+        token = None
+        if strategy.rank == 0:
+            node = ray.get_runtime_context().get_node_id()
+            token = ray.get(work.dispatcher.announce.remote(work.group, node, os.getpid()))
+        self._token = strategy.broadcast(token)
+        if strategy.rank == 0:
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def exchange(self, outcome: FoldOutcome | None) -> Order | None:
+        """Hand in an outcome and return the next order; None on ranks other than 0."""
+        if self._strategy.rank != 0:
+            return None
+        call = self._work.dispatcher.exchange
+        order: Order = ray.get(call.remote(self._work.group, self._token, outcome))
+        return order
+
+    @contextmanager
+    def training(self, trainer: _FoldTrainer) -> Iterator[None]:
+        """Tell the dispatcher how far ``trainer`` is while the block runs."""
+        self._orders += 1
+        self._trainer = trainer
+        try:
+            yield
+        finally:
+            self._trainer = None
+
+    def should_stop(self) -> bool:
+        """Whether the dispatcher wants the present order to end after the epoch."""
+        return self._order_to_stop == self._orders
+
+    def all_ranks_failed(self, error: str) -> bool:
+        """Tell that this rank has failed, and find out whether all have."""
+        world_size = self._strategy.world_size
+        if world_size == 1:
+            return True
+        call = self._work.dispatcher.rank_failed.remote(
+            self._work.group, self._token, self._strategy.rank, world_size, error
+        )
+        return bool(ray.get(call))
+
+    def close(self) -> None:
+        """End the heartbeat."""
+        self._closed.set()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(HEARTBEAT_SECONDS):
+            trainer, order = self._trainer, self._orders
+            if trainer is None:
+                continue
+            epoch = trainer.present.epoch if trainer.present else 0
+            call = self._work.dispatcher.heartbeat
+            try:
+                if ray.get(call.remote(self._work.group, self._token, epoch)):
+                    self._order_to_stop = order
+            except ray.exceptions.RayError:
+                return  # the pool is gone, and so will this worker be

@@ -1,0 +1,130 @@
+"""How many processes a study asks for, told before anything starts."""
+
+import math
+from dataclasses import dataclass
+
+from rayfold.errors import RecipeError
+
+GROUP_MEMORY = 0.8e9
+"""Bytes of a group of one worker: its controller, the worker, and their helpers (measured)."""
+
+WORKER_MEMORY = 0.45e9
+"""Bytes of every further worker, mostly PyTorch itself (measured)."""
+
+DRIVER_MEMORY = 1.5e9
+"""Bytes of the driver, Ray's own processes and the trials' actors (measured)."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The worker groups of a study.
+
+    Attributes:
+        minimum: Groups asked for at once, even where the cluster must grow for them.
+        maximum: Groups at most; more than ``minimum`` are started as the cluster has room.
+        workers: Data-parallel workers of each group (N_W).
+        per_trial: Groups that one trial may hold at once (N_F), its folds spread over them.
+        cpus_per_worker: CPU cores reserved for each worker.
+        gpus_per_worker: GPUs of each worker (N_GPU), or the share of one; 0 computes on the CPU.
+
+    Raises:
+        RecipeError: If a number is out of range.
+    """
+
+    minimum: int = 1
+    maximum: int = 1
+    workers: int = 1
+    per_trial: int = 1
+    cpus_per_worker: float = 1
+    gpus_per_worker: float = 0
+
+    def __post_init__(self) -> None:
+        for name in ("minimum", "maximum", "workers", "per_trial"):
+            _check_whole(name, getattr(self, name))
+        if not self.cpus_per_worker > 0 or not self.gpus_per_worker >= 0:
+            raise RecipeError(
+                f"groups.cpus_per_worker must be above 0 and groups.gpus_per_worker at least 0, "
+                f"not {self.cpus_per_worker!r} and {self.gpus_per_worker!r}."
+            )
+        if self.minimum > self.maximum:
+            raise RecipeError(
+                f"groups.minimum is {self.minimum} but groups.maximum is {self.maximum}; "
+                f"raise the maximum."
+            )
+        if self.per_trial > self.maximum:
+            raise RecipeError(
+                f"groups.per_trial is {self.per_trial} but groups.maximum is {self.maximum}; "
+                f"a trial cannot hold more groups than there are."
+            )
+
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """What Ray reserves for each worker."""
+        resources = {"CPU": float(self.cpus_per_worker)}
+        if self.gpus_per_worker:
+            resources["GPU"] = float(self.gpus_per_worker)
+        return resources
+
+    @property
+    def trials_at_once(self) -> int:
+        """How many trials the full pool serves at the same time (N_G)."""
+        return self.maximum // self.per_trial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will run.
+
+    Attributes:
+        groups: The worker groups.
+        num_trials: Trials at most.
+        num_folds: Folds of each trial.
+        epochs: Epochs of each fold.
+        data_bytes: Bytes of the data set, held once on each node.
+    """
+
+    groups: Groups
+    num_trials: int
+    num_folds: int
+    epochs: int
+    data_bytes: int
+
+    @property
+    def num_nodes(self) -> int:
+        """``1 + N_G x N_F x (N_W x N_GPU)``; a worker without a GPU counts as one node."""
+        groups = self.groups
+        devices = groups.workers * max(1, math.ceil(groups.gpus_per_worker))
+        return 1 + groups.trials_at_once * groups.per_trial * devices
+
+    @property
+    def num_fold_trainings(self) -> int:
+        """Folds trained when no trial is dropped early."""
+        return self.num_trials * self.num_folds
+
+    @property
+    def memory_bytes(self) -> float:
+        """Estimated bytes of all processes and of one copy of the data; models come on top."""
+        per_group = GROUP_MEMORY + (self.groups.workers - 1) * WORKER_MEMORY
+        return DRIVER_MEMORY + self.groups.maximum * per_group + self.data_bytes
+
+    def lines(self) -> list[str]:
+        """Return the plan in words, a line each."""
+        groups = self.groups
+        trainings = f"{self.num_trials} trials x {self.num_folds} folds"
+        gigabytes = self.memory_bytes / 1e9
+        formula = (
+            f"1 + N_G {groups.trials_at_once} x N_F {groups.per_trial} x "
+            f"(N_W {groups.workers} x N_GPU {math.ceil(groups.gpus_per_worker) or '1 (a CPU)'})"
+        )
+        return [
+            f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
+            f"N_nodes    {formula} = {self.num_nodes}",
+            f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
+            f"{groups.cpus_per_worker:g} CPU and {groups.gpus_per_worker:g} GPU",
+            f"memory     about {gigabytes:.1f} GB, {self.data_bytes / 1e6:.1f} MB of it data",
+        ]
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"groups.{name} must be a whole number of at least 1, not {value!r}.")

@@ -1,0 +1,204 @@
+"""All groups of a study: started on the cluster as it has room, and ended with the study."""
+
+import logging
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rayfold.data import DataSet
+from rayfold.errors import ResourcesError
+from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.groups.group import GroupWork, serve
+from rayfold.groups.plan import Groups
+from rayfold.training import StudySetup
+
+logger = logging.getLogger(__name__)
+
+GROW_SECONDS = 5.0
+"""How often the cluster is asked whether it has room for another group."""
+
+STOP_SECONDS = 60.0
+"""How long groups may take to end by themselves before they are left to Ray's clean-up."""
+
+
+class Pool:
+    """The groups of one study.
+
+    Args:
+        groups: How many, and how large.
+        setup: What all folds of the study share.
+        data: Reference to the staged data set.
+        name: The study's name, for Ray's logs and dashboard.
+
+    Attributes:
+        dispatcher: Handle of the dispatcher actor, for the trials.
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        *,
+        setup: StudySetup,
+        data: "ray.ObjectRef[DataSet]",
+        name: str,
+    ) -> None:
+        self._groups, self._setup, self._data, self._name = groups, setup, data, name
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+        self._stopping = threading.Event()
+        self._folder = setup.folder / "ray" / "groups"
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(num_cpus=0, max_concurrency=10_000)(Dispatcher)
+        self.dispatcher: Any = actor.options(scheduling_strategy=here).remote()
+
+    def start(self, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Start as many groups as the cluster has room for, and wait for the first.
+
+        At least ``groups.minimum`` are asked for, so that a cluster that can grow does. The wait
+        has no limit, since a cluster may queue; it is told every minute.
+
+        Args:
+            cancelled: Asked every second; when true, the wait ends.
+
+        Raises:
+            ResourcesError: If a group cannot start.
+        """
+        room = max(self._groups.minimum, min(self._groups.maximum, self._room()))
+        for _ in range(room):
+            self._start_group()
+        warned = time.monotonic()
+        while not cancelled() and not self._first_is_ready():
+            if self._errors:
+                raise ResourcesError(f"a group could not start: {self._errors[0]}")
+            if time.monotonic() - warned > 60:
+                warned = time.monotonic()
+                logger.warning(
+                    "Still waiting for the first group: it needs %d x %s.",
+                    self._groups.workers,
+                    self._groups.worker_resources,
+                )
+        threading.Thread(target=self._grow, name="pool-growth", daemon=True).start()
+
+    def snapshot(self) -> Snapshot:
+        """Return the pool as it is."""
+        state: Snapshot = ray.get(self.dispatcher.snapshot.remote())
+        return state
+
+    def interrupt(self) -> None:
+        """Let groups finish their epoch and write a checkpoint, and trials end."""
+        ray.get(self.dispatcher.interrupt.remote())
+
+    def release(self, trial: str) -> None:
+        """Give a trial's groups back, without waiting for it."""
+        self.dispatcher.release.remote(trial)
+
+    def stop(self) -> None:
+        """End all groups and the dispatcher, and remove what Ray Train has written."""
+        self._stopping.set()
+        try:
+            ray.get(self.dispatcher.stop.remote())
+        except ray.exceptions.RayError as error:
+            logger.warning("The pool's dispatcher is gone: %s", error)
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                logger.warning("%s does not end; it is left to Ray.", thread.name)
+        ray.kill(self.dispatcher)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _first_is_ready(self) -> bool:
+        try:
+            return bool(ray.get(self.dispatcher.wait_ready.remote(1.0)))
+        except ray.exceptions.RayTaskError as error:
+            raise ResourcesError(str(error.cause)) from None
+
+    def _room(self) -> int:
+        """Return how many more groups the cluster has room for at this moment."""
+        need = self._groups.worker_resources
+        free = ray.available_resources()
+        workers = sum(
+            math.floor(
+                min(node["Resources"].get(name, 0.0) // amount for name, amount in need.items())
+            )
+            for node in ray.nodes()
+            if node["Alive"]
+        )
+        workers = min(workers, *(int(free.get(name, 0.0) // need[name]) for name in need))
+        return workers // self._groups.workers
+
+    def _grow(self) -> None:
+        """Start further groups while the cluster has room, one at a time."""
+        while not self._stopping.wait(GROW_SECONDS):
+            try:
+                ready = len(self.snapshot().groups)
+                if len(self._threads) >= self._groups.maximum or ready < len(self._threads):
+                    continue
+                if self._room() >= 1:
+                    logger.info("The cluster has room: starting group %d.", len(self._threads))
+                    self._start_group()
+            except ray.exceptions.RayError:
+                return
+
+    def _start_group(self) -> None:
+        number = len(self._threads)
+        thread = threading.Thread(
+            target=self._run_group, args=(number,), name=f"group-{number}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _run_group(self, number: int) -> None:
+        """Keep one group alive until the pool stops."""
+        work = GroupWork(
+            group=number, dispatcher=self.dispatcher, setup=self._setup, data=self._data
+        )
+        gpus = self._groups.gpus_per_worker
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={"work": work},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=self._groups.workers,
+                use_gpu=bool(gpus),
+                resources_per_worker=self._groups.worker_resources,
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"{self._name}-group-{number}-{os.getpid()}",
+                storage_path=str(self._folder),
+                failure_config=ray.train.FailureConfig(max_failures=-1),
+                callbacks=[_FailureReport(number, self.dispatcher)],
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 - told by start(), or logged
+            if not self._stopping.is_set():
+                self._errors.append(error)
+                logger.error("Group %d has ended: %s", number, error)
+
+
+class _FailureReport(UserCallback):
+    """Tells the dispatcher and the log that a group has lost workers; runs in its controller."""
+
+    def __init__(self, group: int, dispatcher: Any) -> None:
+        self._group, self._dispatcher = group, dispatcher
+
+    def after_exception(
+        self, run_context: Any, worker_exceptions: Mapping[int, Exception]
+    ) -> None:
+        """Pass on the first failed rank's error."""
+        rank, error = min(worker_exceptions.items(), key=lambda item: item[0])
+        text = f"rank {rank}: {str(error).strip().splitlines()[-1]}"
+        logger.warning("Group %d has lost workers and starts anew (%s).", self._group, text)
+        self._dispatcher.start_failed.remote(self._group, text)

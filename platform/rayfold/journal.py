@@ -1,0 +1,296 @@
+"""The append-only record of a study: the source of truth for resuming it.
+
+One JSON object a line, with its number, the time, the event and a checksum::
+
+    {"sequence":0,"time":1767225600.25,"event":"run","state":"started","crc32":"1c291ca3"}
+
+A line counts once it is whole and its checksum is right. Each one is on the disk before
+``append`` returns, so a process killed at any moment tears at most the line that it was writing.
+"""
+
+import fcntl
+import json
+import logging
+import math
+import os
+import re
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rayfold.errors import JournalError
+from rayfold.storage import fsync_folder
+
+__all__ = ["Entry", "Journal", "JournalReader", "read_journal"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
+_OWN_KEYS = ("sequence", "time", "event", "crc32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a journal.
+
+    Attributes:
+        sequence: Number of the line, counted from 0.
+        time: When it was written, Unix seconds.
+        event: What happened: ``"study"``, ``"suggestion"``, ``"fold"``, ``"trial"`` or ``"run"``.
+        fields: What is known about it, as plain JSON values.
+    """
+
+    sequence: int
+    time: float
+    event: str
+    fields: Mapping[str, Any]
+
+
+class Journal:
+    """The one writer of a study's journal; a context manager.
+
+    ``Journal.open`` makes one. ``append`` may be called from several threads.
+    """
+
+    def __init__(self, path: Path, file: int, lock: int | None, num_entries: int):
+        self.path = path
+        self._file = file
+        self._lock = lock
+        self._num_entries = num_entries
+        self._mutex = threading.Lock()
+
+    @classmethod
+    def open(cls, path: str | Path, *, lock: bool = True) -> Self:
+        """Create a journal, or open one to go on with it.
+
+        A last line that was torn by a crash is cut off, and told through ``logging``.
+
+        Args:
+            path: The journal file; its folder is created if need be.
+            lock: Refuse a second writer, on this machine or another that shares the folder.
+
+        Raises:
+            JournalError: If another process writes it, or a line before the last is damaged.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquire_lock(path) if lock else None
+        file = -1
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            entries, num_bytes = _parse(path.read_bytes(), path, first=0)
+            if (torn := os.fstat(file).st_size - num_bytes) > 0:
+                logger.warning(
+                    "%s: cut off a torn last line (%d bytes) that a crash left behind.", path, torn
+                )
+                os.ftruncate(file, num_bytes)
+            os.lseek(file, 0, os.SEEK_END)
+            os.fsync(file)
+            fsync_folder(path.parent)
+        except BaseException:
+            for descriptor in (file, held):
+                if descriptor is not None and descriptor >= 0:
+                    os.close(descriptor)
+            raise
+        return cls(path, file, held, len(entries))
+
+    def append(self, event: str, **fields: Any) -> Entry:
+        """Write one line and wait until it is on the disk.
+
+        Args:
+            event: What happened.
+            **fields: JSON values; NaN and infinities become null.
+
+        Returns:
+            The entry as a reader will see it.
+
+        Raises:
+            JournalError: If the line cannot be written; the journal is as it was before.
+            TypeError: If a field is no JSON value.
+        """
+        if taken := [name for name in fields if name in _OWN_KEYS]:
+            raise ValueError(f"fields of an entry may not be named {taken[0]!r}; rename it.")
+        with self._mutex:
+            if self._file < 0:
+                raise JournalError(f"{self.path} is closed; open the journal again to write.")
+            entry = Entry(
+                sequence=self._num_entries,
+                time=time.time(),
+                event=event,
+                fields=_without_non_finite(fields),
+            )
+            self._write(_encode(entry))
+            self._num_entries += 1
+        return entry
+
+    def close(self) -> None:
+        """Close the file and let the next writer in; a second call does nothing."""
+        with self._mutex:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        start = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, start)  # on a full disk: nobody shall find half a line
+            raise JournalError(
+                f"{self.path}: an entry cannot be written ({error.strerror}); "
+                "make room or repair the disk, then run the study again."
+            ) from error
+
+
+class JournalReader:
+    """Follow a journal that another thread or process writes.
+
+    Only whole lines are read; a journal that does not exist yet is empty.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._num_bytes = 0
+        self._num_entries = 0
+
+    def new_entries(self) -> list[Entry]:
+        """Return what was appended since the last call.
+
+        Raises:
+            JournalError: If a line other than the last is damaged.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._num_bytes)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        entries, num_bytes = _parse(text, self.path, first=self._num_entries)
+        self._num_bytes += num_bytes
+        self._num_entries += len(entries)
+        return entries
+
+
+def read_journal(path: str | Path) -> list[Entry]:
+    """Return every entry of a journal, without changing the file; a torn last line is left out.
+
+    Raises:
+        JournalError: If there is no such file, or a line other than the last is damaged.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise JournalError(f"no journal at {path}; run the study first.") from error
+    return _parse(text, path, first=0)[0]
+
+
+def _encode(entry: Entry) -> bytes:
+    record = {
+        "sequence": entry.sequence,
+        "time": entry.time,
+        "event": entry.event,
+        **entry.fields,
+    }
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+    return body[:-1] + b',"crc32":"%08x"}\n' % zlib.crc32(body)
+
+
+def _decode(line: bytes) -> Entry:
+    """Read one line without its newline; ValueError says what is wrong with it."""
+    checksum = _CHECKSUM.search(line)
+    if checksum is None:
+        raise ValueError("it has no checksum")
+    body = line[: checksum.start()] + b"}"
+    if zlib.crc32(body) != int(checksum[1], 16):
+        raise ValueError("its checksum is wrong")
+    record = json.loads(body)
+    return Entry(
+        sequence=record.pop("sequence"),
+        time=record.pop("time"),
+        event=record.pop("event"),
+        fields=record,
+    )
+
+
+def _parse(text: bytes, path: Path, *, first: int) -> tuple[list[Entry], int]:
+    """Return the entries at the start of ``text``, and how many bytes they take.
+
+    ``first`` is the number of entries before ``text``. What a crash can leave behind, a damaged
+    last line, ends the entries; damage before it is an error.
+    """
+    entries: list[Entry] = []
+    start = 0
+    while (end := text.find(b"\n", start)) >= 0:
+        number = first + len(entries)
+        try:
+            entry = _decode(text[start:end])
+            if entry.sequence != number:
+                raise ValueError(f"it is numbered {entry.sequence} instead of {number}")
+        except (ValueError, KeyError) as error:
+            if end + 1 == len(text):
+                break
+            raise JournalError(
+                f"{path} line {number + 1} is damaged: {error}; restore the file from a copy, "
+                "or move the study's folder away to begin anew."
+            ) from error
+        entries.append(entry)
+        start = end + 1
+    return entries, start
+
+
+def _without_non_finite(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: null for NaN and infinities, lists for tuples."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _without_non_finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_non_finite(item) for item in value]
+    return value
+
+
+def _acquire_lock(path: Path) -> int:
+    """Lock the file beside the journal that names its writer; return the open descriptor."""
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalError(
+            f"{path} is being written by process {holder}; wait until that study run ends, "
+            "or stop it."
+        ) from error
+    except OSError as error:
+        os.close(lock)
+        raise JournalError(
+            f"{path} cannot be locked ({error.strerror}); put the storage on a file system that "
+            "can lock files."
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return lock

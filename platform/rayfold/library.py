@@ -1,0 +1,379 @@
+"""Models and search spaces by reference, and models built from configurations.
+
+A model is named in one of four ways::
+
+    "cnn"                   one of the models that come with Rayfold
+    "package.module:Net"    a class in a module that Python can import
+    "./net.py:Net"          a class in a file, relative to the recipe's folder
+    Net                     the class itself, in Python
+
+A search space is named likewise (``"cnn"``, ``"./space.yaml"``), or given as it is.
+PyTorch is imported when the first model is resolved, not with this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rayfold.errors import ModelError, SpaceError, did_you_mean
+from rayfold.results import Config
+from rayfold.space import SearchSpace, load_space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DATA_ARGUMENTS = ("input_shape", "input_shapes", "num_outputs")
+"""Constructor arguments that are filled in from the data."""
+
+
+def resolve_model(reference: str | type, *, base: Path | None = None) -> type[nn.Module]:
+    """Return the model class that a reference names.
+
+    Args:
+        reference: ``"cnn"``, ``"package.module:Net"``, ``"./net.py:Net"``, or the class itself.
+        base: Folder that files are relative to; None is the current folder.
+
+    Raises:
+        ModelError: If there is no such model, it cannot be imported, or it is no subclass of
+            ``torch.nn.Module``.
+    """
+    if isinstance(reference, type):
+        return _checked(reference, _reference_of(reference))
+    if not isinstance(reference, str):
+        raise ModelError(
+            f"a model is a name, a reference or a class, got {type(reference).__name__}; "
+            "give the class itself, not an instance of it."
+        )
+    if ":" not in reference:
+        return _library_model(reference)
+    location, _, name = reference.rpartition(":")
+    if not location or not name:
+        raise ModelError(
+            f"model {reference!r}: write 'package.module:ClassName' or './file.py:ClassName'."
+        )
+    if is_file_reference(reference):
+        module = _load_file((base or Path()) / location, reference)
+    else:
+        module = _import_module(location, reference)
+    try:
+        found = attrgetter(name)(module)
+    except AttributeError:
+        classes = _model_classes(module)
+        known = f"; it defines {', '.join(classes)}" if classes else ""
+        raise ModelError(
+            f"model {reference!r}: {location} has no {name!r}"
+            f"{did_you_mean(name, tuple(classes))}{known}."
+        ) from None
+    return _checked(found, reference)
+
+
+def model_reference(model: str | type) -> str:
+    """Return the reference that ``resolve_model`` turns into this model again.
+
+    Args:
+        model: A class, or a reference; a name of the library becomes a full reference.
+
+    Returns:
+        ``"rayfold.models.cnn:CNN"``, ``"package.module:Net"``, ``"__main__:Net"``, or for a class
+        from a file the reference that it was last resolved by, ``"./net.py:Net"``.
+
+    Raises:
+        ModelError: If a name of the library is unknown.
+    """
+    if isinstance(model, str):
+        return model if ":" in model else _reference_of(_library_model(model))
+    return _reference_of(model)
+
+
+def is_file_reference(reference: str) -> bool:
+    """Tell whether a reference names a class in a file: ``"./net.py:Net"``."""
+    location, separator, _ = reference.rpartition(":")
+    return bool(separator) and (location.endswith(".py") or "/" in location or "\\" in location)
+
+
+def shipped_by_value(model_class: type) -> bool:
+    """Tell whether a class came from a file, so that no worker can import its module.
+
+    Register such a class's module (``sys.modules[model_class.__module__]``) with cloudpickle's
+    ``register_pickle_by_value``. Classes of ``__main__`` need no such help.
+    """
+    return model_class.__module__.startswith(_FILE_MODULE)
+
+
+def resolve_space(
+    reference: str | Path | Mapping[str, Any] | SearchSpace, *, base: Path | None = None
+) -> SearchSpace:
+    """Return the search space that a reference names.
+
+    Args:
+        reference: The name of one that comes with Rayfold (``"cnn"``), the path of a YAML file
+            (a text that ends in ``.yaml`` or ``.yml`` or has a slash), the YAML's contents, or
+            the space itself.
+        base: Folder that paths are relative to; None is the current folder.
+
+    Raises:
+        SpaceError: If there is no such space, or it is wrong.
+        RecipeError: If the file is not YAML.
+    """
+    if isinstance(reference, SearchSpace):
+        return reference
+    if isinstance(reference, Mapping):
+        return SearchSpace.from_dict(reference)
+    if isinstance(reference, Path) or reference.endswith((".yaml", ".yml")) or "/" in reference:
+        return load_space((base or Path()) / reference)
+    known = _names("search_spaces", ".yaml")
+    if reference not in known:
+        raise SpaceError(
+            f"search space {reference!r} is unknown{did_you_mean(reference.lower(), known)}; "
+            f"choose from {', '.join(known)}, or give a path such as './space.yaml'."
+        )
+    return load_space(_FOLDER / "search_spaces" / f"{reference}.yaml")
+
+
+def model_arguments(
+    model_class: type[nn.Module],
+    config: Config,
+    *,
+    input_shapes: Sequence[Sequence[int]],
+    num_outputs: int,
+) -> dict[str, Any]:
+    """Return the constructor's arguments: the configuration's ``model.*`` and the data's.
+
+    Args:
+        model_class: The model.
+        config: A configuration; what is not ``model.*`` is left out.
+        input_shapes: Shape of a row of each feature array.
+        num_outputs: Classes, or values to predict.
+
+    Returns:
+        Keyword arguments of plain values. Of ``input_shape``, ``input_shapes`` and
+        ``num_outputs`` there are those that the constructor names.
+
+    Raises:
+        ModelError: If the constructor needs one ``input_shape``, and there are several arrays.
+    """
+    arguments: dict[str, Any] = {
+        name.removeprefix(_PREFIX): value
+        for name, value in config.items()
+        if name.startswith(_PREFIX)
+    }
+    keywords = _keywords(model_class)
+    shapes = tuple(tuple(int(size) for size in shape) for shape in input_shapes)
+    if "input_shape" in keywords:
+        if len(shapes) == 1:
+            arguments["input_shape"] = shapes[0]
+        elif _is_required(keywords["input_shape"]):
+            raise ModelError(
+                f"{model_class.__name__} takes one feature array (input_shape), but the data has "
+                f"{len(shapes)}; name one in features, or use a model that takes input_shapes."
+            )
+    if "input_shapes" in keywords:
+        arguments["input_shapes"] = shapes
+    if "num_outputs" in keywords:
+        arguments["num_outputs"] = int(num_outputs)
+    return arguments
+
+
+def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
+    """Check that the constructor takes every ``model.*`` hyperparameter, and lacks none.
+
+    Args:
+        model_class: The model.
+        names: All names that are searched or fixed; what is not ``model.*`` is passed over.
+
+    Raises:
+        ModelError: If a hyperparameter is no keyword of the constructor, is filled in from the
+            data, or a keyword without a default is not among ``names``.
+    """
+    given = {name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
+    keywords = _keywords(model_class)
+    own = tuple(name for name in keywords if name not in DATA_ARGUMENTS)
+    takes = ", ".join(_PREFIX + name for name in own) or "no hyperparameters"
+    for name in sorted(given):
+        if name in DATA_ARGUMENTS:
+            raise ModelError(f"model.{name} is filled in from the data; leave it out.")
+        if name not in keywords and not _takes_any_keyword(model_class):
+            raise ModelError(
+                f"model.{name} is no argument of {model_class.__name__}{did_you_mean(name, own)}; "
+                f"it takes {takes}."
+            )
+    for name in own:
+        if _is_required(keywords[name]) and name not in given:
+            raise ModelError(
+                f"{model_class.__name__} needs model.{name}; search it, or give it a value in "
+                "fixed.parameters."
+            )
+
+
+def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a model.
+
+    Args:
+        model_class: The model.
+        arguments: Keyword arguments, as ``model_arguments`` returns them.
+
+    Raises:
+        ModelError: If the constructor refuses the arguments.
+    """
+    try:
+        return model_class(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise ModelError(
+            f"{model_class.__name__}({given}) cannot be built: {_one_line(error)}"
+        ) from error
+
+
+_PREFIX = "model."
+_FILE_MODULE = "_rayfold_file_"
+_FOLDER = Path(__file__).parent
+_KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _library_model(name: str) -> type[nn.Module]:
+    known = _names("models", ".py")
+    if name not in known:
+        hint = did_you_mean(name.lower(), known)
+        if "." in name or "/" in name:
+            hint = f"; if it is your own, name its class: '{name}:ClassName'"
+        raise ModelError(
+            f"model {name!r} is unknown{hint}; choose from {', '.join(known)}, or give "
+            "'package.module:ClassName' or './file.py:ClassName'."
+        )
+    module = _import_module(f"rayfold.models.{name}", name)
+    classes = _model_classes(module)
+    if len(classes) != 1:
+        raise ModelError(
+            f"model {name!r}: {module.__name__} must define one public torch.nn.Module, "
+            f"it defines {', '.join(classes) or 'none'}."
+        )
+    return next(iter(classes.values()))
+
+
+def _names(folder: str, suffix: str) -> tuple[str, ...]:
+    files = (_FOLDER / folder).glob(f"*{suffix}")
+    return tuple(sorted(file.stem for file in files if not file.stem.startswith("_")))
+
+
+def _model_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
+    """Return the public model classes that a module itself defines."""
+    from torch import nn
+
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, nn.Module)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _import_module(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        hint = "; for a class in a file, write './file.py:ClassName'"
+        is_missing = (
+            isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
+        )
+        raise ModelError(
+            f"model {reference!r}: cannot import {name}: {_one_line(error)}"
+            f"{hint if is_missing else ''}."
+        ) from error
+
+
+def _load_file(path: Path, reference: str) -> ModuleType:
+    """Run a file as a module, once for each of its contents.
+
+    The module's name follows from the file's path alone, so that a class is found again under it;
+    a file that has changed since is run anew.
+    """
+    path = path.resolve()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ModelError(f"model {reference!r}: cannot read {path}: {reason}.") from None
+    stem = re.sub(r"\W", "_", path.stem)
+    name = f"{_FILE_MODULE}{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    before = sys.modules.get(name)
+    if before is not None and before.__dict__["_rayfold_source"] == source:
+        before.__dict__["_rayfold_location"] = reference.rpartition(":")[0]
+        return before
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__dict__["_rayfold_source"] = source
+    module.__dict__["_rayfold_location"] = reference.rpartition(":")[0]
+    sys.modules[name] = module
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+    except Exception as error:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+        raise ModelError(f"model {reference!r}: cannot run {path}: {_one_line(error)}.") from error
+    return module
+
+
+def _checked(found: object, reference: str) -> type[nn.Module]:
+    from torch import nn
+
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        came = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
+        raise ModelError(
+            f"model {reference!r} must be a subclass of torch.nn.Module itself, got {came}."
+        )
+    return found
+
+
+def _reference_of(model_class: type) -> str:
+    location = model_class.__module__
+    if shipped_by_value(model_class) and location in sys.modules:
+        location = sys.modules[location].__dict__["_rayfold_location"]
+    return f"{location}:{model_class.__qualname__}"
+
+
+def _parameters(model_class: type) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(model_class).parameters
+
+
+def _keywords(model_class: type) -> dict[str, inspect.Parameter]:
+    """Return the constructor's parameters that can be given by keyword."""
+    keywords = {}
+    for name, parameter in _parameters(model_class).items():
+        if parameter.kind in _KEYWORD_KINDS:
+            keywords[name] = parameter
+        elif parameter.kind is inspect.Parameter.POSITIONAL_ONLY and _is_required(parameter):
+            raise ModelError(
+                f"{model_class.__name__} takes {name!r} by position only; "
+                "take it by keyword, or give it a default."
+            )
+    return keywords
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def _takes_any_keyword(model_class: type) -> bool:
+    return any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD
+        for parameter in _parameters(model_class).values()
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an error's kind and the first line of its message, without the full stop."""
+    first_line = str(error).strip().partition("\n")[0].removesuffix(".")
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__

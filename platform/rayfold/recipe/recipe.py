@@ -1,0 +1,335 @@
+"""The recipe: one YAML file that says what is fixed, searched, acceptable, and runs on what.
+
+::
+
+    study: digits
+    fixed:
+      model: cnn
+      data: {hdf5: digits.h5, test_fraction: 0.2}
+      folds: {count: 5, random_seed: 7}
+      epochs: 10
+    search:
+      space: cnn
+      searcher: {genetic: {population: 16, generations: 8, random_seed: 7}}
+      num_trials: 128
+    accept:
+      - {metric: val_accuracy, at_least: 0.97}
+    resources:
+      groups: {minimum: 1, maximum: 4, workers: 1}
+
+Only what the recipe itself can tell is checked here: names of searchers, losses, metrics and
+models are looked up by those who have them. ``recipe.schema.json`` beside this file, which
+editors use, is the output of ``schema_text()``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from rayfold.data import HDF5
+from rayfold.documents import read_yaml, write_yaml
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.recipe.fields import (
+    Count,
+    Number,
+    Parameters,
+    SearcherName,
+    Seed,
+    SpaceName,
+    StudyName,
+    Text,
+    Texts,
+    refuse_empty_list,
+    study_name,
+)
+from rayfold.recipe.sections import Section, explain, override, show
+
+
+class DataSource(Section):
+    """Where the data are, and what is held out of them."""
+
+    hdf5: Texts
+    """HDF5 file or files, relative to the recipe; a glob such as ``data/*.h5`` is allowed."""
+    features: Texts = "features"
+    """Data set, or data sets, that hold the features."""
+    labels: Text = "labels"
+    """Data set that holds the labels."""
+    row_groups: Text | None = None
+    """Data set that says which rows belong together, and to the same fold."""
+    task: Literal["classification", "regression"] | None = None
+    """Kind of labels; null tells it from their type."""
+    test_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """Share of the rows that no trial sees."""
+    random_seed: Seed = 0
+    """Seed of the split into development and test rows."""
+
+    def source(self, base: Path) -> HDF5:
+        """Return the data source, with paths that start at ``base``."""
+        paths = (self.hdf5,) if isinstance(self.hdf5, str) else self.hdf5
+        return HDF5(
+            [base / path for path in paths],
+            features=self.features,
+            labels=self.labels,
+            row_groups=self.row_groups,
+            task=self.task,
+            test_fraction=self.test_fraction,
+            random_seed=self.random_seed,
+        )
+
+
+class FoldSettings(Section):
+    """How trials are cross-validated."""
+
+    count: Annotated[int, Field(strict=True, ge=2)] = 5
+    """Number of folds."""
+    random_seed: Seed = 0
+    """Seed of the split into folds."""
+    kind: Literal["auto", "stratified", "plain", "grouped"] = "auto"
+    """How rows are dealt out; auto follows from the labels and ``row_groups``."""
+    order: Literal["in_turn", "together"] = "in_turn"
+    """One fold after another, or all folds epoch by epoch."""
+
+
+class Fixed(Section):
+    """What is the same in every trial."""
+
+    model: Text
+    """The model: a name of the library, package.module:ClassName or ./file.py:ClassName."""
+    data: DataSource
+    """Where the data are: {hdf5: file.h5}."""
+    folds: FoldSettings = FoldSettings()
+    """How trials are cross-validated."""
+    epochs: Count
+    """Epochs that each fold is trained for."""
+    loss: Text | None = None
+    """Name of the loss; null takes the task's default."""
+    metrics: Annotated[tuple[Text, ...], refuse_empty_list] = ()
+    """Names of the metrics on the validation rows; without any, the task's default."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Hyperparameters that are not searched: dotted name to value."""
+    random_seed: Seed = 0
+    """Seed of weights, dropout and the order of rows; each fold has its own from it."""
+
+
+class Search(Section):
+    """What is searched, and how."""
+
+    space: SpaceName
+    """The search space: a name of the library, a YAML file, or the space itself."""
+    searcher: SearcherName = "random"
+    """A searcher's name, or its name with its arguments."""
+    num_trials: Count
+    """Configurations to try."""
+    metric: Text = "val_loss"
+    """What to search for."""
+    mode: Literal["min", "max"] | None = None
+    """Whether a small or a large metric is good; null tells it from the metric."""
+
+    @property
+    def searcher_call(self) -> tuple[str, dict[str, Any]]:
+        """The searcher's name, and its arguments."""
+        if isinstance(self.searcher, str):
+            return self.searcher, {}
+        ((name, arguments),) = self.searcher.items()
+        return name, arguments
+
+
+class Acceptance(Section):
+    """What the best trial must reach."""
+
+    metric: Text
+    """The metric, such as val_accuracy."""
+    at_least: Number | None = None
+    """Lower bound of the mean over folds."""
+    at_most: Number | None = None
+    """Upper bound of the mean over folds."""
+
+    @model_validator(mode="after")
+    def _has_one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            came = "neither" if self.at_least is None else "both"
+            raise ValueError(f"must have either at_least or at_most, got {came}")
+        return self
+
+
+class GroupBounds(Section):
+    """How many groups of workers train folds."""
+
+    minimum: Count = 1
+    """Groups that must be had before the study starts."""
+    maximum: Count = 1
+    """Groups at most, as the cluster allows."""
+    workers: Count = 1
+    """Data-parallel workers of each group."""
+    per_trial: Count = 1
+    """Groups that a trial takes at once, at most one per fold."""
+    cpus_per_worker: Annotated[Number, Field(gt=0)] = 1.0
+    """CPU cores of each worker."""
+    gpus_per_worker: Annotated[Number, Field(ge=0)] = 0.0
+    """GPUs of each worker."""
+
+    @model_validator(mode="after")
+    def _fits_maximum(self) -> Self:
+        for name in ("minimum", "per_trial"):
+            if getattr(self, name) > self.maximum:
+                raise ValueError(
+                    f"must not have a {name} above its maximum, "
+                    f"got {name} {getattr(self, name)} and maximum {self.maximum}"
+                )
+        return self
+
+
+class Resources(Section):
+    """What the study runs on, and where it keeps its files."""
+
+    groups: GroupBounds = GroupBounds()
+    """Worker groups: bounds, size and devices."""
+    storage: Text | None = None
+    """Folder of everything that the study keeps; null takes RAYFOLD_STORAGE."""
+
+
+class Recipe(Section):
+    """A validated recipe.
+
+    Equal recipes have equal contents and equal folders that their paths are relative to.
+
+    Raises:
+        RecipeError: If anything is missing, unknown or wrong: one line that names the field.
+    """
+
+    study: StudyName
+    """Name of the study."""
+    fixed: Fixed
+    """What is the same in every trial: model, data, folds, epochs."""
+    search: Search
+    """What is searched, and how: space, searcher, num_trials."""
+    accept: Annotated[tuple[Acceptance, ...], refuse_empty_list] = ()
+    """What the best trial must reach for the study to have succeeded."""
+    resources: Resources = Resources()
+    """What the study runs on, and where it keeps its files."""
+
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, **contents: Any) -> None:
+        try:
+            super().__init__(**contents)
+        except ValidationError as error:
+            raise RecipeError(explain(error, type(self))) from None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Return the recipe that a mapping describes.
+
+        Raises:
+            RecipeError: If it describes none.
+        """
+        if isinstance(obj, cls):
+            return obj
+        if not isinstance(obj, Mapping) or not all(isinstance(key, str) for key in obj):
+            raise RecipeError(
+                "a recipe is a mapping with the keys "
+                f"{', '.join(cls.model_fields)}, got {show(obj)}."
+            )
+        return cls(**obj)
+
+    @classmethod
+    def from_yaml(
+        cls,
+        text: str,
+        *,
+        source: str = "recipe",
+        base: Path | None = None,
+        overrides: Sequence[str] = (),
+    ) -> Self:
+        """Read a recipe from a YAML document.
+
+        Args:
+            text: The document.
+            source: What the errors name, such as the name of the file.
+            base: Folder that its paths are relative to; None is the current folder.
+            overrides: Changes such as ``"search.num_trials=20"``, made in order; values are YAML.
+
+        Raises:
+            RecipeError: If the document or an override is wrong.
+        """
+        document = read_yaml(text, source=source)
+        if document is None:
+            raise RecipeError(f"{source}: the recipe is empty; it needs study, fixed and search.")
+        if isinstance(document, dict):
+            for change in overrides:
+                override(document, change, cls)
+        try:
+            recipe = cls.model_validate(document)
+        except RecipeError as error:
+            raise RecipeError(f"{source}: {error}") from None
+        recipe._base = (base or Path()).resolve()
+        return recipe
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML: what was given, and no defaults."""
+        return write_yaml(self.model_dump(exclude_unset=True))
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative paths refer to: the recipe file's."""
+        return self._base
+
+    @model_validator(mode="after")
+    def _has_a_fold_for_each_group(self) -> Self:
+        per_trial, count = self.resources.groups.per_trial, self.fixed.folds.count
+        if per_trial > count:
+            raise ValueError(
+                "resources.groups.per_trial must not be above fixed.folds.count, "
+                f"got {per_trial} and {count}"
+            )
+        return self
+
+
+def check_study_name(name: str) -> None:
+    """Check that a name can name a study's folder and its runs.
+
+    Raises:
+        RecipeError: If it cannot.
+    """
+    try:
+        study_name(name)
+    except ValueError as error:
+        raise RecipeError(f"the name of a study {error}.") from None
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file.
+
+    Args:
+        path: The file; relative paths in it refer to its folder.
+        overrides: Changes such as ``"search.num_trials=20"``, made in order; values are YAML.
+
+    Raises:
+        RecipeError: If the file cannot be read, or it or an override is wrong.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        hint = did_you_mean(path.name, sorted(file.name for file in path.parent.glob("*.y*ml")))
+        raise RecipeError(f"{path}: there is no such recipe{hint}.") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path} is a folder; give the recipe's YAML file.") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RecipeError(f"{path}: cannot read the recipe: {reason}.") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: a recipe is UTF-8 text, and this file is not.") from None
+    return Recipe.from_yaml(text, source=str(path), base=path.parent, overrides=overrides)
+
+
+def schema_text() -> str:
+    """Return the JSON schema of a recipe, the contents of ``recipe.schema.json``."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Recipe.model_json_schema(),
+    }
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,259 @@
+"""Live progress: a table in a terminal or a notebook, plain lines anywhere else."""
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from html import escape
+from typing import Any, Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rayfold.groups import Snapshot
+from rayfold.report.tables import best_first
+from rayfold.results import Mode, TrialResult
+
+SHOWN_TRIALS = 8
+PLAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyState:
+    """A study at one moment.
+
+    Attributes:
+        name: The study's name.
+        metric: What it searches for.
+        mode: Whether a small or a large metric is good.
+        num_trials: Trials at most.
+        num_folds: Folds of each trial.
+        results: Finished trials.
+        num_folds_done: Folds trained, over all trials and earlier runs.
+        num_folds_before: Those of them that earlier runs had trained.
+        started_at: When this run began to train, Unix seconds; None before.
+        maximum_groups: Groups at most.
+        pool: The groups.
+    """
+
+    name: str
+    metric: str
+    mode: Mode
+    num_trials: int
+    num_folds: int
+    results: tuple[TrialResult, ...] = ()
+    num_folds_done: int = 0
+    num_folds_before: int = 0
+    started_at: float | None = None
+    maximum_groups: int = 1
+    pool: Snapshot = field(default_factory=lambda: Snapshot(groups=(), num_waiting=0))
+
+    def with_pool(self, pool: Snapshot) -> Self:
+        """Return the same state with the groups of this moment."""
+        return dataclasses.replace(self, pool=pool)
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best completed trial so far."""
+        ranked = best_first(self.results, self.mode)
+        return ranked[0] if ranked and ranked[0].status == "completed" else None
+
+    def time_left(self, now: float) -> timedelta | None:
+        """Estimate the time left from the folds trained in this run; None before the first."""
+        done = self.num_folds_done - self.num_folds_before
+        if self.started_at is None or done <= 0:
+            return None
+        open_folds = self.num_folds_done - sum(len(result.folds) for result in self.results)
+        remaining = (self.num_trials - len(self.results)) * self.num_folds - open_folds
+        seconds = (now - self.started_at) / done * max(0, remaining)
+        return timedelta(seconds=round(seconds))
+
+    def summary(self, now: float) -> str:
+        """Return one line: trials, best, groups busy, time left."""
+        parts = [f"{len(self.results)}/{self.num_trials} trials"]
+        failed = sum(result.status == "failed" for result in self.results)
+        if failed:
+            parts.append(f"{failed} failed")
+        if self.best is not None:
+            parts.append(f"best {format_score(self.best, self.metric)}")
+        if self.pool.groups:
+            parts.append(f"groups {self.pool.num_busy} of {len(self.pool.groups)} busy")
+        else:
+            parts.append("starting groups")
+        left = self.time_left(now)
+        if left is not None:
+            parts.append(f"about {left} left")
+        return ", ".join(parts)
+
+
+def format_score(result: TrialResult, metric: str) -> str:
+    """Return ``val_loss 0.1234 ± 0.0056 (trial 0007)``."""
+    error = "" if result.standard_error is None else f" ± {result.standard_error:.4f}"
+    return f"{metric} {result.score:.4f}{error} (trial {result.id})"
+
+
+class Progress:
+    """Shows a study's state; a context manager. This one shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, state: StudyState) -> None:
+        """Show a new state; called about twice a second."""
+
+    def close(self) -> None:
+        """Show nothing more."""
+
+
+class PlainLines(Progress):
+    """One line per finished trial, and a summary now and then; for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown: set[str] | None = None
+        self._summary_at = 0.0
+
+    def update(self, state: StudyState) -> None:
+        """Print what has changed."""
+        if self._shown is None:
+            self._shown = {result.id for result in state.results}
+            if self._shown:
+                self._print(f"{state.name}: going on after {len(self._shown)} finished trials")
+        for result in state.results:
+            if result.id not in self._shown:
+                self._shown.add(result.id)
+                self._print(f"{state.name}: {_trial_line(result, state.metric)}")
+        now = time.time()
+        if now - self._summary_at >= PLAIN_SECONDS:
+            self._summary_at = now
+            self._print(f"{state.name}: {state.summary(now)}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class LiveTable(Progress):
+    """One table in the terminal, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._live.start()
+
+    def update(self, state: StudyState) -> None:
+        """Redraw the table."""
+        self._live.update(_render(state), refresh=True)
+
+    def close(self) -> None:
+        """Leave the last table standing."""
+        self._live.stop()
+
+
+class NotebookTable(Progress):
+    """One HTML table below a notebook's cell, replaced in place."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle: Any = display(_Html(""), display_id=True)  # type: ignore[no-untyped-call]
+
+    def update(self, state: StudyState) -> None:
+        """Replace the table."""
+        self._handle.update(_Html(state_html(state)))
+
+
+def create_progress(show: bool = True) -> Progress:
+    """Return the progress that suits where the output goes."""
+    if not show:
+        return Progress()
+    if _in_notebook():
+        return NotebookTable()
+    if sys.stdout.isatty():
+        return LiveTable(Console())
+    return PlainLines(sys.stdout)
+
+
+def state_html(state: StudyState) -> str:
+    """Return the state as an HTML table: the summary, then the best trials."""
+    now = time.time()
+    rows = "".join(
+        f"<tr><td>{escape(result.id)}</td><td>{result.status}</td>"
+        f"<td>{_number(result.score)}</td><td>{_number(result.standard_error)}</td>"
+        f"<td>{len(result.folds)}</td><td>{escape(_config(result))}</td></tr>"
+        for result in best_first(state.results, state.mode)[:SHOWN_TRIALS]
+    )
+    return (
+        f"<table><caption><b>{escape(state.name)}</b>: {escape(state.summary(now))}</caption>"
+        f"<tr><th>trial</th><th>status</th><th>{escape(state.metric)}</th><th>±</th>"
+        f"<th>folds</th><th>configuration</th></tr>{rows}</table>"
+    )
+
+
+class _Html:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<progress>"
+
+
+def _render(state: StudyState) -> Group:
+    table = Table(title=None, expand=False)
+    for column in ("trial", "status", state.metric, "±", "folds", "configuration"):
+        table.add_column(column, overflow="fold")
+    for result in best_first(state.results, state.mode)[:SHOWN_TRIALS]:
+        table.add_row(
+            result.id,
+            result.status,
+            _number(result.score),
+            _number(result.standard_error),
+            str(len(result.folds)),
+            _config(result),
+        )
+    bar = ProgressBar(total=max(1, state.num_trials), completed=len(state.results), width=40)
+    busy = Text(
+        "  ".join(
+            f"group {group.group}: trial {group.trial} fold {group.fold} epoch {group.epoch}"
+            if group.trial is not None
+            else f"group {group.group}: idle"
+            for group in state.pool.groups
+        ),
+        style="dim",
+    )
+    title = Text(f"{state.name}: {state.summary(time.time())}", style="bold")
+    return Group(title, bar, busy, table)
+
+
+def _trial_line(result: TrialResult, metric: str) -> str:
+    if result.status == "failed":
+        reason = (result.error or "unknown").strip().splitlines()[-1]
+        return f"trial {result.id} failed: {reason}"
+    return f"trial {result.id} {result.status}, {format_score(result, metric)}, {_config(result)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _config(result: TrialResult) -> str:
+    return " ".join(
+        f"{name.rpartition('.')[2]}={value:.3g}"
+        if isinstance(value, float)
+        else f"{name.rpartition('.')[2]}={value}"
+        for name, value in result.config.items()
+    )
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"

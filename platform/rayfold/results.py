@@ -1,0 +1,109 @@
+"""Frozen records that travel between the layers: configurations, fold results, trial results."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+Value: TypeAlias = bool | int | float | str
+"""A hyperparameter's value: always a plain Python scalar, never a NumPy one."""
+
+Config: TypeAlias = Mapping[str, Value]
+"""A configuration: dotted names to values; inactive conditional parameters are absent."""
+
+Mode: TypeAlias = Literal["min", "max"]
+Status: TypeAlias = Literal["completed", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration to be cross-validated.
+
+    Attributes:
+        id: Name within the study, counted from ``"0000"`` in the order of suggestion.
+        config: The configuration.
+    """
+
+    id: str
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """One fold of a trial, trained to its last epoch.
+
+    Attributes:
+        fold: Index of the fold, counted from 0.
+        score: The study's metric on the validation rows after the last epoch.
+        history: One mapping per epoch, metric name to value (``train_loss``, ``val_loss``,
+            ``val_accuracy`` ..., ``learning_rate``), with ``finished_at`` in Unix seconds.
+        started_at: When training began, Unix seconds.
+        finished_at: When everything was written, Unix seconds.
+        busy_seconds: Time spent in training steps and validation.
+        weights: Path of the safetensors weights, relative to the study's folder.
+        predictions: Path of the out-of-fold predictions, relative to the study's folder.
+    """
+
+    fold: int
+    score: float
+    history: tuple[Mapping[str, float], ...]
+    started_at: float
+    finished_at: float
+    busy_seconds: float
+    weights: str
+    predictions: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a record from ``to_dict()``."""
+        return cls(**{**values, "history": tuple(values["history"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One finished trial.
+
+    Attributes:
+        id: Name within the study.
+        config: The configuration.
+        status: ``"completed"`` (all folds), ``"stopped"`` (dropped early) or ``"failed"``.
+        score: Mean of the folds' scores; None when no fold finished.
+        standard_error: Standard error of that mean; None with fewer than two folds.
+        folds: The finished folds, in order of their index.
+        error: What went wrong, with the traceback, when the status is ``"failed"``.
+        started_at: When the configuration was suggested, Unix seconds.
+        finished_at: When the last fold was done, Unix seconds.
+    """
+
+    id: str
+    config: Config
+    status: Status
+    score: float | None
+    standard_error: float | None
+    folds: tuple[FoldResult, ...]
+    error: str | None
+    started_at: float
+    finished_at: float
+
+
+def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of the folds' scores and the standard error of that mean.
+
+    The standard error is the sample standard deviation divided by the root of the number of
+    scores; None for a single score.
+
+    Raises:
+        ValueError: If ``scores`` is empty.
+    """
+    if not scores:
+        raise ValueError("scores is empty; a trial needs at least one finished fold.")
+    mean = math.fsum(scores) / len(scores)
+    if len(scores) == 1:
+        return mean, None
+    variance = math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
+    return mean, math.sqrt(variance / len(scores))

@@ -1,0 +1,16 @@
+"""Searchers: they propose configurations and learn from scores, without Ray."""
+
+from rayfold.search.base import Observation, Searcher, Suggestion
+from rayfold.search.genetic import Genetic
+from rayfold.search.random import Random
+from rayfold.search.registry import SEARCHERS, create
+
+__all__ = [
+    "Genetic",
+    "Observation",
+    "Random",
+    "SEARCHERS",
+    "Searcher",
+    "Suggestion",
+    "create",
+]

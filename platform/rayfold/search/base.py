@@ -1,0 +1,241 @@
+"""The searcher: proposes configurations and learns from their scores.
+
+A searcher is asked (``suggest``) and told (``observe``), knows nothing of Ray, and never waits:
+one that needs results first returns None. It draws all its randomness from one generator of its
+own, so that a new searcher that sees the same suggestions asked for and the same observations, in
+the same order, arrives at the same state. That is how a study is resumed.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, get_args
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Config, Mode
+from rayfold.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A configuration to try.
+
+    Attributes:
+        id: Name of the trial, ``"0000"``, ``"0001"``, ... in the order of suggestion.
+        config: The configuration: a value for each active parameter of the space.
+    """
+
+    id: str
+    config: Config
+
+    @property
+    def number(self) -> int:
+        """Position in the order of suggestion, counted from 0."""
+        return int(self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What became of a suggestion.
+
+    Attributes:
+        suggestion: The suggestion.
+        score: Mean of the study's metric over the folds, always finite; None if it failed.
+        standard_error: Standard error of the score; None if unknown.
+        num_folds: How many folds the score is the mean of; None if unknown.
+    """
+
+    suggestion: Suggestion
+    score: float | None
+    standard_error: float | None = None
+    num_folds: int | None = None
+
+
+class Searcher(ABC):
+    """Proposes configurations of a space, and learns from the scores that they get.
+
+    To write one, give ``_begin``, ``_propose``, ``_learn`` and ``settings``, and ``capacity`` if
+    it ever ends. Have its tests inherit ``rayfold.testing.SearcherContract``.
+
+    Example::
+
+        searcher = Genetic(population=16, generations=8, random_seed=7)
+        searcher.start(space, mode="min")
+        suggestion = searcher.suggest()
+        searcher.observe(suggestion.id, score=0.31, standard_error=0.02, num_folds=5)
+    """
+
+    _space: SearchSpace | None = None
+    _mode: Mode = "min"
+
+    def start(self, space: SearchSpace, *, mode: Mode) -> None:
+        """Begin a search.
+
+        Args:
+            space: Where to search.
+            mode: ``"min"`` if a lower score is better, ``"max"`` if a higher one is.
+
+        Raises:
+            RecipeError: If ``mode`` is neither, or the searcher was started before.
+        """
+        if self._space is not None:
+            raise RecipeError(f"this {self._kind} is started already; make a new one.")
+        if mode not in get_args(Mode):
+            hint = did_you_mean(str(mode), list(get_args(Mode)))
+            raise RecipeError(f"mode must be 'min' or 'max', got {mode!r}{hint}.")
+        self._space, self._mode = space, mode
+        self._suggestions: dict[str, Suggestion] = {}
+        self._observed: set[str] = set()
+        self._best: tuple[Suggestion, float] | None = None
+        self._begin()
+
+    def suggest(self) -> Suggestion | None:
+        """Return the next configuration to try.
+
+        Returns:
+            The suggestion; None if results must come in first, or if ``finished``.
+
+        Raises:
+            RecipeError: If the searcher is not started.
+        """
+        self._require_start()
+        if self.finished:
+            return None
+        config = self._propose()
+        if config is None:
+            return None
+        suggestion = Suggestion(f"{len(self._suggestions):04d}", config)
+        self._suggestions[suggestion.id] = suggestion
+        return suggestion
+
+    def observe(
+        self,
+        id: str,
+        *,
+        score: float | None = None,
+        standard_error: float | None = None,
+        num_folds: int | None = None,
+        failed: bool = False,
+    ) -> None:
+        """Tell what became of a suggestion; in any order, once each.
+
+        Args:
+            id: The suggestion's.
+            score: Its score. NaN and infinity count as failed.
+            standard_error: Standard error of the score, if known.
+            num_folds: How many folds the score is the mean of, if known.
+            failed: It got no score; ``score`` is then ignored.
+
+        Raises:
+            RecipeError: If the suggestion is unknown or was observed before, there is neither a
+                score nor ``failed=True``, or the searcher is not started.
+        """
+        self._require_start()
+        suggestion = self._suggestions.get(id)
+        if suggestion is None:
+            raise RecipeError(f"no suggestion has the id {id!r}; observe what suggest() returned.")
+        if id in self._observed:
+            raise RecipeError(f"the suggestion {id!r} is observed already; observe each once.")
+        if not failed and not isinstance(score, Real):
+            raise RecipeError(
+                f"the suggestion {id!r} needs a number as score, or failed=True, got {score!r}."
+            )
+        observation = Observation(
+            suggestion=suggestion,
+            score=None if failed else _finite(score),
+            standard_error=_finite(standard_error),
+            num_folds=num_folds,
+        )
+        self._observed.add(id)
+        self._keep_best(observation)
+        self._learn(observation)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more will ever be suggested; results may still be outstanding."""
+        if self._space is None or self.capacity is None:
+            return False
+        return len(self._suggestions) >= self.capacity
+
+    @property
+    def capacity(self) -> int | None:
+        """How many configurations will be suggested in all; None: as many as are asked for."""
+        return None
+
+    @property
+    def best(self) -> tuple[Suggestion, float] | None:
+        """The suggestion with the best score so far, and that score; None before the first.
+
+        Of equal scores the earliest suggestion counts.
+        """
+        return None if self._space is None else self._best
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return the searcher as a recipe names it: ``{"genetic": {"population": 16, ...}}``."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space that is searched.
+
+        Raises:
+            RecipeError: If the searcher is not started.
+        """
+        return self._require_start()
+
+    @property
+    def mode(self) -> Mode:
+        """Whether lower scores are better, ``"min"``, or higher ones, ``"max"``."""
+        return self._mode
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Set up what a search needs; ``space`` and ``mode`` are known."""
+
+    @abstractmethod
+    def _propose(self) -> Config | None:
+        """Return the next configuration; None if results must come in first."""
+
+    @abstractmethod
+    def _learn(self, observation: Observation) -> None:
+        """Take in what became of a suggestion, each one once."""
+
+    def _require_start(self) -> SearchSpace:
+        if self._space is None:
+            raise RecipeError(
+                f"this {self._kind} is not started; call start(space, mode=...) first."
+            )
+        return self._space
+
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__
+
+    def _keep_best(self, observation: Observation) -> None:
+        suggestion, score = observation.suggestion, observation.score
+        if score is None:
+            return
+        if self._best is None:
+            better = True
+        elif score == self._best[1]:
+            better = suggestion.number < self._best[0].number
+        else:
+            better = (score < self._best[1]) == (self._mode == "min")
+        if better:
+            self._best = suggestion, score
+
+
+def whole_number(name: str, value: object, *, at_least: int) -> int:
+    """Return an argument of a searcher, checked.
+
+    Raises:
+        RecipeError: If it is no whole number, or below ``at_least``.
+    """
+    if type(value) is not int or value < at_least:
+        raise RecipeError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
+    return value
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

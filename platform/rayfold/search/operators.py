@@ -1,0 +1,170 @@
+"""The operators of the genetic search, as formulas and as a DEAP toolbox.
+
+Genes are coordinates of the unit cube, so the range of each is ``p_min = 0`` to ``p_max = 1``, and
+log scales, integers and categories are the encoding's business. DEAP itself has neither the two
+operators nor a tournament of distinct individuals, and draws from Python's global generator; so
+all of them are ours, and draw from the generator that the toolbox is made with.
+
+References:
+    Michalewicz, "Genetic Algorithms + Data Structures = Evolution Programs", 1996 (non-uniform
+    mutation).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from deap import base
+from numpy.typing import NDArray
+
+from rayfold.results import Mode
+
+Genes = NDArray[np.float64]
+"""Coordinates in [0, 1], shape ``(d,)``: one gene per hyperparameter."""
+
+
+class MinimizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
+    """A fitness that is greater, in DEAP's sense, the lower the score."""
+
+    weights = (-1.0,)
+
+
+class MaximizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
+    """A fitness that is greater the higher the score."""
+
+    weights = (1.0,)
+
+
+@dataclass(eq=False)
+class Individual:
+    """One member of a population.
+
+    Attributes:
+        number: Its place in the order of suggestion, counted from 0.
+        genes: Its chromosome, shape ``(d,)``.
+        fitness: Empty until its score is known.
+    """
+
+    number: int
+    genes: Genes
+    fitness: base.Fitness
+
+
+def crossover(fitter: Genes, other: Genes, r: Genes) -> Genes:
+    """Return a child on the far side of the fitter parent: ``r (p_A - p_B) + p_A``, clipped.
+
+    Args:
+        fitter: Genes ``p_A`` of the fitter parent, shape ``(d,)``.
+        other: Genes ``p_B`` of the other parent, shape ``(d,)``.
+        r: Uniform random numbers in (0, 1), one per gene.
+    """
+    child: Genes = np.clip(r * (fitter - other) + fitter, 0.0, 1.0)
+    return child
+
+
+def mutation(genes: Genes, r1: Genes, r2: Genes, *, progress: float) -> Genes:
+    """Return the genes moved, each towards one end of its range, less and less far.
+
+    ``m = (1 - r1 ** ((1 - g/G) ** 3)) * ((1 - p) if r2 > 0.5 else (0 - p))`` is added to each.
+
+    Args:
+        genes: Genes ``p`` of the child, shape ``(d,)``.
+        r1: Uniform random numbers in (0, 1), one per gene: how far.
+        r2: The same: which way.
+        progress: ``g/G`` in [0, 1), for generation g of G.
+    """
+    distance = np.where(r2 > 0.5, 1.0 - genes, 0.0 - genes)
+    moved: Genes = genes + (1.0 - r1 ** ((1.0 - progress) ** 3)) * distance
+    return np.clip(moved, 0.0, 1.0)  # only rounding is left to clip
+
+
+def rank(individual: Individual) -> tuple[tuple[float, ...], int]:
+    """Return a key that is greatest for the fittest; of equals, for the earliest suggested."""
+    return individual.fitness.wvalues, -individual.number
+
+
+def distinct_pair(population: Sequence[Individual], u1: float, u2: float) -> list[Individual]:
+    """Return two different individuals, every pair being equally likely.
+
+    Args:
+        population: At least two individuals.
+        u1: Uniform random number in [0, 1), for the first.
+        u2: The same, for the second among the rest.
+    """
+    first = int(u1 * len(population))
+    second = int(u2 * (len(population) - 1))
+    return [population[first], population[second + (second >= first)]]
+
+
+def build_toolbox(generator: np.random.Generator, *, dimension: int, mode: Mode) -> base.Toolbox:
+    """Return DEAP's toolbox with the operators registered, all drawing from ``generator``.
+
+    * ``individual(number)``: random genes, without a fitness.
+    * ``tournament(population)``: the fitter of two distinct individuals.
+    * ``select(population)``: two distinct parents, each from a tournament, the fitter one first.
+    * ``mate(fitter, other)``: genes of a child, by ``crossover``.
+    * ``mutate(genes, progress=g/G)``: the genes moved, by ``mutation``.
+    * ``child(number, genes)``: an individual with these genes, without a fitness.
+    * ``keep(population, k)``: the k fittest, the fittest first.
+
+    Args:
+        generator: Where all random numbers come from.
+        dimension: Number of genes.
+        mode: Whether lower or higher scores are fitter.
+    """
+    fitness = MinimizedFitness if mode == "min" else MaximizedFitness
+    toolbox = base.Toolbox()
+    toolbox.register("child", _individual, fitness=fitness)
+    toolbox.register("individual", _random, toolbox, generator=generator, dimension=dimension)
+    toolbox.register("tournament", _tournament, generator=generator)
+    toolbox.register("select", _select, toolbox)
+    toolbox.register("mate", _mate, generator=generator)
+    toolbox.register("mutate", _mutate, generator=generator)
+    toolbox.register("keep", _keep)
+    return toolbox
+
+
+def _individual(number: int, genes: Genes, *, fitness: Any) -> Individual:
+    return Individual(number, genes, fitness())
+
+
+def _random(
+    toolbox: base.Toolbox, number: int, *, generator: np.random.Generator, dimension: int
+) -> Individual:
+    individual: Individual = toolbox.child(number, generator.random(dimension))
+    return individual
+
+
+def _tournament(population: Sequence[Individual], *, generator: np.random.Generator) -> Individual:
+    u1, u2 = generator.random(2)
+    return max(distinct_pair(population, u1, u2), key=rank)
+
+
+def _select(toolbox: base.Toolbox, population: Sequence[Individual]) -> list[Individual]:
+    first = toolbox.tournament(population)
+    if len(population) == 2:  # the fitter one wins every tournament; the other is its partner
+        second = population[population[0] is first]
+    else:
+        second = toolbox.tournament(population)
+        while second is first:
+            second = toolbox.tournament(population)
+    return sorted([first, second], key=rank, reverse=True)
+
+
+def _mate(fitter: Genes, other: Genes, *, generator: np.random.Generator) -> Genes:
+    return crossover(fitter, other, _uniform(generator, len(fitter)))
+
+
+def _mutate(genes: Genes, *, generator: np.random.Generator, progress: float) -> Genes:
+    r1, r2 = _uniform(generator, len(genes)), _uniform(generator, len(genes))
+    return mutation(genes, r1, r2, progress=progress)
+
+
+def _keep(population: Sequence[Individual], k: int) -> list[Individual]:
+    return sorted(population, key=rank, reverse=True)[:k]
+
+
+def _uniform(generator: np.random.Generator, size: int) -> Genes:
+    """Return uniform numbers in the open interval (0, 1); the generator's own may be 0."""
+    return np.maximum(generator.random(size), np.finfo(np.float64).tiny)

@@ -1,0 +1,35 @@
+"""Random search: the baseline that every other searcher must beat."""
+
+from typing import Any
+
+import numpy as np
+
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher, whole_number
+
+
+class Random(Searcher):
+    """Draws every configuration anew, uniformly from the unit cube, and never ends.
+
+    Args:
+        random_seed: Seed of the drawing, at least 0.
+
+    Raises:
+        RecipeError: If ``random_seed`` is no whole number, or negative.
+    """
+
+    def __init__(self, *, random_seed: int = 0) -> None:
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"random": {"random_seed": 0}}``."""
+        return {"random": {"random_seed": self._random_seed}}
+
+    def _begin(self) -> None:
+        self._generator = np.random.default_rng(self._random_seed)
+
+    def _propose(self) -> Config:
+        return self.space.sample(self._generator)
+
+    def _learn(self, observation: Observation) -> None:
+        """Learn nothing."""

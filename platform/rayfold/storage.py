@@ -1,0 +1,42 @@
+"""Where a study keeps its files, and how a file appears there: whole, or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def default_storage() -> Path:
+    """Return ``$RAYFOLD_STORAGE``, or ``rayfold-store`` in the present folder."""
+    return Path(os.environ.get("RAYFOLD_STORAGE") or "rayfold-store").absolute()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on leaving, fsync it and rename it to ``path``.
+
+    Whoever reads ``path`` sees the old file or the new one, never half of it, even after a
+    crash. When the block raises, the temporary file goes and ``path`` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` survive a crash."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,162 @@
+"""One run of a study on a cluster, from the first group to the last trial."""
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray import tune
+from torch import nn
+
+from rayfold.data import DataSet
+from rayfold.data.staging import stage
+from rayfold.groups import Groups, Pool
+from rayfold.groups.cluster import check_room, cluster
+from rayfold.library import shipped_by_value
+from rayfold.report import Progress, StudyState
+from rayfold.study.interruption import Interruption
+from rayfold.tracking import Uploader
+from rayfold.training import StudySetup
+from rayfold.tuning import FoldOrder, Ledger, SearcherAdapter, TrialRunner, trial_resources
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5
+
+
+class Execution:
+    """One run of a study on a cluster, from the first group to the last trial."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        setup: StudySetup,
+        groups: Groups,
+        fold_order: FoldOrder,
+        ledger: Ledger,
+        uploader: Uploader,
+        progress: Progress,
+        interruption: Interruption,
+    ) -> None:
+        self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
+        self._ledger, self._uploader = ledger, uploader
+        self._progress, self._interruption = progress, interruption
+        self._folds_before = ledger.num_folds_done
+        self._started_at: float | None = None
+        self._state = self._snapshot_ledger()
+
+    def run(self, data: DataSet, address: str | None) -> None:
+        """Run until the ledger is exhausted or the study is interrupted.
+
+        Everything that was started is ended, whatever happens.
+        """
+        self._progress.update(self._state)
+        with cluster(address):
+            check_room(self._groups)
+            reference = stage(data)
+            with _by_value(self._setup.model_class):
+                pool = Pool(self._groups, setup=self._setup, data=reference, name=self._name)
+                try:
+                    pool.start(cancelled=lambda: self._interruption.requested)
+                    self._started_at = time.time()
+                    with self._watching(pool):
+                        self._tune(pool)
+                finally:
+                    pool.stop()
+                    shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
+        self._progress.update(self._state)
+
+    def _tune(self, pool: Pool) -> None:
+        groups = self._groups
+        trainable = tune.with_parameters(
+            TrialRunner,
+            dispatcher=pool.dispatcher,
+            num_folds=len(self._setup.plan.folds),
+            epochs=self._setup.settings.epochs,
+            order=self._order,
+            groups_per_trial=groups.per_trial,
+            metric=self._setup.settings.metric,
+        )
+        spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, trial_resources()),
+            tune_config=tune.TuneConfig(
+                search_alg=SearcherAdapter(
+                    self._ledger, release=pool.release, on_change=self._on_change
+                ),
+                num_samples=-1,
+                max_concurrent_trials=groups.trials_at_once + spare,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self._setup.folder / "ray"),
+                failure_config=tune.FailureConfig(max_failures=2),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+    def _on_change(self) -> None:
+        """Runs in Tune's thread, which is the only one that changes the ledger."""
+        self._state = self._snapshot_ledger()
+        self._uploader.notify()
+
+    def _snapshot_ledger(self) -> StudyState:
+        ledger, settings = self._ledger, self._setup.settings
+        return StudyState(
+            name=self._name,
+            metric=settings.metric,
+            mode=settings.mode,
+            num_trials=ledger.num_trials,
+            num_folds=len(self._setup.plan.folds),
+            results=tuple(ledger.results),
+            num_folds_done=ledger.num_folds_done,
+            num_folds_before=self._folds_before,
+            started_at=self._started_at,
+            maximum_groups=self._groups.maximum,
+        )
+
+    @contextmanager
+    def _watching(self, pool: Pool) -> Iterator[None]:
+        """Show progress and pass on an interruption, beside Tune's loop."""
+        done = threading.Event()
+
+        def watch() -> None:
+            told = False
+            while not done.wait(PROGRESS_SECONDS):
+                try:
+                    if self._interruption.requested and not told:
+                        told = True
+                        self._ledger.close()
+                        pool.interrupt()
+                    self._progress.update(self._state.with_pool(pool.snapshot()))
+                except ray.exceptions.RayError as error:
+                    logger.warning("The pool does not answer: %s", error)
+
+        thread = threading.Thread(target=watch, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@contextmanager
+def _by_value(model_class: type[nn.Module]) -> Iterator[None]:
+    """Ship a class that workers cannot import, because it came from a file, with its code."""
+    module = sys.modules.get(model_class.__module__)
+    if module is None or not shipped_by_value(model_class):
+        yield
+        return
+    ray.cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(module)

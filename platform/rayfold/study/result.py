@@ -1,0 +1,68 @@
+"""What a study returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rayfold.recipe import Acceptance
+from rayfold.report import best_first, trials_table
+from rayfold.results import Mode, TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """What a study has found so far.
+
+    Attributes:
+        name: The study's name.
+        metric: What was searched for.
+        mode: Whether a small or a large metric is good.
+        trials: Finished trials, in the order of their suggestion.
+        interrupted: Whether the study was interrupted; run it again to go on.
+        uploaded: Whether MLflow holds everything.
+        tracking_uri: The MLflow store.
+    """
+
+    name: str
+    metric: str
+    mode: Mode
+    trials: tuple[TrialResult, ...]
+    interrupted: bool
+    uploaded: bool
+    tracking_uri: str
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best completed trial, or None."""
+        ranked = best_first(self.trials, self.mode)
+        return ranked[0] if ranked and ranked[0].status == "completed" else None
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per trial, best first; see ``report.trials_table``."""
+        return trials_table(self.trials, metric=self.metric, mode=self.mode)
+
+    def best_metric(self, metric: str) -> float | None:
+        """Return the best trial's mean over its folds of a metric after the last epoch."""
+        if self.best is None or metric not in self.best.folds[0].history[-1]:
+            return None
+        values = [fold.history[-1][metric] for fold in self.best.folds]
+        return sum(values) / len(values)
+
+    def failures(self, accept: Sequence[Acceptance]) -> list[str]:
+        """Return what the best trial does not reach, a line each; nothing when all is well."""
+        failures = []
+        for criterion in accept:
+            value = self.best_metric(criterion.metric)
+            low, high = criterion.at_least, criterion.at_most
+            wanted = f"at least {low}" if low is not None else f"at most {high}"
+            if value is None:
+                failures.append(f"{criterion.metric} should be {wanted}, but no trial has it.")
+            elif (low is not None and value < low) or (high is not None and value > high):
+                failures.append(
+                    f"{criterion.metric} should be {wanted}, the best has {value:.6g}."
+                )
+        return failures
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(index=False))

@@ -1,0 +1,361 @@
+"""The facade: what a study is, and how it begins, goes on and ends."""
+
+import copy
+import logging
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from rayfold import search
+from rayfold.data import HDF5, DataSet, Folds, load
+from rayfold.errors import RecipeError
+from rayfold.groups import Groups, Plan
+from rayfold.journal import Entry, Journal, read_journal
+from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.recipe import Acceptance, Recipe, check_study_name
+from rayfold.report import create_progress
+from rayfold.results import Mode, Value
+from rayfold.search import Searcher
+from rayfold.space import SearchSpace
+from rayfold.storage import default_storage
+from rayfold.study.execution import Execution
+from rayfold.study.interruption import Interruption
+from rayfold.study.result import StudyResult
+from rayfold.tracking import Uploader, tracking_uri
+from rayfold.training import Settings, StudySetup
+from rayfold.training.hyperparameters import check_hyperparameters
+from rayfold.training.losses import check_loss
+from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.tuning import FoldOrder, Ledger
+
+logger = logging.getLogger(__name__)
+
+UPLOAD_SECONDS = 120.0
+"""How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+
+class Study:
+    """One search over one data set, resumable at any moment.
+
+    Args:
+        name: Names the study's folder in the storage, and its runs in MLflow.
+        model: A name of the library (``"cnn"``), a reference (``"package.module:Net"``,
+            ``"./net.py:Net"``) or the class itself.
+        data: Where the data lie.
+        space: What is searched; None takes the search space of the library's model.
+        searcher: Proposes the trials; None takes ``search.Genetic()``.
+        folds: How each trial is cross-validated.
+        epochs: Epochs of each fold.
+        loss: Name of the loss; None takes the task's default.
+        metrics: Names of the metrics; none takes the task's default.
+        metric: What the study searches for, ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
+        mode: Whether a small or a large metric is good; None knows it from the metric.
+        parameters: Hyperparameters that are not searched, dotted name to value.
+        fold_order: ``"in_turn"`` or ``"together"``, see ``tuning.TrialRunner``.
+        groups: The worker groups.
+        random_seed: Seed of every fold's initial weights, batches and dropout.
+        accept: What the best trial must reach, for ``rayfold run``'s exit status.
+        storage: Folder of all studies; None takes ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
+        checkpoint_seconds: Seconds between two checkpoints of a fold in training.
+        base: Folder that relative references to models, spaces and data start from.
+
+    Raises:
+        RecipeError: If an argument is wrong; the message names it.
+        DataError: If the data source is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str | type[nn.Module],
+        data: HDF5,
+        space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+        searcher: Searcher | None = None,
+        folds: Folds | None = None,
+        epochs: int = 10,
+        loss: str | None = None,
+        metrics: Sequence[str] = (),
+        metric: str = "val_loss",
+        mode: Mode | None = None,
+        parameters: Mapping[str, Value] | None = None,
+        fold_order: FoldOrder = "in_turn",
+        groups: Groups | None = None,
+        random_seed: int = 0,
+        accept: Sequence[Acceptance] = (),
+        storage: str | Path | None = None,
+        checkpoint_seconds: float = 30.0,
+        base: str | Path | None = None,
+    ) -> None:
+        check_study_name(name)
+        base = Path(base) if base is not None else Path.cwd()
+        if space is None:
+            if not isinstance(model, str) or ":" in model:
+                raise RecipeError("space is missing; say what is to be searched.")
+            space = model
+        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+            raise RecipeError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+        self.name = name
+        self.space = resolve_space(space, base=base)
+        self.folds = folds or Folds()
+        self.groups = groups or Groups()
+        self.storage = Path(storage).absolute() if storage is not None else default_storage()
+        self._model_class = resolve_model(model, base=base)
+        self._model_reference = model_reference(model)
+        self._data = data
+        self._dataset: DataSet | None = None
+        self._searcher = searcher or search.Genetic()
+        self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
+        self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
+        self._fold_order: FoldOrder = fold_order
+        self._random_seed, self._checkpoint_seconds = random_seed, checkpoint_seconds
+        self.accept = tuple(accept)
+        self._num_trials: int | None = None
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Self:
+        """Build the study that a recipe describes; relative paths start at its folder."""
+        fixed, base = recipe.fixed, recipe.base
+        study = cls(
+            recipe.study,
+            model=fixed.model,
+            data=fixed.data.source(base),
+            space=recipe.search.space,
+            searcher=search.create(*recipe.search.searcher_call),
+            folds=Folds(
+                fixed.folds.count, random_seed=fixed.folds.random_seed, kind=fixed.folds.kind
+            ),
+            epochs=fixed.epochs,
+            loss=fixed.loss,
+            metrics=fixed.metrics,
+            metric=recipe.search.metric,
+            mode=recipe.search.mode,
+            parameters=fixed.parameters,
+            fold_order=fixed.folds.order,
+            groups=Groups(**recipe.resources.groups.model_dump()),
+            random_seed=fixed.random_seed,
+            accept=recipe.accept,
+            storage=recipe.resources.storage,
+            base=base,
+        )
+        study._num_trials = recipe.search.num_trials
+        return study
+
+    @property
+    def folder(self) -> Path:
+        """Where the study keeps its journal and its trials."""
+        return self.storage / self.name
+
+    @property
+    def dataset(self) -> DataSet:
+        """The data, read and checked on first use."""
+        if self._dataset is None:
+            self._dataset = load(self._data)
+        return self._dataset
+
+    def plan(self, num_trials: int | None = None) -> Plan:
+        """Check everything that can be checked without starting anything, and say what will run.
+
+        Raises:
+            RecipeError: If anything about the study is wrong.
+            DataError: If the data cannot be read, or hold too few rows for the folds.
+        """
+        self._settings()
+        self.folds.split(self.dataset)
+        return Plan(
+            groups=self.groups,
+            num_trials=self._limit(num_trials),
+            num_folds=self.folds.count,
+            epochs=self._epochs,
+            data_bytes=self.dataset.num_bytes,
+        )
+
+    def run(
+        self,
+        num_trials: int | None = None,
+        *,
+        address: str | None = None,
+        show_progress: bool = True,
+    ) -> StudyResult:
+        """Run the study, or go on where it stopped.
+
+        Ctrl-C once: folds in training write a checkpoint, everything is written, and the result
+        so far is returned. Twice: the process ends at once; nothing that is finished is lost.
+
+        Args:
+            num_trials: Trials at most, those of earlier runs included; None takes what the
+                searcher or the recipe says.
+            address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
+            show_progress: Whether to show a live table.
+
+        Raises:
+            RecipeError: If anything about the study is wrong, or differs from how it began.
+            DataError: If the data are wrong.
+            ResourcesError: If the cluster cannot hold a single group.
+            JournalError: If another process runs the study, or its journal is damaged.
+        """
+        num_trials = self.plan(num_trials).num_trials
+        settings = self._settings()
+        setup = StudySetup(
+            model_class=self._model_class,
+            settings=settings,
+            plan=self.folds.split(self.dataset),
+            folder=self.folder,
+            parameters=self._parameters,
+        )
+        searcher = copy.deepcopy(self._searcher)
+        searcher.start(self.space, mode=settings.mode)
+        uri = tracking_uri(self.storage)
+        _check_folder(self.folder)
+        with Journal.open(self.folder / "journal.jsonl") as journal:
+            entries = read_journal(journal.path)
+            self._begin(journal, entries, self._description(setup, searcher))
+            ledger = Ledger(searcher, journal, num_trials=num_trials)
+            ledger.replay(entries)
+            uploader = Uploader(self.folder, uri, self.storage / "artifacts")
+            uploader.start()
+            interruption = Interruption()
+            try:
+                if not ledger.exhausted:
+                    with interruption.listening(), create_progress(show_progress) as progress:
+                        execution = Execution(
+                            name=self.name,
+                            setup=setup,
+                            groups=self.groups,
+                            fold_order=self._fold_order,
+                            ledger=ledger,
+                            uploader=uploader,
+                            progress=progress,
+                            interruption=interruption,
+                        )
+                        execution.run(self.dataset, address)
+                state = "interrupted" if interruption.requested else "finished"
+                journal.append("run", state=state)
+            finally:
+                uploaded = uploader.finish(UPLOAD_SECONDS)
+            if not uploaded:
+                logger.warning(
+                    "MLflow at %s does not hold everything yet; the journal does. "
+                    "Run the study again to upload the rest.",
+                    uri,
+                )
+        return StudyResult(
+            name=self.name,
+            metric=settings.metric,
+            mode=settings.mode,
+            trials=tuple(ledger.results),
+            interrupted=interruption.requested,
+            uploaded=uploaded,
+            tracking_uri=uri,
+        )
+
+    def _limit(self, num_trials: int | None) -> int:
+        """Return how many trials there will be at most."""
+        wanted = num_trials if num_trials is not None else self._num_trials
+        if wanted is not None and (
+            not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1
+        ):
+            raise RecipeError(f"num_trials must be a whole number of at least 1, not {wanted!r}.")
+        limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
+        if not limits:
+            raise RecipeError("num_trials is missing; this searcher never ends by itself.")
+        return min(limits)
+
+    def _settings(self) -> Settings:
+        """Check all names against the task and the model."""
+        task = self.dataset.task
+        loss = check_loss(self._loss, task)
+        metrics = check_metrics(self._metrics, task)
+        mode = metric_mode(self._metric, metrics, task)
+        check_hyperparameters(
+            self.space, self._parameters, model_class=self._model_class, loss=loss
+        )
+        return Settings(
+            epochs=self._epochs,
+            loss=loss,
+            metrics=metrics,
+            metric=self._metric,
+            mode=self._mode or mode,
+            random_seed=self._random_seed,
+            checkpoint_seconds=self._checkpoint_seconds,
+        )
+
+    def _description(self, setup: StudySetup, searcher: Searcher) -> dict[str, Any]:
+        """Return what the study is, for its journal and for MLflow."""
+        data, settings = self.dataset, setup.settings
+        shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
+        return {
+            "model": self._model_reference,
+            "task": data.task,
+            "classes": list(data.classes) if data.classes is not None else None,
+            "inputs": [
+                {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
+                for name, shape, array in shapes
+            ],
+            "labels": self._data.labels,
+            "num_outputs": data.num_outputs,
+            "epochs": settings.epochs,
+            "loss": settings.loss,
+            "metrics": list(settings.metrics),
+            "metric": settings.metric,
+            "mode": settings.mode,
+            "data_digest": data.digest,
+            "fold_digest": setup.plan.digest,
+            "num_folds": len(setup.plan.folds),
+            "num_rows": len(data.development_rows),
+            "test": {
+                "fraction": self._data.test_fraction,
+                "random_seed": self._data.random_seed,
+                "row_groups": self._data.row_groups,
+            },
+            "parameters": dict(self._parameters),
+            "random_seed": settings.random_seed,
+            "searcher": searcher.settings(),
+            "space": self.space.to_dict(),
+            "environment": {
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "ray": version("ray"),
+                "rayfold": version("rayfold"),
+                "torch": version("torch"),
+            },
+        }
+
+    def _begin(
+        self, journal: Journal, entries: Sequence[Entry], description: dict[str, Any]
+    ) -> None:
+        """Write the study's first line, or check that it is still the same study."""
+        begun = next((entry for entry in entries if entry.event == "study"), None)
+        if begun is None:
+            journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
+        else:
+            _check_same(self.name, begun.fields["description"], description)
+        journal.append("run", state="started")
+
+
+def _check_folder(folder: Path) -> None:
+    if (folder / "trials").exists() and not (folder / "journal.jsonl").exists():
+        raise RecipeError(
+            f"{folder} holds trials but no journal; move it away or choose another study name."
+        )
+
+
+def _check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Check that a study goes on as it began."""
+    for field in present:
+        if field != "environment" and begun.get(field) != present[field]:
+            before, now = _short(begun.get(field)), _short(present[field])
+            raise RecipeError(
+                f"study {name!r} began with {field} = {before}, now it is {now}; "
+                f"put that back, or give the study another name."
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

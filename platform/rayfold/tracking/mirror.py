@@ -1,0 +1,319 @@
+"""A study's runs in MLflow, brought up to date entry by entry of the journal.
+
+The parent run is the study, a child run is a trial, and the folds are metrics and artifacts of
+the trial's run. The tags of a run say what it holds already: applying an entry a second time,
+from another process too, adds nothing.
+"""
+
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayfold.journal import Entry
+from rayfold.results import FoldResult
+from rayfold.tracking import tags as tag
+from rayfold.tracking.store import holds_own_artifacts, search_runs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+logger = logging.getLogger(__name__)
+
+_RUN_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_STUDY_STATUS = {"started": "RUNNING", "interrupted": "KILLED", "finished": "FINISHED"}
+_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+_MAX_PARAM_LENGTH = 6000
+
+
+@dataclass(kw_only=True)
+class _Child:
+    """A trial's run.
+
+    Attributes:
+        run_id: MLflow's name of the run.
+        run_status: MLflow's status of the run.
+        params: Names of the logged parameters.
+        uploaded: When each fold that is fully uploaded was finished, Unix seconds.
+        settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
+        started_at: When the configuration was suggested, Unix seconds.
+        folds: The folds that the journal holds so far.
+    """
+
+    run_id: str
+    run_status: str = "RUNNING"
+    params: frozenset[str] = frozenset()
+    uploaded: dict[int, float] = field(default_factory=dict)
+    settled: bool = False
+    started_at: float = 0.0
+    folds: dict[int, FoldResult] = field(default_factory=dict)
+
+
+class StudyMirror:
+    """The runs of one study.
+
+    Args:
+        client: The store.
+        experiment: Name of the experiment; created if it is missing.
+        artifacts: Where a new experiment keeps artifacts if no server decides it.
+        folder: The study's folder: the files that fold results name are relative to it.
+    """
+
+    def __init__(self, client: "MlflowClient", experiment: str, artifacts: Path, folder: Path):
+        self._client = client
+        self._experiment_id = _experiment_id(client, experiment, artifacts)
+        self._folder = folder
+        self._study: Mapping[str, Any] = {}
+        self._parent = ""
+        self._parent_status = ""
+        self._children: dict[str, _Child] = {}
+        self._state: Entry | None = None
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Log the entries, given in the order of the journal and from its first one on."""
+        handlers = {
+            "study": self._apply_study,
+            "suggestion": self._apply_suggestion,
+            "fold": self._apply_fold,
+            "trial": self._apply_trial,
+            "run": self._apply_run,
+        }
+        for entry in entries:
+            if entry.event in handlers:
+                handlers[entry.event](entry)
+        self._update_statuses()
+
+    def _apply_study(self, entry: Entry) -> None:
+        self._study = entry.fields
+        if not self._parent:
+            self._find_runs()
+        if not self._parent:
+            run = self._client.create_run(
+                self._experiment_id,
+                start_time=_milliseconds(entry.time),
+                run_name=entry.fields["name"],
+                tags=self._common_tags("study"),
+            )
+            self._parent, self._parent_status = run.info.run_id, run.info.status
+        description = dict(entry.fields["description"])
+        self._log(self._parent, tags=_description_tags(description))
+        self._client.log_dict(self._parent, description, "study.json")
+
+    def _apply_suggestion(self, entry: Entry) -> None:
+        trial, config = entry.fields["trial"], entry.fields["config"]
+        if trial not in self._children:
+            run = self._client.create_run(
+                self._experiment_id,
+                start_time=_milliseconds(entry.time),
+                run_name=trial,
+                tags={
+                    **self._common_tags("trial"),
+                    **tag.config_to_tags(config),
+                    tag.PARENT: self._parent,
+                    tag.TRIAL: trial,
+                    tag.STATUS: "running",
+                },
+            )
+            self._children[trial] = _Child(run_id=run.info.run_id)
+        child = self._children[trial]
+        child.started_at = entry.time
+        if not child.settled and not child.params.issuperset(config):
+            self._log(child.run_id, params=config)
+
+    def _apply_fold(self, entry: Entry) -> None:
+        child = self._children[entry.fields["trial"]]
+        result = FoldResult.from_dict(entry.fields["result"])
+        child.folds[result.fold] = result
+        if child.settled or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
+            return
+        folder = f"fold_{result.fold}"
+        files = [self._folder / result.weights, self._folder / result.predictions]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            logger.warning(
+                "%s of trial %s is missing; MLflow gets this fold's metrics without its files, "
+                "and no ensemble can use the trial.",
+                missing[0],
+                entry.fields["trial"],
+            )
+        else:
+            for file in files:
+                self._client.log_artifact(child.run_id, str(file), folder)
+            child.uploaded[result.fold] = result.finished_at
+        self._log(
+            child.run_id,
+            metrics=_history_metrics([result], prefix=f"{folder}/"),
+            tags={tag.FOLDS: json.dumps(dict(sorted(child.uploaded.items())))},
+        )
+
+    def _apply_trial(self, entry: Entry) -> None:
+        child = self._children[entry.fields["trial"]]
+        if child.settled:
+            return
+        status, error = entry.fields["status"], entry.fields.get("error")
+        tags = {tag.STATUS: status}
+        if error:
+            self._client.log_text(child.run_id, error, "error.txt")
+            tags[tag.ERROR] = _last_line(error)[:250]
+        self._terminate(child, _RUN_STATUS[status], entry.time)
+        folds = [child.folds[index] for index in sorted(child.folds)]
+        summary = {
+            "score": entry.fields.get("score"),
+            "standard_error": entry.fields.get("standard_error"),
+            "duration_seconds": entry.time - child.started_at,
+            "fold_seconds": _mean([fold.finished_at - fold.started_at for fold in folds]),
+        }
+        metrics = _history_metrics(folds) + [
+            _metric(name, value, entry.time, step=0)
+            for name, value in summary.items()
+            if value is not None
+        ]
+        self._log(child.run_id, metrics=metrics, tags=tags)  # the tag comes last: all is there
+        child.settled = True
+
+    def _apply_run(self, entry: Entry) -> None:
+        self._state = entry
+
+    def _update_statuses(self) -> None:
+        """Give the parent, and the children without an end, the status of the study's run."""
+        if self._state is None or not self._parent:
+            return
+        wanted = _STUDY_STATUS[self._state.fields["state"]]
+        unfinished = "RUNNING" if wanted == "RUNNING" else "KILLED"
+        for child in self._children.values():
+            if not child.settled and child.run_status != unfinished:
+                self._terminate(child, unfinished, self._state.time)
+        if self._parent_status != wanted:
+            self._set_status(self._parent, wanted, self._state.time)
+            self._parent_status = wanted
+
+    def _terminate(self, child: _Child, status: str, time: float) -> None:
+        self._set_status(child.run_id, status, time)
+        child.run_status = status
+
+    def _set_status(self, run_id: str, status: str, time: float) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status, end_time=_milliseconds(time))
+
+    def _find_runs(self) -> None:
+        """Find what an earlier uploader logged; of two runs of one trial, the first counts."""
+        wanted = {tag.STUDY_ID: self._study["id"]}
+        for run in search_runs(self._client, self._experiment_id, wanted, deleted=True):
+            trial = run.data.tags.get(tag.TRIAL)
+            if trial is None and not self._parent:
+                if run.info.lifecycle_stage == "deleted":
+                    self._client.restore_run(run.info.run_id)
+                self._parent, self._parent_status = run.info.run_id, run.info.status
+            elif trial is not None and trial not in self._children:
+                self._children[trial] = _child(run)
+
+    def _common_tags(self, kind: str) -> dict[str, str]:
+        description = self._study["description"]
+        return {
+            tag.KIND: kind,
+            tag.STUDY: self._study["name"],
+            tag.STUDY_ID: self._study["id"],
+            tag.DATA_DIGEST: str(description.get("data_digest", "")),
+            tag.FOLD_DIGEST: str(description.get("fold_digest", "")),
+        }
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        metrics: Sequence["Metric"] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log in batches that MLflow takes: metrics and parameters first, tags at the end."""
+        from mlflow.entities import Param, RunTag
+
+        everything: dict[str, Sequence[Any]] = {
+            "metrics": metrics,
+            "params": [Param(k, str(v)[:_MAX_PARAM_LENGTH]) for k, v in (params or {}).items()],
+            "tags": [RunTag(key, value) for key, value in (tags or {}).items()],
+        }
+        for kind, values in everything.items():
+            for start in range(0, len(values), _BATCH[kind]):
+                batch: dict[str, Any] = {kind: values[start : start + _BATCH[kind]]}
+                self._client.log_batch(run_id, **batch)
+
+
+def _experiment_id(client: "MlflowClient", name: str, artifacts: Path) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    own = holds_own_artifacts(client.tracking_uri)
+    location = artifacts.absolute().as_uri() if own else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _child(run: "Run") -> _Child:
+    """Read from a run what it holds already."""
+    tags = run.data.tags
+    return _Child(
+        run_id=run.info.run_id,
+        run_status=run.info.status,
+        params=frozenset(run.data.params),
+        uploaded={int(k): v for k, v in json.loads(tags.get(tag.FOLDS, "{}")).items()},
+        settled=run.info.lifecycle_stage == "deleted" or tags.get(tag.STATUS) in _RUN_STATUS,
+    )
+
+
+def _description_tags(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of a description that people filter runs by."""
+    names = ("model", "task", "metric", "mode", "data_digest", "fold_digest", "num_folds")
+    tags = {f"rayfold.{name}": description.get(name) for name in names}
+    environment = description.get("environment") or {}
+    tags |= {f"rayfold.environment.{name}": value for name, value in environment.items()}
+    return {
+        tag.metric_name(name): str(value)[: tag.MAX_TAG_LENGTH]
+        for name, value in tags.items()
+        if value is not None
+    }
+
+
+def _history_metrics(folds: Sequence[FoldResult], *, prefix: str = "") -> list["Metric"]:
+    """Return one point per metric and epoch (counted from 1), the mean over ``folds``."""
+    values: dict[tuple[int, str], list[float | None]] = defaultdict(list)
+    times: dict[int, float] = {}
+    for fold in folds:
+        for epoch, metrics in enumerate(fold.history, start=1):
+            time = metrics.get("finished_at") or fold.finished_at
+            times[epoch] = max(time, times.get(epoch, time))
+            for name, value in metrics.items():
+                if name != "finished_at":
+                    values[epoch, name].append(value)
+    return [
+        _metric(prefix + name, _mean(of_folds), times[epoch], step=epoch)
+        for (epoch, name), of_folds in values.items()
+    ]
+
+
+def _metric(name: str, value: float | None, time: float, *, step: int) -> "Metric":
+    from mlflow.entities import Metric
+
+    value = math.nan if value is None else float(value)
+    return Metric(tag.metric_name(name), value, _milliseconds(time), step)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if there is none, or a value was not finite (null in the journal)."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _milliseconds(time: float) -> int:
+    return int(time * 1000)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown"

@@ -1,0 +1,139 @@
+"""The MLflow store: where it is, opening it quietly, and creating it whole."""
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayfold.storage import fsync_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_PAGE_SIZE = 1000
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+def tracking_uri(storage: Path) -> str:
+    """Return ``$MLFLOW_TRACKING_URI``, or the SQLite file ``mlflow.db`` in ``storage``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+
+
+def experiment_name() -> str:
+    """Return ``$MLFLOW_EXPERIMENT_NAME``, or ``"rayfold"``."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "rayfold"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file behind a ``sqlite:///`` URI; None for any other store."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path not in (uri, "", ":memory:") else None
+
+
+def holds_own_artifacts(uri: str) -> bool:
+    """Tell whether ``uri`` is a database, with no server that decides where artifacts lie."""
+    return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong in one line, without the password that a URI may hold."""
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def without_password(text: str) -> str:
+    """Return ``text`` without the user and the password of the URIs in it."""
+    return _CREDENTIALS.sub("://", text)
+
+
+def open_store(uri: str) -> "MlflowClient":
+    """Return a client of the store at ``uri``; an SQLite file that is missing is created.
+
+    MLflow's environment variables get our defaults where the user has not set them: no
+    telemetry, nothing on the console, and for a server short timeouts and no retries of its own (a
+    repeated request could create a run twice, and a dead server would hold a call for minutes).
+    """
+    defaults = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+    if uri.startswith(("http://", "https://")):
+        defaults |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+    from mlflow import MlflowClient
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    if (file := sqlite_file(uri)) is not None:
+        _create_sqlite(file)
+    return MlflowClient(tracking_uri=uri)
+
+
+def search_runs(
+    client: "MlflowClient",
+    experiment_id: str,
+    tags: dict[str, str],
+    *,
+    deleted: bool = False,
+    page_size: int = _PAGE_SIZE,
+) -> Iterator["Run"]:
+    """Yield the runs of an experiment that carry all of ``tags``, oldest first, page by page.
+
+    Args:
+        client: The store.
+        experiment_id: MLflow's number of the experiment.
+        tags: Tag names and the values to match; values hold no quotes.
+        deleted: Also yield the runs that were deleted.
+        page_size: How many runs to ask for at once.
+    """
+    from mlflow.entities import ViewType
+
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            filter_string=" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items()),
+            run_view_type=ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+            max_results=page_size,
+            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _create_sqlite(file: Path) -> None:
+    """Create MLflow's tables in a temporary file and rename it.
+
+    MLflow migrates a new file step by step for seconds; a process killed meanwhile would leave
+    a store that no MLflow opens again, and two processes at once would damage it.
+    """
+    if file.exists():
+        return
+    from mlflow.store.db import utils
+
+    database: Any = utils  # untyped
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if file.exists():
+            return
+        unfinished = file.with_name(f".{file.name}.new")
+        unfinished.unlink(missing_ok=True)
+        engine = database.create_sqlalchemy_engine(f"sqlite:///{unfinished}")
+        try:
+            database._initialize_tables(engine)
+        finally:
+            engine.dispose()
+        unfinished.rename(file)
+        fsync_folder(file.parent)

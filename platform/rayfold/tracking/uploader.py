@@ -1,0 +1,103 @@
+"""The thread that brings a study's journal to MLflow, and never holds up training."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Self
+
+from rayfold.journal import JournalReader
+from rayfold.tracking.mirror import StudyMirror
+from rayfold.tracking.store import describe, experiment_name, open_store, without_password
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+
+
+class Uploader:
+    """Follow a study's journal and log what is new, in a daemon thread.
+
+    Nothing that goes wrong in it reaches the study. While the store is out of reach it tries
+    again with growing pauses, and tells this once, and once that the store is back. Its place is
+    kept by the tags of the runs: a new uploader, in another process too, goes on from there.
+
+    Args:
+        study_folder: Holds ``journal.jsonl`` and the files that fold results name.
+        uri: MLflow's tracking URI.
+        artifacts: Where a new experiment keeps artifacts if no server decides it.
+    """
+
+    def __init__(self, study_folder: Path, uri: str, artifacts: Path):
+        self._folder = study_folder
+        self._uri = uri
+        self._artifacts = artifacts
+        self._nudged = threading.Event()
+        self._finishing = threading.Event()
+        self._abandoned = threading.Event()
+        self._everything_uploaded = False
+        self._thread = threading.Thread(target=self._run, name="rayfold-uploader", daemon=True)
+
+    def start(self) -> Self:
+        """Start the thread; return the uploader."""
+        self._thread.start()
+        return self
+
+    def notify(self) -> None:
+        """Say that the journal has grown, so that the upload need not wait for its next turn."""
+        self._nudged.set()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Upload what the journal holds now, and end the thread.
+
+        Args:
+            timeout_s: How long to wait, seconds; then the rest is left to the next uploader.
+
+        Returns:
+            Whether everything is uploaded.
+        """
+        self._finishing.set()
+        self._nudged.set()
+        self._thread.join(timeout_s)
+        self._abandoned.set()
+        return self._everything_uploaded
+
+    def _run(self) -> None:
+        mirror: StudyMirror | None = None
+        pause = _FIRST_PAUSE_S
+        out_of_reach = False
+        place = without_password(self._uri)
+        while not self._abandoned.is_set():
+            finishing = self._finishing.is_set()
+            self._nudged.clear()
+            try:
+                if mirror is None:
+                    reader = JournalReader(self._folder / "journal.jsonl")
+                    mirror = self._open_mirror()
+                mirror.apply(reader.new_entries())
+            except Exception as error:  # whatever it is, the study goes on
+                logger.debug("uploading to %s failed", place, exc_info=True)
+                if not out_of_reach:
+                    logger.warning(
+                        "MLflow at %s is out of reach (%s); the study goes on and uploads later.",
+                        place,
+                        describe(error),
+                    )
+                out_of_reach = True
+                mirror = None  # what reached the store is unknown: look again, from the start
+                (self._abandoned if finishing else self._finishing).wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                if out_of_reach:
+                    logger.warning("MLflow at %s is back; all is uploaded.", place)
+                out_of_reach = False
+                pause = _FIRST_PAUSE_S
+                if finishing:
+                    self._everything_uploaded = True
+                    return
+                self._nudged.wait(_INTERVAL_S)
+
+    def _open_mirror(self) -> StudyMirror:
+        client = open_store(self._uri)
+        return StudyMirror(client, experiment_name(), self._artifacts, self._folder)

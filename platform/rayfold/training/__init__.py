@@ -1,0 +1,22 @@
+"""Training one fold: learner, loop, optimisers, schedules, losses, metrics, checkpoints.
+
+Nothing here knows of Ray: a fold trains in one plain process, or in several that PyTorch's
+``torch.distributed`` already connects.
+"""
+
+from rayfold.training.learner import Batch, Learner
+from rayfold.training.loop import FoldRun
+from rayfold.training.settings import FoldTask, Settings, StudySetup
+from rayfold.training.strategies import DataParallel, SingleProcess, Strategy
+
+__all__ = [
+    "Batch",
+    "DataParallel",
+    "FoldRun",
+    "FoldTask",
+    "Learner",
+    "Settings",
+    "SingleProcess",
+    "Strategy",
+    "StudySetup",
+]

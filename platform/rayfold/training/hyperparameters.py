@@ -1,0 +1,76 @@
+"""The dotted names that a configuration may hold, checked before anything is trained."""
+
+import inspect
+
+from torch import nn
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.library import check_model
+from rayfold.results import Config, Value
+from rayfold.space import SearchSpace
+from rayfold.training.losses import LOSSES
+from rayfold.training.optimizers import check_optimizer
+from rayfold.training.schedules import check_schedule
+
+PREFIXES = ("model", "optimizer", "schedule", "loss")
+DEFAULT_BATCH_SIZE = 64
+
+
+def section(config: Config, prefix: str) -> dict[str, Value]:
+    """Return the part of ``config`` under ``prefix.``, without that prefix."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): v for name, v in config.items() if name.startswith(start)}
+
+
+def check_hyperparameters(
+    space: SearchSpace, fixed: Config, *, model_class: type[nn.Module], loss: str
+) -> None:
+    """Check that every searched or fixed hyperparameter reaches something that takes it.
+
+    Args:
+        space: What is searched.
+        fixed: What is not searched, dotted name to value.
+        model_class: Takes what is under ``model.``.
+        loss: Name of the loss, which takes what is under ``loss.``.
+
+    Raises:
+        RecipeError: If a name is unknown, or both searched and fixed.
+    """
+    both = [name for name in fixed if name in space]
+    if both:
+        raise RecipeError(f"{both[0]} is both searched and fixed; remove one of the two.")
+    for name in [*space.names, *fixed]:
+        prefix, dot, _ = name.partition(".")
+        if name != "batch_size" and (not dot or prefix not in PREFIXES):
+            known = ("batch_size", *(f"{prefix}." for prefix in PREFIXES))
+            raise RecipeError(
+                f"parameter {name!r} is unknown{did_you_mean(name, known)}; names are "
+                f"batch_size or begin with {', '.join(known[1:])}"
+            )
+    _check_batch_size(space, fixed)
+    check_model(model_class, [*space.names, *fixed])
+    check_optimizer(space, fixed)
+    check_schedule(space, fixed)
+    accepted = tuple(
+        name
+        for name in inspect.signature(LOSSES[loss][1].__init__).parameters
+        if name not in {"self", "weight", "size_average", "reduce", "reduction", "ignore_index"}
+    )
+    for name in [*space.names, *fixed]:
+        short = name.removeprefix("loss.")
+        if name.startswith("loss.") and short not in accepted:
+            raise RecipeError(
+                f"{name} does not belong to loss {loss!r}{did_you_mean(short, accepted)}, which "
+                f"takes {', '.join(accepted) or 'none'}."
+            )
+
+
+def _check_batch_size(space: SearchSpace, fixed: Config) -> None:
+    if "batch_size" in space:
+        lowest, highest = space["batch_size"].from_unit(0.0), space["batch_size"].from_unit(1.0)
+        values: tuple[object, ...] = getattr(space["batch_size"], "values", (lowest, highest))
+    else:
+        values = (fixed.get("batch_size", DEFAULT_BATCH_SIZE),)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise RecipeError(f"batch_size must be a whole number of at least 1, not {value!r}.")

@@ -1,0 +1,135 @@
+"""What one fold learns with: a model, its optimiser and schedule, and what a step does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rayfold.data import DataSet
+from rayfold.library import build_model, model_arguments
+from rayfold.results import Config
+from rayfold.training.hyperparameters import section
+from rayfold.training.losses import build_loss, check_loss
+from rayfold.training.optimizers import build_optimizer
+from rayfold.training.schedules import build_schedule
+from rayfold.training.settings import StudySetup
+from rayfold.training.strategies import Strategy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's part of a batch.
+
+    Attributes:
+        features: This worker's rows, each ``(rows, *shape)``, float32.
+        labels: Class indices ``(rows,)`` or values ``(rows, outputs)``.
+        total_rows: Rows of the whole batch, over all workers.
+        weight: 1, or 0 where a worker got no row and holds another's to keep step.
+    """
+
+    features: tuple[Tensor, ...]
+    labels: Tensor
+    total_rows: int
+    weight: float = 1.0
+
+    @property
+    def num_own_rows(self) -> int:
+        """How many rows are this worker's own."""
+        return len(self.labels) if self.weight else 0
+
+
+class Learner:
+    """Supervised learning of one model with one optimiser.
+
+    ``val_loss`` is always the plain loss: what is searched under ``loss.`` (label smoothing,
+    say) shapes the training only, so that trials stay comparable.
+
+    Args:
+        config: The configuration, searched and fixed hyperparameters together.
+        setup: What all folds of the study share.
+        data: The data set, for the shapes.
+        strategy: How the workers of the group share a batch.
+        steps_per_epoch: Batches in an epoch.
+
+    Attributes:
+        model: The model itself, whose ``state_dict()`` is what a fold leaves behind.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        setup: StudySetup,
+        data: DataSet,
+        strategy: Strategy,
+        steps_per_epoch: int,
+    ) -> None:
+        arguments = model_arguments(
+            setup.model_class,
+            config,
+            input_shapes=data.input_shapes,
+            num_outputs=data.num_outputs,
+        )
+        self.model = build_model(setup.model_class, arguments).to(strategy.device)
+        self._classification = data.task == "classification"
+        self._gradient_scale = strategy.gradient_scale
+        self._forward = strategy.wrap(self.model)
+        loss = check_loss(setup.settings.loss, data.task)
+        self._training_loss = build_loss(loss, section(config, "loss"))
+        self._plain_loss = build_loss(loss, {})
+        self._optimizer = build_optimizer(self.model.parameters(), section(config, "optimizer"))
+        self._schedule = build_schedule(
+            self._optimizer,
+            section(config, "schedule"),
+            epochs=setup.settings.epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+
+    def train_batch(self, batch: Batch) -> Tensor:
+        """Take one optimiser step on the mean loss over the whole batch.
+
+        Returns:
+            The loss summed over this worker's rows, a scalar without gradient.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        rows = self._training_loss(self._forward(*batch.features), batch.labels)
+        total = rows.sum() * batch.weight
+        (total * (self._gradient_scale / batch.total_rows)).backward()
+        self._optimizer.step()
+        self._schedule.step()
+        return total.detach()
+
+    @torch.no_grad()
+    def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return predictions ``(rows, classes or outputs)`` and the summed plain loss.
+
+        Predictions are class probabilities, or values for regression.
+        """
+        outputs = self.model(*batch.features)
+        loss = self._plain_loss(outputs, batch.labels).sum()
+        return (outputs.softmax(1) if self._classification else outputs), loss
+
+    def train(self, training: bool) -> None:
+        """Switch the model between training and evaluation."""
+        self._forward.train(training)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a checkpoint needs to go on exactly here: tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": {"last_epoch": self._schedule.last_epoch},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.last_epoch = state["schedule"]["last_epoch"]
+
+    @property
+    def learning_rate(self) -> float:
+        """The first parameter group's present learning rate."""
+        return float(self._optimizer.param_groups[0]["lr"])

@@ -1,0 +1,293 @@
+"""The training loop of one fold: epochs, validation, checkpoints, and what it leaves behind."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rayfold.data import DataSet, to_float
+from rayfold.results import FoldResult
+from rayfold.storage import replacing
+from rayfold.training.checkpoint import (
+    load_checkpoint,
+    newest_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
+from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
+from rayfold.training.learner import Batch, Learner
+from rayfold.training.metrics import evaluate
+from rayfold.training.settings import FoldTask, StudySetup
+from rayfold.training.strategies import Strategy
+
+EVALUATION_ROWS = 1024
+"""Rows in a validation batch, over all workers; results do not depend on it."""
+
+
+class FoldRun:
+    """One fold in training, kept in memory between two orders.
+
+    Everything random follows from the study's seed, the trial's id and the fold, so that a trial
+    repeated alone gives the same score. Several runs may take turns in one process: each puts
+    back its own generator states before it goes on.
+
+    Args:
+        task: The first order for this fold; later ones go to ``advance``.
+        setup: What all folds of the study share.
+        data: The data set.
+        strategy: How the workers of the group share a batch.
+    """
+
+    def __init__(
+        self, task: FoldTask, *, setup: StudySetup, data: DataSet, strategy: Strategy
+    ) -> None:
+        self._setup, self._data, self._strategy = setup, data, strategy
+        self._fold = setup.plan.folds[task.fold]
+        self._trial = task.trial
+        self._folder = setup.folder / task.folder
+        config = {**setup.parameters, **task.config}
+        self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
+        num_rows = len(self._fold.training_rows)
+        self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
+        torch.manual_seed(self._seed)
+        self._learner = Learner(
+            config,
+            setup=setup,
+            data=data,
+            strategy=strategy,
+            steps_per_epoch=math.ceil(num_rows / self._batch_size),
+        )
+        torch.manual_seed(self._seed + 1 + strategy.rank)  # dropout differs between workers
+        self._generators = _generator_states(strategy.device)
+        self._history: list[dict[str, float]] = []
+        self._predictions: Tensor | None = None
+        self._started_at = time.time()
+        self._saved_at = time.monotonic()
+        self._busy_seconds = 0.0
+        checkpoint = strategy.broadcast(newest_checkpoint(self._folder))
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs have been trained."""
+        return len(self._history)
+
+    @property
+    def history(self) -> tuple[dict[str, float], ...]:
+        """The metrics of each epoch so far."""
+        return tuple(self._history)
+
+    def advance(
+        self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> FoldResult | None:
+        """Carry out an order.
+
+        Args:
+            task: Which epoch to reach, and whether to write a checkpoint there.
+            should_stop: Asked on rank 0 after each epoch; when true, a checkpoint is written and
+                the order ends early.
+
+        Returns:
+            The fold's result when its last epoch is trained, else None.
+
+        Raises:
+            FloatingPointError: If a loss or the study's metric is no longer finite.
+        """
+        if task.start_from is not None:
+            self._restore(self._setup.folder / task.start_from)
+        _set_generator_states(self._generators, self._strategy.device)
+        epochs = self._setup.settings.epochs
+        while self.epoch < task.until_epoch:
+            self._train_epoch()
+            self._check_finite(task)
+            self._generators = _generator_states(self._strategy.device)
+            stop = self._strategy.broadcast(self.epoch < task.until_epoch and should_stop())
+            if stop:
+                self._save()
+                return None
+            if self.epoch < epochs and self._due():
+                self._save()
+        if self.epoch >= epochs:
+            return self._finish(task)
+        if task.save:
+            self._save()
+        return None
+
+    def _train_epoch(self) -> None:
+        began = time.perf_counter()
+        learner, strategy = self._learner, self._strategy
+        learning_rate = learner.learning_rate
+        learner.train(True)
+        total = torch.zeros((), device=strategy.device)
+        for rows in self._batches():
+            total += learner.train_batch(self._load(rows))
+        training_loss = float(strategy.sum(total)) / len(self._fold.training_rows)
+        self._predictions, validation = self._validate()
+        self._busy_seconds += time.perf_counter() - began
+        self._history.append(
+            {
+                "train_loss": training_loss,
+                **validation,
+                "learning_rate": learning_rate,
+                "seconds": time.perf_counter() - began,
+                "finished_at": time.time(),
+            }
+        )
+
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(
+            self._fold.training_rows
+        )
+        for start in range(0, len(order), self._batch_size):
+            yield order[start : start + self._batch_size]
+
+    def _load(self, rows: NDArray[np.int64]) -> Batch:
+        """Load this worker's part of a batch; without a row of its own it takes the first."""
+        mine = rows[self._strategy.part(len(rows))]
+        weight = 1.0 if len(mine) else 0.0
+        mine = mine if len(mine) else rows[:1]
+        device = self._strategy.device
+        features = tuple(
+            torch.from_numpy(to_float(array[mine])).to(device) for array in self._data.features
+        )
+        labels = torch.from_numpy(self._data.labels[mine]).to(device)
+        return Batch(features, labels, total_rows=len(rows), weight=weight)
+
+    def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
+        """Predict the validation rows; metrics are the same on every rank."""
+        learner, strategy = self._learner, self._strategy
+        learner.train(False)
+        rows = self._fold.validation_rows
+        total = torch.zeros((), device=strategy.device)
+        parts = []
+        for start in range(0, len(rows), EVALUATION_ROWS):
+            batch = self._load(rows[start : start + EVALUATION_ROWS])
+            predictions, loss = learner.predict_batch(batch)
+            part = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
+            total += loss * batch.weight
+            if part is not None:
+                parts.append(part.cpu())
+        values = {"val_loss": float(strategy.sum(total)) / len(rows)}
+        gathered = torch.cat(parts) if parts else None
+        if gathered is not None:
+            labels = torch.from_numpy(self._data.labels[rows])
+            metrics = evaluate(self._setup.settings.metrics, self._data.task, gathered, labels)
+            values |= {f"val_{name}": value for name, value in metrics.items()}
+        return gathered, strategy.broadcast(values)
+
+    def _check_finite(self, task: FoldTask) -> None:
+        metrics = self._history[-1]
+        for name in ("train_loss", "val_loss", self._setup.settings.metric):
+            if not math.isfinite(metrics[name]):
+                raise FloatingPointError(
+                    f"fold {task.fold} diverged: {name} is {metrics[name]} after epoch "
+                    f"{self.epoch}; a smaller optimizer.learning_rate may help."
+                )
+
+    def _due(self) -> bool:
+        elapsed = time.monotonic() - self._saved_at >= self._setup.settings.checkpoint_seconds
+        return bool(self._strategy.broadcast(elapsed))
+
+    def _save(self) -> None:
+        """Write a checkpoint; generator states of all workers travel to rank 0."""
+        generators = [
+            self._strategy.gather_rows(state[None], self._strategy.world_size)
+            for state in self._generators
+        ]
+        if self._strategy.rank == 0:
+            state = {
+                **self._learner.state_dict(),
+                "generators": generators,
+                "history": self._history,
+                "started_at": self._started_at,
+                "busy_seconds": self._busy_seconds,
+            }
+            save_checkpoint(self._folder, self.epoch, state)
+        self._saved_at = time.monotonic()
+
+    def _restore(self, path: Path) -> None:
+        state = load_checkpoint(path, self._strategy.device)
+        self._learner.load_state_dict(state)
+        self._history = list(state["history"])
+        self._started_at = state["started_at"]
+        self._busy_seconds = state["busy_seconds"]
+        if all(len(states) == self._strategy.world_size for states in state["generators"]):
+            self._generators = [
+                states[self._strategy.rank].cpu() for states in state["generators"]
+            ]
+
+    def _finish(self, task: FoldTask) -> FoldResult:
+        """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
+        if self._predictions is None:  # restored right at the last epoch
+            self._predictions, _ = self._validate()
+        score = self._history[-1][self._setup.settings.metric]
+        result = FoldResult(
+            fold=task.fold,
+            score=score,
+            history=self.history,
+            started_at=self._started_at,
+            finished_at=time.time(),
+            busy_seconds=self._busy_seconds,
+            weights=str(task.folder / "weights.safetensors"),
+            predictions=str(task.folder / "predictions.safetensors"),
+        )
+        if self._strategy.rank == 0:
+            self._write(result)
+            remove_checkpoints(self._folder)
+        return result
+
+    def _write(self, result: FoldResult) -> None:
+        assert self._predictions is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in self._learner.model.state_dict().items()
+        }
+        rows = self._fold.validation_rows
+        predictions = {
+            "rows": torch.from_numpy(rows.copy()),
+            "predictions": self._predictions.float().contiguous(),
+            "labels": torch.from_numpy(self._data.labels[rows]),
+        }
+        for path, tensors in ((result.weights, weights), (result.predictions, predictions)):
+            with replacing(self._setup.folder / path) as temporary:
+                save_file(tensors, temporary)
+        with replacing(self._folder / "result.json") as temporary:
+            temporary.write_text(json.dumps(result.to_dict()))
+
+
+def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
+    """Return the result that an earlier run of this very fold has written, or None."""
+    path = study_folder / task.folder / "result.json"
+    try:
+        return FoldResult.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def fold_seed(random_seed: int, trial: str, fold: int) -> int:
+    """Return the seed of one fold, in [0, 2**31), from the study's seed, trial id and fold."""
+    digest = hashlib.sha256(f"{random_seed}/{trial}/{fold}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def _set_generator_states(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)

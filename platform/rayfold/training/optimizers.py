@@ -1,0 +1,98 @@
+"""Optimisers by name, over PyTorch's own."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Value
+from rayfold.space import Choice, SearchSpace
+
+OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], Mapping[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {}),
+    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": (torch.optim.Adagrad, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+}
+"""Name to PyTorch class and to the arguments that set it apart."""
+
+DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_LEARNING_RATE = 1e-3
+
+
+def optimizer_parameters(name: str) -> tuple[str, ...]:
+    """Return the hyperparameters that optimiser ``name`` takes, ``learning_rate`` first."""
+    accepted = [
+        parameter
+        for parameter in inspect.signature(OPTIMIZERS[name][0].__init__).parameters
+        if parameter not in {"self", "params", "lr", "foreach", "fused", "capturable", "nesterov"}
+    ]
+    return ("learning_rate", *accepted)
+
+
+def build_optimizer(
+    parameters: Iterable[Parameter], config: Mapping[str, Value]
+) -> torch.optim.Optimizer:
+    """Build the optimiser that a configuration names.
+
+    Args:
+        parameters: What is to be optimised.
+        config: The ``optimizer.*`` part of a configuration without that prefix: ``name``
+            (default ``"adamw"``), ``learning_rate`` (default 0.001), and the optimiser's others.
+    """
+    arguments: dict[str, Any] = dict(config)
+    optimizer, presets = OPTIMIZERS[arguments.pop("name", DEFAULT_OPTIMIZER)]
+    learning_rate = arguments.pop("learning_rate", DEFAULT_LEARNING_RATE)
+    return optimizer(list(parameters), **{"lr": learning_rate, **presets, **arguments})
+
+
+def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+    """Check every ``optimizer.*`` parameter against every optimiser that it can meet.
+
+    Raises:
+        RecipeError: If an optimiser is unknown, or would be given a parameter that it lacks.
+    """
+    names = _possible_names(space, fixed)
+    for name in names:
+        if name not in OPTIMIZERS:
+            raise RecipeError(
+                f"optimizer.name {name!r} is unknown{did_you_mean(str(name), tuple(OPTIMIZERS))}; "
+                f"choose from {', '.join(OPTIMIZERS)}."
+            )
+    for parameter in [*space.names, *fixed]:
+        prefix, _, short = parameter.partition(".")
+        if prefix != "optimizer" or short == "name":
+            continue
+        for name in names:
+            accepted = optimizer_parameters(str(name))
+            if _can_meet(space, parameter, name) and short not in accepted:
+                raise RecipeError(
+                    f"{parameter} does not belong to optimizer {name!r}"
+                    f"{did_you_mean(short, accepted)}, which takes {', '.join(accepted)}; "
+                    f"give it a condition: when: {{optimizer.name: ...}}."
+                )
+
+
+def _possible_names(space: SearchSpace, fixed: Mapping[str, Value]) -> tuple[Value, ...]:
+    if "optimizer.name" in space:
+        domain = space["optimizer.name"]
+        if not isinstance(domain, Choice):
+            raise RecipeError("optimizer.name must be a choice of names, not a number.")
+        return tuple(domain.values)
+    return (fixed.get("optimizer.name", DEFAULT_OPTIMIZER),)
+
+
+def _can_meet(space: SearchSpace, parameter: str, name: Value) -> bool:
+    if parameter not in space:
+        return True
+    return all(
+        name in condition.values
+        for condition in space[parameter].when
+        if condition.parameter == "optimizer.name"
+    )

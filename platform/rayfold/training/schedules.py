@@ -1,0 +1,81 @@
+"""Learning-rate schedules by name, all with an optional linear warm-up."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Value
+from rayfold.space import Choice, SearchSpace
+
+SCHEDULES: Mapping[str, Mapping[str, Value]] = {
+    "constant": {},
+    "step": {"step_epochs": 10, "gamma": 0.1},
+    "cosine": {"final_fraction": 0.0},
+}
+"""Name to its own hyperparameters with their defaults; all take ``warmup_epochs``, too."""
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer,
+    config: Mapping[str, Value],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+) -> LambdaLR:
+    """Build the schedule that a configuration names; it is stepped after every batch.
+
+    Args:
+        optimizer: Whose learning rate is scheduled.
+        config: The ``schedule.*`` part of a configuration without that prefix: ``name`` (default
+            ``"constant"``), ``warmup_epochs`` (default 0, fractions allowed), ``step_epochs`` and
+            ``gamma`` for ``"step"``, ``final_fraction`` for ``"cosine"``.
+        epochs: Epochs of a complete training.
+        steps_per_epoch: Batches in an epoch.
+    """
+    arguments: dict[str, Any] = dict(config)
+    name = arguments.pop("name", "constant")
+    warmup_steps = float(arguments.pop("warmup_epochs", 0)) * steps_per_epoch
+    values = {**SCHEDULES[name], **arguments}
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        if name == "step":
+            return float(values["gamma"]) ** (step // (values["step_epochs"] * steps_per_epoch))
+        if name == "cosine":
+            progress = (step - warmup_steps) / max(1.0, epochs * steps_per_epoch - warmup_steps)
+            last = float(values["final_fraction"])
+            return last + (1 - last) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        return 1.0
+
+    return LambdaLR(optimizer, factor)
+
+
+def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+    """Check the ``schedule.*`` parameters.
+
+    Raises:
+        RecipeError: If a schedule or one of its parameters is unknown.
+    """
+    domain = space.get("schedule.name")
+    if domain is not None and not isinstance(domain, Choice):
+        raise RecipeError("schedule.name must be a choice of names, not a number.")
+    names = domain.values if domain else (fixed.get("schedule.name", "constant"),)
+    for name in names:
+        if name not in SCHEDULES:
+            raise RecipeError(
+                f"schedule.name {name!r} is unknown{did_you_mean(str(name), tuple(SCHEDULES))}; "
+                f"choose from {', '.join(SCHEDULES)}."
+            )
+    known = {"name", "warmup_epochs", *(key for name in names for key in SCHEDULES[str(name)])}
+    for parameter in [*space.names, *fixed]:
+        prefix, _, short = parameter.partition(".")
+        if prefix == "schedule" and short not in known:
+            raise RecipeError(
+                f"{parameter} does not belong to schedule {', '.join(map(str, names))}"
+                f"{did_you_mean(short, tuple(known))}; known are {', '.join(sorted(known))}."
+            )

@@ -1,0 +1,51 @@
+"""What the training loop asks of a group of workers."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Strategy(ABC):
+    """How the workers of a group split a batch, and how they agree.
+
+    The batch that a configuration names is the batch that the optimiser sees, however many
+    workers there are: each takes its ``part`` of the rows, and gradients are weighted by rows.
+
+    Attributes:
+        rank: This worker's number, counted from 0.
+        world_size: How many workers the group has.
+        device: Where this worker computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @abstractmethod
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return ``model`` so that backward passes synchronise gradients between the workers."""
+
+    @property
+    @abstractmethod
+    def gradient_scale(self) -> float:
+        """Factor for a loss that is summed over this worker's rows and divided by all rows."""
+
+    @abstractmethod
+    def sum(self, values: Tensor) -> Tensor:
+        """Return ``values`` summed over the workers, the same on each."""
+
+    @abstractmethod
+    def gather_rows(self, rows: Tensor, total: int) -> Tensor | None:
+        """Join every worker's ``part`` of ``total`` rows in order, on rank 0; None elsewhere."""
+
+    @abstractmethod
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's ``value`` on every worker."""
+
+    def part(self, num_rows: int) -> slice:
+        """Return this worker's contiguous rows out of ``num_rows``; sizes differ by at most 1."""
+        return slice(
+            self.rank * num_rows // self.world_size, (self.rank + 1) * num_rows // self.world_size
+        )

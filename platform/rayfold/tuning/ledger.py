@@ -1,0 +1,157 @@
+"""What a study knows: every suggestion and result, written to the journal first."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rayfold.errors import JournalError
+from rayfold.journal import Entry, Journal
+from rayfold.results import (
+    Config,
+    FoldResult,
+    Status,
+    Trial,
+    TrialResult,
+    mean_and_standard_error,
+)
+from rayfold.search import Searcher
+
+
+class Ledger:
+    """Joins a searcher to the study's journal.
+
+    Whatever happens is appended to the journal first and told to the searcher afterwards, in the
+    same order, so that replaying the journal to a new searcher gives the same searcher.
+
+    Args:
+        searcher: Started, and not asked yet.
+        journal: Open for appending.
+        num_trials: Trials at most, those of earlier runs included.
+
+    Attributes:
+        num_trials: The same.
+    """
+
+    def __init__(self, searcher: Searcher, journal: Journal, *, num_trials: int) -> None:
+        self._searcher, self._journal, self.num_trials = searcher, journal, num_trials
+        self._closed = False
+        self._suggested: dict[str, tuple[Config, float]] = {}
+        self._folds: dict[str, dict[int, FoldResult]] = {}
+        self._results: dict[str, TrialResult] = {}
+        self._queue: deque[str] = deque()
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Take up a study where its journal ends.
+
+        Trials that were in flight are handed out again, before anything new is suggested.
+
+        Raises:
+            JournalError: If the searcher does not suggest what the journal says it did.
+        """
+        for entry in entries:
+            if entry.event == "suggestion":
+                self._replay_suggestion(entry)
+            elif entry.event == "fold":
+                fold = FoldResult.from_dict(entry.fields["result"])
+                self._folds[entry.fields["trial"]][fold.fold] = fold
+            elif entry.event == "trial":
+                self._book(entry.fields, entry.time)
+        self._queue = deque(id_ for id_ in self._suggested if id_ not in self._results)
+
+    def next_trial(self) -> Trial | None:
+        """Return the next trial to run, or None while the searcher waits for results."""
+        if self.exhausted:
+            return None
+        if self._queue:
+            id_ = self._queue.popleft()
+            return Trial(id=id_, config=self._suggested[id_][0])
+        suggestion = self._searcher.suggest()
+        if suggestion is None:
+            return None
+        entry = self._journal.append(
+            "suggestion", trial=suggestion.id, config=dict(suggestion.config)
+        )
+        self._enter(suggestion.id, suggestion.config, entry.time)
+        return Trial(id=suggestion.id, config=suggestion.config)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further trial will ever be handed out."""
+        return self._closed or (
+            not self._queue
+            and (len(self._suggested) >= self.num_trials or self._searcher.finished)
+        )
+
+    def close(self) -> None:
+        """Hand out no more trials in this run; may be called from any thread."""
+        self._closed = True
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """Finished trials in the order of their suggestion."""
+        return [self._results[id_] for id_ in self._suggested if id_ in self._results]
+
+    @property
+    def num_folds_done(self) -> int:
+        """How many folds have been trained, over all trials."""
+        return sum(len(folds) for folds in self._folds.values())
+
+    def fold_finished(self, trial: str, result: FoldResult) -> None:
+        """Book one fold; one that is known already (after a crash) is not written twice."""
+        if result.fold not in self._folds[trial]:
+            self._journal.append("fold", trial=trial, result=result.to_dict())
+        self._folds[trial][result.fold] = result
+
+    def trial_finished(self, trial: str, status: Status, *, error: str | None = None) -> None:
+        """Book the end of a trial and tell the searcher."""
+        scores = [fold.score for _, fold in sorted(self._folds[trial].items())]
+        score, standard_error = mean_and_standard_error(scores) if scores else (None, None)
+        entry = self._journal.append(
+            "trial",
+            trial=trial,
+            status=status,
+            score=score,
+            standard_error=standard_error,
+            error=error,
+        )
+        self._book(entry.fields, entry.time)
+
+    def _replay_suggestion(self, entry: Entry) -> None:
+        suggestion = self._searcher.suggest()
+        trial, config = entry.fields["trial"], entry.fields["config"]
+        if suggestion is None or (suggestion.id, dict(suggestion.config)) != (trial, config):
+            raise JournalError(
+                f"the searcher no longer suggests what the journal holds as trial {trial}; "
+                f"resume with the searcher, space and version that began the study, "
+                f"or give the study another name."
+            )
+        self._enter(trial, config, entry.time)
+
+    def _enter(self, trial: str, config: Config, at: float) -> None:
+        self._suggested[trial] = (config, at)
+        self._folds[trial] = {}
+
+    def _book(self, fields: Mapping[str, Any], at: float) -> None:
+        trial = fields["trial"]
+        config, suggested_at = self._suggested[trial]
+        folds = tuple(fold for _, fold in sorted(self._folds[trial].items()))
+        self._results[trial] = TrialResult(
+            id=trial,
+            config=config,
+            status=fields["status"],
+            score=fields["score"],
+            standard_error=fields["standard_error"],
+            folds=folds,
+            error=fields["error"],
+            started_at=suggested_at,
+            finished_at=at,
+        )
+        if fields["status"] == "failed" or fields["score"] is None:
+            self._searcher.observe(trial, failed=True)
+        else:
+            self._searcher.observe(
+                trial,
+                score=fields["score"],
+                standard_error=fields["standard_error"],
+                num_folds=len(folds),
+            )

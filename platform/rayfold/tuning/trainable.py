@@ -1,0 +1,178 @@
+"""A trial as Ray Tune sees it: an actor without compute of its own that hands out folds."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.tune import PlacementGroupFactory, Trainable
+
+from rayfold.groups.dispatcher import FoldOutcome
+from rayfold.results import mean_and_standard_error
+from rayfold.training.settings import FoldTask
+
+FoldOrder = Literal["in_turn", "together"]
+
+POINTER = "folds.json"
+
+
+def trial_resources() -> PlacementGroupFactory:
+    """Return what Tune reserves for a trial: one byte of memory.
+
+    A trial computes nothing, an empty bundle is refused, and a share of a CPU, however small,
+    would not be free where the groups hold every core.
+    """
+    return PlacementGroupFactory([{"memory": 1}])
+
+
+class TrialRunner(Trainable):
+    """Cross-validates one configuration on groups of the pool; reused for trial after trial.
+
+    *In turn*: a step ends when a fold is complete; as many folds as the trial has groups train
+    at once, and one more waits at the door, so that no group idles while Tune thinks.
+    *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
+    compare trials epoch by epoch.
+
+    Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds`` and
+    the ``folds`` newly finished; ``complete``, ``error`` or ``interrupted`` in the last one.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        *,
+        dispatcher: Any,
+        num_folds: int,
+        epochs: int,
+        order: FoldOrder,
+        groups_per_trial: int,
+        metric: str,
+    ) -> None:
+        """Take the study's constants, then the first configuration."""
+        self._dispatcher = dispatcher
+        self._num_folds, self._epochs, self._order = num_folds, epochs, order
+        self._groups_per_trial, self._metric = groups_per_trial, metric
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in the same process."""
+        self._trial: str = new_config["trial"]
+        self._hyperparameters = new_config["hyperparameters"]
+        self._num_groups = 0
+        self._scores: dict[int, float] = {}
+        self._epoch = 0
+        self._to_submit = list(range(self._num_folds))
+        self._num_submitted = 0
+        self._start_from: dict[int, str] = {}
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train until there is something to report."""
+        if not self._num_groups:
+            wanted = min(self._groups_per_trial, self._num_folds)
+            self._num_groups = self._call("acquire", wanted)
+            if not self._num_groups:
+                return {"interrupted": True, "done": True}
+        report = self._step_together() if self._order == "together" else self._step_in_turn()
+        if report.get("done"):
+            self._call("release")
+            self._num_groups = 0
+        return report
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Have every fold write its state, and keep pointers to these files.
+
+        The files themselves stay in the study's folder; a fold keeps its newest two.
+        """
+        pointer: dict[str, Any] = {"trial": self._trial, "epoch": self._epoch, "states": {}}
+        if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
+            self._call("submit", self._tasks(self._epoch, save=True))
+            for outcome in self._wait_all(self._num_folds):
+                path = outcome.task.folder / f"epoch_{outcome.epoch:05d}.pt"
+                pointer["states"][str(outcome.task.fold)] = str(path)
+        (Path(checkpoint_dir) / POINTER).write_text(json.dumps(pointer))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from pointers: a trial's own, or another's whose states replace ours."""
+        pointer = json.loads((Path(checkpoint_dir) / POINTER).read_text())
+        self._epoch = pointer["epoch"]
+        self._start_from = {int(fold): path for fold, path in pointer["states"].items()}
+
+    def cleanup(self) -> None:
+        """Give the groups back when Tune ends the actor.
+
+        Tune may start an actor for a trial and then run it on another; that first one must not
+        give away what the second holds.
+        """
+        if self._num_groups:
+            self._call("release")
+
+    def _step_in_turn(self) -> dict[str, Any]:
+        room = self._num_groups + 1 - self._num_submitted
+        now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
+        self._call("submit", [self._task(fold, self._epochs) for fold in now])
+        self._num_submitted += len(now)
+        outcomes: list[FoldOutcome] = self._call("wait")
+        self._num_submitted -= len(outcomes)
+        if not outcomes:
+            return {"interrupted": True, "done": True}
+        for outcome in outcomes:
+            if outcome.error is None and outcome.result is None:  # ended early: go on later
+                self._to_submit.insert(0, outcome.task.fold)
+        return self._report(outcomes)
+
+    def _step_together(self) -> dict[str, Any]:
+        self._call("submit", self._tasks(self._epoch + 1))
+        outcomes = self._wait_all(self._num_folds)
+        if len(outcomes) < self._num_folds and not any(outcome.error for outcome in outcomes):
+            return {"interrupted": True, "done": True}
+        self._epoch += 1
+        self._start_from = {}
+        for outcome in outcomes:
+            if outcome.error is None:
+                self._scores[outcome.task.fold] = outcome.metrics[self._metric]
+        return self._report(outcomes)
+
+    def _report(self, outcomes: list[FoldOutcome]) -> dict[str, Any]:
+        folds = [outcome.result for outcome in outcomes if outcome.result is not None]
+        self._scores |= {fold.fold: fold.score for fold in folds}
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        scores = [score for _, score in sorted(self._scores.items())]
+        mean, standard_error = mean_and_standard_error(scores) if scores else (None, None)
+        trained = self._epoch >= self._epochs or self._order == "in_turn"
+        complete = trained and len(scores) == self._num_folds
+        return {
+            "score": mean,
+            "standard_error": standard_error,
+            "num_folds": len(scores),
+            "folds": [fold.to_dict() for fold in folds],
+            "error": errors[0] if errors else None,
+            "complete": complete and not errors,
+            "done": complete or bool(errors),
+        }
+
+    def _tasks(self, until_epoch: int, *, save: bool = False) -> list[FoldTask]:
+        return [self._task(fold, until_epoch, save=save) for fold in range(self._num_folds)]
+
+    def _task(self, fold: int, until_epoch: int, *, save: bool = False) -> FoldTask:
+        return FoldTask(
+            trial=self._trial,
+            config=self._hyperparameters,
+            fold=fold,
+            until_epoch=until_epoch,
+            save=save,
+            start_from=self._start_from.get(fold),
+        )
+
+    def _wait_all(self, number: int) -> list[FoldOutcome]:
+        """Wait for ``number`` outcomes; fewer when interrupted, or when one of them failed."""
+        outcomes: list[FoldOutcome] = []
+        while len(outcomes) < number:
+            new: list[FoldOutcome] = self._call("wait")
+            outcomes += new
+            if not new or any(outcome.error for outcome in new):
+                break
+        return outcomes
+
+    def _call(self, method: str, *args: Any) -> Any:
+        return ray.get(getattr(self._dispatcher, method).remote(self._trial, *args))

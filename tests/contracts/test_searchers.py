@@ -1,0 +1,19 @@
+"""The searchers that come with Rayfold keep the contract that third parties inherit."""
+
+from rayfold.search import Genetic, Random, Searcher
+from rayfold.testing import SearcherContract
+
+
+class TestRandom(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Random(random_seed=random_seed)
+
+
+class TestGenetic(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=6, generations=4, random_seed=random_seed)
+
+
+class TestSmallestGenetic(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=2, generations=12, random_seed=random_seed)

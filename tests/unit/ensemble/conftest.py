@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
+from rayfold.ensemble.records import Contents
+
+
+class Shift(nn.Module):
+    """Adds the weight to the sum of a row's features: one output per class."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, scale: float = 1.0):
+        super().__init__()
+        assert isinstance(input_shape, tuple)
+        self.shift = nn.Parameter(torch.rand(num_outputs))
+        self.scale = scale
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.scale * features.flatten(1).sum(1, keepdim=True) + self.shift
+
+
+def shifted(*shift: float, scale: float = 1.0) -> Shift:
+    model = Shift(input_shape=(2,), num_outputs=len(shift), scale=scale)
+    model.shift.data = torch.tensor(shift)
+    return model.eval()
+
+
+def make_member(trial: str, weight: float, *models: Shift) -> Member:
+    return Member(
+        trial=trial,
+        weight=weight,
+        score=0.5,
+        out_of_fold_loss=0.25,
+        config={"model.scale": models[0].scale, "batch_size": 32},
+        model="net:Shift",
+        arguments={
+            "scale": models[0].scale,
+            "input_shape": (2,),
+            "num_outputs": len(models[0].shift),
+        },
+        models=models,
+    )
+
+
+def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
+    origin = Origin(
+        study="digits",
+        study_id="a" * 32,
+        data_digest="d" * 64,
+        fold_digest="f" * 64,
+        labels="labels",
+        test={"fraction": 0.2, "random_seed": 0, "row_groups": None},
+    )
+    contents = Contents(
+        signature=signature,
+        origin=origin,
+        members=members,
+        out_of_fold_loss=0.125,
+        single_best_loss=0.25,
+    )
+    return Ensemble(contents)
+
+
+@pytest.fixture
+def shift_class() -> type[nn.Module]:
+    return Shift
+
+
+@pytest.fixture
+def regression() -> Ensemble:
+    """Three quarters of x + 1 and x + 3 averaged, and a quarter of 2 x + 10."""
+    signature = Signature(
+        task="regression",
+        inputs=(Input(name="features", shape=(2,), dtype="float64"),),
+        num_outputs=1,
+        classes=None,
+    )
+    return make_ensemble(
+        signature,
+        make_member("0003", 0.75, shifted(1.0), shifted(3.0)),
+        make_member("0001", 0.25, shifted(10.0, scale=2.0)),
+    )
+
+
+@pytest.fixture
+def classification() -> Ensemble:
+    """Probabilities 0.75 and 0.25 of one member, 0.25 and 0.75 of another, weighted 3 to 1."""
+    signature = Signature(
+        task="classification",
+        inputs=(Input(name="images", shape=(2,), dtype="uint8"),),
+        num_outputs=2,
+        classes=("cat", "dog"),
+    )
+    log3 = float(torch.log(torch.tensor(3.0)))
+    return make_ensemble(
+        signature,
+        make_member("0000", 0.75, shifted(log3, 0.0)),
+        make_member("0001", 0.25, shifted(0.0, log3)),
+    )
+
+
+@pytest.fixture
+def bundle(regression: Ensemble, tmp_path: Path) -> Path:
+    return regression.export(tmp_path / "digits-ensemble")

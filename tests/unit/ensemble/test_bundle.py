@@ -1,0 +1,291 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rayfold.ensemble import Ensemble, load_bundle
+from rayfold.errors import BundleError
+
+FEATURES = np.array([[2.0, 3.0], [0.0, 1.0]])
+WEIGHTS = "members/0/fold_0.safetensors"
+
+
+@pytest.fixture
+def load(bundle: Path, shift_class: type[nn.Module]) -> Callable[..., Ensemble]:
+    def load(folder: Path = bundle) -> Ensemble:
+        return load_bundle(folder, models={"net:Shift": shift_class})
+
+    return load
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    file = bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def replace_weights(bundle: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Change weights and the manifest's digest with them."""
+    save_file(tensors, bundle / WEIGHTS)
+    digest = hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
+    edit(bundle, lambda manifest: manifest["files"].update({WEIGHTS: digest}))
+
+
+def test_a_loaded_bundle_predicts_what_was_exported(
+    regression: Ensemble, load: Callable[..., Ensemble]
+) -> None:
+    loaded = load()
+    assert loaded.predict(FEATURES).tolist() == regression.predict(FEATURES).tolist()
+    assert loaded.members == regression.members
+    assert loaded.signature == regression.signature
+    assert loaded.origin == regression.origin
+    assert repr(loaded) == repr(regression)
+
+
+def test_classes_keep_their_types(
+    classification: Ensemble, tmp_path: Path, shift_class: type[nn.Module]
+) -> None:
+    classification.export(tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle", models={"net:Shift": shift_class})
+    assert loaded.signature.classes == ("cat", "dog")
+    features = np.zeros((1, 2), np.uint8)
+    assert loaded.predict(features).tolist() == ["cat"]
+    assert (loaded.predict_proba(features) == classification.predict_proba(features)).all()
+
+
+def test_a_loaded_bundle_can_be_exported_again(
+    load: Callable[..., Ensemble], tmp_path: Path, bundle: Path
+) -> None:
+    again = load().export(tmp_path / "again")
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (bundle, again)]
+    assert manifests[0]["files"] == manifests[1]["files"]
+
+
+def test_a_bundle_is_a_manifest_and_weights_and_nothing_else(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    files = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
+    assert files == {"manifest.json", *manifest["files"]}
+    assert (
+        manifest["files"][WEIGHTS] == hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
+    )
+    assert (manifest["format"], manifest["version"]) == ("rayfold-bundle", 1)
+    assert manifest["members"][0]["model"] == {
+        "reference": "net:Shift",
+        "arguments": {"scale": 1.0, "input_shape": [2], "num_outputs": 1},
+    }
+    assert manifest["test"] == {"fraction": 0.2, "random_seed": 0, "row_groups": None}
+    assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+
+
+def test_an_existing_folder_is_left_alone(regression: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(BundleError, match="mine exists already; export to a new folder"):
+        regression.export(tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_an_export_that_fails_leaves_nothing(regression: Ensemble, tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def get_extra_state(self) -> str:
+            return "no tensor"
+
+    regression.members[1].__dict__["models"] = (Odd(),)
+    with pytest.raises(AttributeError, match="has no attribute 'detach'"):
+        regression.export(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_that_share_tensors_survive(tmp_path: Path, regression: Ensemble) -> None:
+    class Tied(nn.Module):
+        def __init__(self, **arguments: Any):
+            super().__init__()
+            self.first = nn.Linear(2, 1, bias=False)
+            self.second = self.first
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.first(features) + self.second(features)
+
+    model = Tied()
+    model.first.weight.data = torch.tensor([[1.0, 2.0]])
+    regression.members[0].__dict__["models"] = (model, model)
+    regression.members[1].__dict__["models"] = (model,)
+    regression.export(tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle", models={"net:Shift": Tied})
+    assert loaded.predict(FEATURES).tolist() == [16.0, 4.0]
+
+
+def test_loading_leaves_the_random_numbers_alone(load: Callable[..., Ensemble]) -> None:
+    state = torch.get_rng_state()
+    load()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_model_from_elsewhere_is_not_imported(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"wants to import 'net:Shift'; pass models=\{'net:Shif"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "os:system",
+        "rayfold.models:os",
+        "rayfold.modelsx.cnn:CNN",
+        "rayfold.models..os:path",
+        "rayfold.models.cnn:nn.Linear",
+        "rayfold.models.cnn:CNN\n",
+        "./rayfold.models.cnn:CNN",
+        "cnn",
+    ],
+)
+def test_only_classes_of_the_own_models_are_imported_unasked(bundle: Path, reference: str) -> None:
+    edit(bundle, lambda manifest: manifest["members"][1]["model"].update(reference=reference))
+    with pytest.raises(BundleError, match="wants to import"):
+        load_bundle(bundle, models={"net:Shift": nn.Identity})
+
+
+def test_what_comes_with_a_module_of_ours_is_no_model(
+    bundle: Path, shift_class: type[nn.Module]
+) -> None:
+    edit(bundle, lambda m: m["members"][0]["model"].update(reference="rayfold.models.cnn:math"))
+    with pytest.raises(BundleError, match="the bundle's model cannot be imported: "):
+        load_bundle(bundle, models={"net:Shift": shift_class})
+
+
+def test_another_model_is_imported_on_request(bundle: Path, tmp_path: Path) -> None:
+    """In a fresh process: nothing of this one is known there."""
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Shift(torch.nn.Module):\n"
+        "    def __init__(self, *, input_shape, num_outputs, scale):\n"
+        "        super().__init__()\n"
+        "        self.shift, self.scale = torch.nn.Parameter(torch.zeros(num_outputs)), scale\n"
+        "    def forward(self, x):\n"
+        "        return self.scale * x.sum(1, keepdim=True) + self.shift\n"
+    )
+    code = (
+        "import sys, numpy as np, rayfold as rf\n"
+        "loaded = rf.load_bundle(sys.argv[1], allow_references=True)\n"
+        "print(loaded.predict(np.array([[2.0, 3.0]])).tolist())\n"
+        "assert 'mlflow' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("[10.25]\n", "")
+
+
+def break_digest(bundle: Path) -> None:
+    data = bytearray((bundle / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (bundle / WEIGHTS).write_bytes(data)
+
+
+def link(bundle: Path) -> None:
+    shutil.move(bundle / WEIGHTS, bundle.parent / "elsewhere")
+    (bundle / WEIGHTS).symlink_to(bundle.parent / "elsewhere")
+
+
+def change(**values: Any) -> Callable[[Path], None]:
+    return lambda bundle: edit(bundle, lambda manifest: manifest.update(values))
+
+
+def change_member(**values: Any) -> Callable[[Path], None]:
+    return lambda bundle: edit(bundle, lambda manifest: manifest["members"][0].update(values))
+
+
+def name_file(name: str) -> Callable[[Path], None]:
+    return lambda bundle: edit(bundle, lambda m: m["files"].update({name: "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (break_digest, r"fold_0.safetensors was changed: its SHA-256 is not the manifest's"),
+        (lambda b: (b / WEIGHTS).unlink(), rf"lacks {WEIGHTS}; copy the bundle again"),
+        (lambda b: (b / "x.pkl").touch(), r"holds x.pkl, which its manifest does not name"),
+        (link, r"fold_0.safetensors is a link or a device"),
+        (lambda b: (b / "more").symlink_to("/"), r"more is a link or a device"),
+        (lambda b: os.mkfifo(b / "pipe"), r"pipe is a link or a device"),
+        (name_file("../secret"), r"names '../secret', outside the bundle"),
+        (name_file("members/../../x"), r"names 'members/../../x', outside the bundle"),
+        (name_file("/etc/passwd"), r"names '/etc/passwd', outside the bundle"),
+        (name_file("members\\..\\x"), r"outside the bundle"),
+        (lambda b: (b / "manifest.json").unlink(), "holds no manifest.json; it is no bundle"),
+        (lambda b: shutil.rmtree(b), "is no folder; name the folder of an exported bundle"),
+        (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is no JSON: "),
+        (lambda b: (b / "manifest.json").write_text("[" * 10**5), "manifest.json is no JSON: "),
+        (lambda b: (b / "manifest.json").write_text("[]"), "expected format 'rayfold-bundle', go"),
+        (change(format="zip"), "expected format 'rayfold-bundle', got 'zip'"),
+        (change(version=2), "expected version 1, got 2; load it with the Rayfold that wrote it"),
+        (change(extra=1), "manifest.json: extra: Extra inputs are not permitted"),
+        (change(members=[]), "manifest.json: members: "),
+        (change(classes=["a", "b"]), "expected 1 classes, got 2"),
+        (change(classes=["a"]), "classes do not go with task regression"),
+        (change_member(weight=-0.75), r"members\.0\.weight: "),
+        (change_member(weight=float("nan")), r"members\.0\.weight: "),
+        (change_member(weight=0.5), r"the members' weights sum to 0.75, expected 1"),
+        (change_member(folds=[{"file": WEIGHTS}]), "members and files disagree about"),
+        (change_member(folds=[{"file": "../x"}] * 2), "members and files disagree about"),
+        (
+            lambda b: replace_weights(b, {"other": torch.zeros(1)}),
+            "member 0003: fold_0.safetensors does not fit Shift: it lacks 'shift'",
+        ),
+        (
+            lambda b: replace_weights(b, {"shift": torch.zeros(1), "more": torch.zeros(1)}),
+            "it has 'more', which the model has not",
+        ),
+        (
+            lambda b: replace_weights(b, {"shift": torch.zeros(3)}),
+            r"'shift' has shape \(3,\), expected \(1,\)",
+        ),
+    ],
+)
+def test_a_bundle_that_is_not_as_exported_is_refused_in_one_line(
+    bundle: Path,
+    load: Callable[..., Ensemble],
+    damage: Callable[[Path], object],
+    match: str,
+) -> None:
+    damage(bundle)
+    with pytest.raises(BundleError, match=match) as raised:
+        load()
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_that_are_no_safetensors_are_refused(
+    bundle: Path, load: Callable[..., Ensemble]
+) -> None:
+    (bundle / WEIGHTS).write_bytes(b"\x80\x04 a pickle, say")
+    digest = hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
+    edit(bundle, lambda manifest: manifest["files"].update({WEIGHTS: digest}))
+    with pytest.raises(BundleError, match=r"fold_0\.safetensors is no readable safetensors file"):
+        load()
+
+
+def test_arguments_that_the_model_refuses_are_told(
+    bundle: Path, load: Callable[..., Ensemble]
+) -> None:
+    edit(bundle, lambda m: m["members"][0]["model"]["arguments"].update(depth=3))
+    with pytest.raises(BundleError, match=r"member 0003: Shift\(.*depth=3\) cannot be built"):
+        load()
+
+
+def test_weights_lie_in_the_bundle_bit_by_bit(bundle: Path) -> None:
+    assert load_file(bundle / WEIGHTS)["shift"].tolist() == [1.0]

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rayfold.ensemble import Ensemble, Input, Signature
+from rayfold.ensemble.predictor import BATCH_SIZE, average_predictions, check_features
+from rayfold.errors import DataError, EnsembleError
+
+
+def test_values_are_the_weighted_mean_over_members_of_the_mean_over_folds(
+    regression: Ensemble,
+) -> None:
+    """Of a row of sum 5: 0.75 (6 + 8) / 2 + 0.25 (10 + 10)."""
+    assert regression.predict(np.array([[2.0, 3.0]])).tolist() == [10.25]
+
+
+def test_probabilities_are_averaged_not_logits(classification: Ensemble) -> None:
+    """0.75 of 0.75 and 0.25 of 0.25."""
+    features = np.zeros((2, 2), np.uint8)
+    assert classification.predict_proba(features) == pytest.approx(
+        np.array([[0.625, 0.375]] * 2), abs=1e-7
+    )
+
+
+def test_predictions_are_classes_as_the_labels_had_them(classification: Ensemble) -> None:
+    assert classification.predict(np.zeros((2, 2), np.uint8)).tolist() == ["cat", "cat"]
+    assert classification.classes_ is not None
+    assert classification.classes_.tolist() == ["cat", "dog"]
+
+
+def test_more_rows_than_a_batch_give_each_row_its_own(regression: Ensemble) -> None:
+    features = np.arange(2.0 * (BATCH_SIZE + 3)).reshape(-1, 2)
+    together = regression.predict(features)
+    assert together.shape == (BATCH_SIZE + 3,)
+    assert together[-1] == regression.predict(features[-1:])[0]
+
+
+def test_no_rows_give_no_predictions(regression: Ensemble) -> None:
+    assert regression.predict(np.zeros((0, 2))).shape == (0,)
+
+
+def test_several_values_a_row_keep_their_columns(regression: Ensemble) -> None:
+    signature = Signature(
+        task="regression", inputs=regression.signature.inputs, num_outputs=2, classes=None
+    )
+    averaged = average_predictions(
+        [(1.0, nn.Linear(2, 2))], (np.zeros((3, 2), np.float32),), signature=signature
+    )
+    assert averaged.shape == (3, 2)
+
+
+def test_read_only_features_are_taken(regression: Ensemble) -> None:
+    features = np.array([[2, 3]], np.float32)
+    features.setflags(write=False)
+    assert regression.predict(features).tolist() == [10.25]
+
+
+def test_a_model_of_several_inputs_takes_a_tuple() -> None:
+    class Product(nn.Module):
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            return left * right
+
+    inputs = tuple(Input(name=name, shape=(1,), dtype="int64") for name in ("left", "right"))
+    signature = Signature(task="regression", inputs=inputs, num_outputs=1, classes=None)
+    features = check_features((np.array([[2]]), np.array([[3]])), signature)
+    assert average_predictions([(1.0, Product())], features, signature=signature) == [[6.0]]
+    with pytest.raises(DataError, match=r"expected 2 feature arrays \(left, right\), got 1"):
+        check_features(np.array([[2]]), signature)
+    with pytest.raises(DataError, match="right: expected 1 rows as in left, got 2"):
+        check_features((np.array([[2]]), np.array([[3], [4]])), signature)
+
+
+@pytest.mark.parametrize(
+    ("features", "match"),
+    [
+        (np.zeros((4, 3)), r"features: expected shape \(rows, 2\), got \(4, 3\)"),
+        (np.zeros(2), r"features: expected shape \(rows, 2\), got \(2,\)"),
+        (3.0, r"features: expected shape \(rows, 2\), got \(\)"),
+        (np.array([["a", "b"]]), "features have type <U1, expected numbers"),
+        (np.array([[0.0, 1.0], [np.nan, 1.0]]), "features: row 1 holds NaN or infinity"),
+        (np.zeros((4, 2), np.uint8), "expected type float64 as in training .* got uint8"),
+    ],
+)
+def test_features_that_do_not_fit_are_told(
+    regression: Ensemble, features: np.ndarray, match: str
+) -> None:
+    with pytest.raises(DataError, match=match):
+        regression.predict(features)
+
+
+def test_bytes_are_not_mistaken_for_numbers(classification: Ensemble) -> None:
+    """Images that were trained on as bytes, and scaled, come as floats of 0 to 255."""
+    with pytest.raises(DataError, match="images: expected type uint8 as in training"):
+        classification.predict(np.zeros((4, 2)))
+
+
+def test_a_regression_has_no_probabilities(regression: Ensemble) -> None:
+    assert regression.classes_ is None
+    with pytest.raises(EnsembleError, match="a regression has no class probabilities; use predi"):
+        regression.predict_proba(np.zeros((4, 2)))
+
+
+def test_a_model_that_returns_another_shape_is_named(regression: Ensemble) -> None:
+    with pytest.raises(EnsembleError, match=r"Linear returned shape \(1, 5\), expected \(1, 1\)"):
+        average_predictions(
+            [(1.0, nn.Linear(2, 5))],
+            (np.zeros((1, 2), np.float32),),
+            signature=regression.signature,
+        )
+
+
+def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensemble) -> None:
+    table = regression.table()
+    assert table["trial"].tolist() == ["0003", "0001"]
+    assert table["weight"].tolist() == [0.75, 0.25]
+    assert table["model.scale"].tolist() == [1.0, 2.0]
+
+
+def test_it_shows_its_members_and_losses(regression: Ensemble) -> None:
+    assert repr(regression) == (
+        "<Ensemble of 'digits', members {0003: 0.75, 0001: 0.25}, "
+        "out-of-fold squared error 0.125 (best trial alone 0.25)>"
+    )

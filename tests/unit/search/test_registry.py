@@ -1,0 +1,54 @@
+from typing import Any
+
+import pytest
+
+from rayfold.errors import RecipeError
+from rayfold.search import SEARCHERS, Genetic, Random, Searcher, create
+
+
+def test_searchers_are_made_by_name() -> None:
+    assert isinstance(create("random"), Random)
+    assert isinstance(create("genetic", {"population": 4}), Genetic)
+
+
+@pytest.mark.parametrize(
+    "searcher",
+    [
+        Random(random_seed=3),
+        Genetic(),
+        Genetic(population=5, generations=3, random_seed=9, elite_fraction=0.4),
+    ],
+)
+def test_settings_make_the_same_searcher_again(searcher: Searcher) -> None:
+    ((name, arguments),) = searcher.settings().items()
+    assert type(create(name, arguments)) is type(searcher) is SEARCHERS[name]
+    assert create(name, arguments).settings() == searcher.settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "genetics",
+            {},
+            r"searcher must be one of random, .*, got 'genetics' \(did you mean 'gen",
+        ),
+        (None, {}, "searcher must be one of random, genetic"),
+        (
+            "genetic",
+            {"popultion": 4},
+            r"^genetic takes population, .* \(did you mean 'population'",
+        ),
+        ("random", {"population": 4}, "^random takes random_seed, got 'population'"),
+        ("random", {1: 4}, "^random takes random_seed, got 1"),
+        (
+            "genetic",
+            {"population": "16"},
+            "^genetic: population must be a whole number of at leas",
+        ),
+        ("genetic", {"elite_fraction": None}, "^genetic: elite_fraction must be a number between"),
+    ],
+)
+def test_mistakes_are_refused_by_name(name: Any, arguments: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        create(name, arguments)
