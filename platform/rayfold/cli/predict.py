@@ -16,18 +16,17 @@ def predict(
         bool,
         typer.Option("--held-out", help="Only the rows that the study kept for the test."),
     ] = False,
-    allow: Annotated[
+    allow_references: Annotated[
         bool,
         typer.Option("--allow-references", help="Import the user's model class that it names."),
     ] = False,
 ) -> None:
     """Predict rows, print how good that is where labels are there, and write them on request."""
-    from rayfold.ensemble import load_bundle
-    from rayfold.ensemble.application import apply_bundle, write_predictions
+    from rayfold.ensemble import load_bundle, predict_files
 
-    applied = apply_bundle(load_bundle(bundle, allow_references=allow), data, held_out=held_out)
-    for line in applied.lines():
-        typer.echo(line)
+    ensemble = load_bundle(bundle, allow_references=allow_references)
+    predictions = predict_files(ensemble, data, held_out=held_out)
+    typer.echo(predictions.summary())
     if output is not None:
-        write_predictions(applied, output)
+        predictions.write(output)
         typer.echo(f"written to {output}")

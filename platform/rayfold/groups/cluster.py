@@ -15,6 +15,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # resuming never reads Tune's snapshot
+    "RAY_AIR_NEW_OUTPUT": "0",  # progress is ours
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # imports are slow on a busy laptop
 }
@@ -33,7 +34,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    for name in ("ray.tune", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return

@@ -1,7 +1,6 @@
 """All groups of a study: started on the cluster as it has room, and ended with the study."""
 
 import logging
-import math
 import os
 import shutil
 import threading
@@ -126,16 +125,9 @@ class Pool:
     def _room(self) -> int:
         """Return how many more groups the cluster has room for at this moment."""
         need = self._groups.worker_resources
-        free = ray.available_resources()
-        workers = sum(
-            math.floor(
-                min(node["Resources"].get(name, 0.0) // amount for name, amount in need.items())
-            )
-            for node in ray.nodes()
-            if node["Alive"]
-        )
-        workers = min(workers, *(int(free.get(name, 0.0) // need[name]) for name in need))
-        return workers // self._groups.workers
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        per_node = sum(_times(need, resources) for resources in nodes)
+        return min(per_node, _times(need, ray.available_resources())) // self._groups.workers
 
     def _grow(self) -> None:
         """Start further groups while the cluster has room, one at a time."""
@@ -186,6 +178,11 @@ class Pool:
             if not self._stopping.is_set():
                 self._errors.append(error)
                 logger.error("Group %d has ended: %s", number, error)
+
+
+def _times(need: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    """Return how often ``need`` fits into ``resources``."""
+    return min(int(resources.get(name, 0.0) // amount) for name, amount in need.items())
 
 
 class _FailureReport(UserCallback):

@@ -3,9 +3,9 @@
 MLflow is imported when the first call needs it, so that ``import rayfold`` stays quick.
 """
 
-from rayfold.storage import default_storage
 from rayfold.tracking.runs import LoggedStudy, LoggedTrial, StudyRun, list_studies, read_study
 from rayfold.tracking.store import experiment_name, tracking_uri
+from rayfold.tracking.ui import ui_command
 from rayfold.tracking.uploader import Uploader
 
 __all__ = [
@@ -13,9 +13,9 @@ __all__ = [
     "LoggedTrial",
     "StudyRun",
     "Uploader",
-    "default_storage",
     "experiment_name",
     "list_studies",
     "read_study",
     "tracking_uri",
+    "ui_command",
 ]

@@ -45,7 +45,8 @@ def build_schedule(
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
         if name == "step":
-            return float(values["gamma"]) ** (step // (values["step_epochs"] * steps_per_epoch))
+            decays = step // (int(values["step_epochs"]) * steps_per_epoch)
+            return float(float(values["gamma"]) ** decays)
         if name == "cosine":
             progress = (step - warmup_steps) / max(1.0, epochs * steps_per_epoch - warmup_steps)
             last = float(values["final_fraction"])

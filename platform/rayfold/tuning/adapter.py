@@ -42,17 +42,20 @@ class SearcherAdapter(TuneSearcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Book the folds that this step has finished."""
-        for fold in result.get("folds", ()):
-            self._ledger.fold_finished(self._ids[trial_id], FoldResult.from_dict(fold))
+        self._book_folds(self._ids[trial_id], result)
         self._on_change()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Book the end of a trial: complete, stopped by a scheduler, failed or interrupted."""
+        """Book the last step's folds, and how the trial ended.
+
+        Tune does not pass a trial's last result to ``on_trial_result``.
+        """
         trial = self._ids.pop(trial_id)
         self._release(trial)
         result = result or {}
+        self._book_folds(trial, result)
         if result.get("interrupted"):
             return  # it has no end in the journal, and so the next run takes it up again
         if error or result.get("error"):
@@ -63,6 +66,10 @@ class SearcherAdapter(TuneSearcher):
         else:
             self._ledger.trial_finished(trial, "stopped")
         self._on_change()
+
+    def _book_folds(self, trial: str, result: dict[str, Any]) -> None:
+        for fold in result.get("folds", ()):
+            self._ledger.fold_finished(trial, FoldResult.from_dict(fold))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher for a resume that we never use; the journal stays here."""

@@ -1,0 +1,66 @@
+"""The demonstration: a study of real digits, from nothing to an exported ensemble.
+
+Usage: ``python demo.py FOLDER``; the folder is made anew.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+from sklearn.datasets import load_digits
+
+RAYFOLD = Path(sys.executable).with_name("rayfold")
+
+
+def main(folder: Path) -> None:
+    """Run the demonstration's commands one after another, each in a process of its own."""
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_digits(folder / "digits.h5")
+    shutil.copy(Path(__file__).with_name("digits.yaml"), folder)
+    os.chdir(folder)
+    os.environ["RAYFOLD_STORAGE"] = str(Path("rayfold-store").absolute())
+    rayfold("run", "digits.yaml")
+    rayfold("ensemble", "digits", "--num-members", "10", "--export", "digits-ensemble")
+    rayfold("ensemble", "digits", "--single-best", "--export", "digits-best-trial")
+    ensemble = rayfold("predict", "digits-ensemble", "digits.h5", "--held-out")
+    single = rayfold("predict", "digits-best-trial", "digits.h5", "--held-out")
+    print(f"\nheld-out test rows, ensemble          {ensemble}")
+    print(f"held-out test rows, best single trial {single}")
+    print(f"done in {time.monotonic() - began:.0f} s; everything is in {folder}")
+    print("\nTo compare the trials in the MLflow UI:")
+    print(f"    {shown(RAYFOLD)} ui --storage {shown(folder / 'rayfold-store')}")
+
+
+def write_digits(path: Path) -> None:
+    """Write scikit-learn's digits: ``features`` (1797, 8, 8) in [0, 1], ``labels`` 0 to 9."""
+    digits = load_digits()
+    with h5py.File(path, "w") as file:
+        file["features"] = (digits.images / 16).astype(np.float32)
+        file["labels"] = digits.target
+
+
+def rayfold(*arguments: str) -> str:
+    """Run a command as a user would, and return the last line that it prints."""
+    print(f"\n$ rayfold {' '.join(arguments)}", flush=True)
+    if arguments[0] == "run":  # its progress needs the terminal
+        subprocess.run([RAYFOLD, *arguments], check=True)
+        return ""
+    done = subprocess.run([RAYFOLD, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="", flush=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def shown(path: Path) -> str:
+    """Return a path as a user in the repository's folder would type it."""
+    return os.path.relpath(path, os.environ.get("PWD", "."))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute())

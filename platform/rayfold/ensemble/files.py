@@ -1,0 +1,163 @@
+"""An ensemble applied to HDF5 files: predictions, and how good they are where labels are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
+
+from rayfold.data import HDF5, load, load_features, load_labels
+from rayfold.ensemble.ensemble import Ensemble
+from rayfold.errors import DataError
+from rayfold.storage import replacing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FilePredictions:
+    """Predictions for the rows of HDF5 files.
+
+    Attributes:
+        rows: Row numbers within the files, shape ``(n,)``.
+        predictions: Classes ``(n,)`` or values ``(n,)`` or ``(n, outputs)``.
+        probabilities: Class probabilities ``(n, classes)``; None for regression.
+        labels: The true labels of these rows; None where the files have none.
+        classes: What the columns of ``probabilities`` stand for; None for regression.
+    """
+
+    rows: NDArray[np.int64]
+    predictions: NDArray[Any]
+    probabilities: NDArray[np.float64] | None
+    labels: NDArray[Any] | None
+    classes: NDArray[Any] | None
+
+    def metrics(self) -> dict[str, float]:
+        """Return accuracy and log loss, or errors of a regression; nothing without labels."""
+        if self.labels is None:
+            return {}
+        if self.probabilities is None:
+            return {
+                "rmse": float(np.sqrt(mean_squared_error(self.labels, self.predictions))),
+                "mae": float(mean_absolute_error(self.labels, self.predictions)),
+            }
+        assert self.classes is not None
+        values = {"accuracy": float(accuracy_score(self.labels, self.predictions))}
+        if set(self.labels.tolist()) <= set(self.classes.tolist()):
+            values["log_loss"] = float(
+                log_loss(self.labels, self.probabilities, labels=self.classes)
+            )
+        return values
+
+    def summary(self) -> str:
+        """Return one line: ``360 rows, accuracy 0.9861, log_loss 0.0512``."""
+        values = [f"{name} {value:.4f}" for name, value in self.metrics().items()]
+        return ", ".join([f"{len(self.rows)} rows", *values])
+
+    def write(self, path: Path) -> None:
+        """Write ``rows``, ``predictions`` and ``probabilities`` to a new HDF5 file.
+
+        Raises:
+            DataError: If the file exists, or cannot be written.
+        """
+        if path.exists():
+            raise DataError(f"{path} exists; choose another file for the predictions.")
+        try:
+            with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+                file["rows"] = self.rows
+                for name, values in (
+                    ("predictions", self.predictions),
+                    ("classes", self.classes),
+                    ("probabilities", self.probabilities),
+                ):
+                    if values is not None:
+                        text = values.dtype.kind in "UO"
+                        file.create_dataset(
+                            name,
+                            data=values.astype(object) if text else values,
+                            dtype=h5py.string_dtype() if text else None,
+                        )
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error}.") from None
+
+
+def predict_files(
+    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], *, held_out: bool = False
+) -> FilePredictions:
+    """Predict the rows of HDF5 files that are laid out as the training data were.
+
+    Args:
+        ensemble: Built or loaded.
+        paths: A file, a glob or a list of these.
+        held_out: Only the rows that the study kept for the test; the files must be those of the
+            study.
+
+    Raises:
+        DataError: If a file is refused, its features differ from the training's, or with
+            ``held_out`` the files hold other data than the study's, or no row was kept.
+    """
+    names = [entry.name for entry in ensemble.signature.inputs]
+    if held_out:
+        return _predict_held_out(ensemble, paths, names)
+    features = load_features(paths, names)
+    labels = None if ensemble.origin.labels is None else load_labels(paths, ensemble.origin.labels)
+    rows = np.arange(len(features[0]), dtype=np.int64)
+    for name, array in [*zip(names, features, strict=True), (ensemble.origin.labels, labels)]:
+        if array is not None and len(array) != len(rows):
+            raise DataError(
+                f"data set {names[0]!r} holds {len(rows)} rows but {name!r} {len(array)}; "
+                f"each needs one entry per row."
+            )
+    return _predict(ensemble, features, rows, labels)
+
+
+def _predict_held_out(
+    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
+) -> FilePredictions:
+    origin = ensemble.origin
+    if not origin.labels or not origin.test.get("fraction"):
+        raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
+    data = load(
+        HDF5(
+            paths,
+            features=names,
+            labels=origin.labels,
+            row_groups=origin.test.get("row_groups"),
+            task=ensemble.signature.task,
+            test_fraction=origin.test["fraction"],
+            random_seed=origin.test["random_seed"],
+        )
+    )
+    if data.digest != origin.data_digest:
+        raise DataError(
+            f"these files hold other data than study {origin.study!r} was run on, so its test "
+            f"rows are not known in them; give the study's files, or leave held_out away."
+        )
+    rows = data.test_rows
+    labels = data.labels[rows]
+    if data.classes is not None:
+        labels = np.array(data.classes)[labels]
+    return _predict(ensemble, tuple(array[rows] for array in data.features), rows, labels)
+
+
+def _predict(
+    ensemble: Ensemble,
+    features: tuple[NDArray[Any], ...],
+    rows: NDArray[np.int64],
+    labels: NDArray[Any] | None,
+) -> FilePredictions:
+    classes = ensemble.classes_
+    if classes is None:
+        predictions, probabilities = ensemble.predict(features), None
+    else:
+        probabilities = ensemble.predict_proba(features)
+        predictions = classes[probabilities.argmax(axis=1)]
+    return FilePredictions(
+        rows=rows,
+        predictions=predictions,
+        probabilities=probabilities,
+        labels=labels,
+        classes=classes,
+    )
