@@ -9,6 +9,7 @@
     rf.Ensemble.greedy("digits", num_members=10).export("digits-ensemble")
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rayfold.data import HDF5, Folds
     from rayfold.ensemble import Ensemble, load_bundle
     from rayfold.errors import RayfoldError
-    from rayfold.groups import Groups
+    from rayfold.groups.plan import Groups
     from rayfold.recipe import Recipe, load_recipe
     from rayfold.space import Choice, Float, Int, SearchSpace
     from rayfold.study import Study, StudyResult
@@ -40,12 +41,16 @@ __all__ = [
     "search",
 ]
 
+# Ray counts a study's actors, which compute nothing, as too many processes, and says so into the
+# middle of the live table. It reads this when it is first imported.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+
 _HOMES = {
     "Choice": "space",
     "Ensemble": "ensemble",
     "Float": "space",
     "Folds": "data",
-    "Groups": "groups",
+    "Groups": "groups.plan",
     "HDF5": "data",
     "Int": "space",
     "RayfoldError": "errors",

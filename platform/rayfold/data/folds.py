@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from rayfold.data.dataset import DataSet, check_random_seed
 from rayfold.errors import DataError
@@ -153,6 +152,14 @@ class Folds:
         )
 
     def _splitter(self, kind: Kind, *, is_classification: bool) -> Any:
+        # Imported here, for workers unpickle folds and never split: it takes them two seconds.
+        from sklearn.model_selection import (
+            GroupKFold,
+            KFold,
+            StratifiedGroupKFold,
+            StratifiedKFold,
+        )
+
         splitters = {
             "stratified": StratifiedKFold,
             "plain": KFold,

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from rayfold.errors import DataError
 
@@ -79,6 +78,8 @@ def _draw_rows(
     classes: Sequence[str | int | float] | None,
     where: str,
 ) -> NDArray[np.bool_]:
+    from sklearn.model_selection import train_test_split  # two seconds that workers do not need
+
     num_rows = len(labels)
     num_test = max(1, round(test_fraction * num_rows))
     test = np.zeros(num_rows, dtype=np.bool_)

@@ -49,6 +49,8 @@ def average_predictions(
                 if signature.task == "classification":
                     outputs = outputs.softmax(1)
                 averaged[start:stop] += weight * outputs.double().numpy()
+    if signature.task == "classification":
+        averaged /= averaged.sum(axis=1, keepdims=True)  # float32 left them a little off 1
     return averaged
 
 

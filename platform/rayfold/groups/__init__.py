@@ -1,7 +1,4 @@
-"""Groups of workers on Ray Train that outlive trials, and the pool that lends them."""
+"""Groups of workers on Ray Train that outlive trials, and the pool that lends them.
 
-from rayfold.groups.dispatcher import Dispatcher, FoldOutcome, Snapshot
-from rayfold.groups.plan import Groups, Plan
-from rayfold.groups.pool import Pool
-
-__all__ = ["Dispatcher", "FoldOutcome", "Groups", "Plan", "Pool", "Snapshot"]
+Imports are left to the modules: the dispatcher's process must not import PyTorch.
+"""

@@ -5,15 +5,14 @@ knows nothing of Ray itself: its methods are plain coroutines.
 """
 
 import asyncio
+import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rayfold.errors import ResourcesError
-from rayfold.results import FoldResult
-from rayfold.training.settings import FoldTask
+from rayfold.orders import FoldOutcome, FoldTask, Order
 
 POLL_SECONDS = 20.0
 """How long a group waits for an order before it asks again."""
@@ -26,33 +25,6 @@ MAX_ATTEMPTS = 3
 
 RANKS_SECONDS = 10.0
 """How long a failed rank waits for the others to fail as well."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldOutcome:
-    """What became of an order.
-
-    Attributes:
-        task: The order.
-        epoch: Epochs that the fold has trained.
-        metrics: Metrics of its last epoch; empty when it has none.
-        result: The fold's result, once it is complete.
-        error: What went wrong, with the traceback, or None.
-    """
-
-    task: FoldTask
-    epoch: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    result: FoldResult | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """An answer to a group that asks what to do: a task, to stop, or (neither) to ask again."""
-
-    task: FoldTask | None = None
-    stop: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +59,12 @@ class Snapshot:
     Attributes:
         groups: The groups that have announced themselves and are not lost.
         num_waiting: Trials that wait for groups.
+        broken: Why a group cannot start; empty when none has failed to.
     """
 
-    groups: tuple[GroupState, ...]
-    num_waiting: int
+    groups: tuple[GroupState, ...] = ()
+    num_waiting: int = 0
+    broken: str = ""
 
     @property
     def num_busy(self) -> int:
@@ -146,7 +120,6 @@ class Dispatcher:
         self._waiting: deque[_Lease] = deque()
         self._interrupted = False
         self._stopping = False
-        self._ready = asyncio.Event()
         self._failed_starts: dict[int, int] = {}
         self._broken = ""
 
@@ -223,7 +196,6 @@ class Dispatcher:
             known.num_starts += 1
             self._take_back(known)
             known.wake.set()
-        self._ready.set()
         self._grant()
         return token
 
@@ -298,23 +270,16 @@ class Dispatcher:
         self._failed_starts[group] = self._failed_starts.get(group, 0) + 1
         if self._failed_starts[group] >= MAX_ATTEMPTS:
             self._broken = f"group {group} failed {MAX_ATTEMPTS} times to start: {error}"
-            self._ready.set()
+
+    async def group_ended(self, group: int, error: str) -> None:
+        """Tell that a group is gone for good; its order goes to another."""
+        if group in self._groups:
+            self._groups[group].last_seen = -math.inf
+            self._replace_lost()
+        else:
+            self._broken = f"group {group} could not start: {error}"
 
     # -- for the driver
-
-    async def wait_ready(self, timeout_seconds: float) -> bool:
-        """Wait for the first group; False when none came in time.
-
-        Raises:
-            ResourcesError: If a group cannot start.
-        """
-        try:
-            await asyncio.wait_for(self._ready.wait(), timeout_seconds)
-        except TimeoutError:
-            return False
-        if not self._groups:
-            raise ResourcesError(self._broken)
-        return True
 
     async def snapshot(self) -> Snapshot:
         """Return the pool as it is, after giving orders of silent groups to others."""
@@ -335,6 +300,7 @@ class Dispatcher:
                 if not group.lost
             ),
             num_waiting=len(self._waiting),
+            broken=self._broken,
         )
 
     async def interrupt(self) -> None:

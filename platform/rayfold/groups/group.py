@@ -13,11 +13,10 @@ import ray.train
 import ray.train.torch
 
 from rayfold.data import DataSet
-from rayfold.groups.dispatcher import FoldOutcome, Order
+from rayfold.orders import FoldOutcome, FoldTask, Order
 from rayfold.training import (
     DataParallel,
     FoldRun,
-    FoldTask,
     SingleProcess,
     Strategy,
     StudySetup,

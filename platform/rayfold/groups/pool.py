@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -53,44 +53,32 @@ class Pool:
     ) -> None:
         self._groups, self._setup, self._data, self._name = groups, setup, data, name
         self._threads: list[threading.Thread] = []
-        self._errors: list[BaseException] = []
         self._stopping = threading.Event()
         self._folder = setup.folder / "ray" / "groups"
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_concurrency=10_000)(Dispatcher)
         self.dispatcher: Any = actor.options(scheduling_strategy=here).remote()
 
-    def start(self, *, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Start as many groups as the cluster has room for, and wait for the first.
+    def start(self) -> None:
+        """Ask for as many groups as the cluster has room for, at least ``groups.minimum``.
 
-        At least ``groups.minimum`` are asked for, so that a cluster that can grow does. The wait
-        has no limit, since a cluster may queue; it is told every minute.
-
-        Args:
-            cancelled: Asked every second; when true, the wait ends.
-
-        Raises:
-            ResourcesError: If a group cannot start.
+        Returns at once; trials wait for groups by themselves. A cluster that has no room yet
+        may grow, or queue; further groups are started while it has room.
         """
         room = max(self._groups.minimum, min(self._groups.maximum, self._room()))
         for _ in range(room):
             self._start_group()
-        warned = time.monotonic()
-        while not cancelled() and not self._first_is_ready():
-            if self._errors:
-                raise ResourcesError(f"a group could not start: {self._errors[0]}")
-            if time.monotonic() - warned > 60:
-                warned = time.monotonic()
-                logger.warning(
-                    "Still waiting for the first group: it needs %d x %s.",
-                    self._groups.workers,
-                    self._groups.worker_resources,
-                )
         threading.Thread(target=self._grow, name="pool-growth", daemon=True).start()
 
     def snapshot(self) -> Snapshot:
-        """Return the pool as it is."""
+        """Return the pool as it is.
+
+        Raises:
+            ResourcesError: If a group cannot start, and none ever has.
+        """
         state: Snapshot = ray.get(self.dispatcher.snapshot.remote())
+        if state.broken and not state.groups:
+            raise ResourcesError(state.broken)
         return state
 
     def interrupt(self) -> None:
@@ -115,12 +103,6 @@ class Pool:
                 logger.warning("%s does not end; it is left to Ray.", thread.name)
         ray.kill(self.dispatcher)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _first_is_ready(self) -> bool:
-        try:
-            return bool(ray.get(self.dispatcher.wait_ready.remote(1.0)))
-        except ray.exceptions.RayTaskError as error:
-            raise ResourcesError(str(error.cause)) from None
 
     def _room(self) -> int:
         """Return how many more groups the cluster has room for at this moment."""
@@ -174,10 +156,11 @@ class Pool:
         )
         try:
             trainer.fit()
-        except Exception as error:  # noqa: BLE001 - told by start(), or logged
+        except Exception as error:  # noqa: BLE001 - Ray Train raises many kinds
             if not self._stopping.is_set():
-                self._errors.append(error)
-                logger.error("Group %d has ended: %s", number, error)
+                text = str(error).strip().splitlines()[0]
+                logger.error("Group %d has ended: %s", number, text)
+                self.dispatcher.group_ended.remote(number, text)
 
 
 def _times(need: Mapping[str, float], resources: Mapping[str, float]) -> int:

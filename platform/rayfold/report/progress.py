@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rayfold.groups import Snapshot
+from rayfold.groups.dispatcher import Snapshot
 from rayfold.report.tables import best_first
 from rayfold.results import Mode, TrialResult
 
@@ -35,7 +35,6 @@ class StudyState:
         results: Finished trials.
         num_folds_done: Folds trained, over all trials and earlier runs.
         num_folds_before: Those of them that earlier runs had trained.
-        started_at: When this run began to train, Unix seconds; None before.
         maximum_groups: Groups at most.
         pool: The groups.
     """
@@ -48,9 +47,8 @@ class StudyState:
     results: tuple[TrialResult, ...] = ()
     num_folds_done: int = 0
     num_folds_before: int = 0
-    started_at: float | None = None
     maximum_groups: int = 1
-    pool: Snapshot = field(default_factory=lambda: Snapshot(groups=(), num_waiting=0))
+    pool: Snapshot = field(default_factory=Snapshot)
 
     def with_pool(self, pool: Snapshot) -> Self:
         """Return the same state with the groups of this moment."""
@@ -65,11 +63,12 @@ class StudyState:
     def time_left(self, now: float) -> timedelta | None:
         """Estimate the time left from the folds trained in this run; None before the first."""
         done = self.num_folds_done - self.num_folds_before
-        if self.started_at is None or done <= 0:
+        if done <= 0 or not self.pool.groups:
             return None
+        began = min(group.ready_at for group in self.pool.groups)
         open_folds = self.num_folds_done - sum(len(result.folds) for result in self.results)
         remaining = (self.num_trials - len(self.results)) * self.num_folds - open_folds
-        seconds = (now - self.started_at) / done * max(0, remaining)
+        seconds = (now - began) / done * max(0, remaining)
         return timedelta(seconds=round(seconds))
 
     def summary(self, now: float) -> str:

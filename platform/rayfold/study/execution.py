@@ -4,7 +4,6 @@ import logging
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,14 +13,18 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
-from rayfold.groups import Groups, Pool
+from rayfold.errors import ResourcesError
 from rayfold.groups.cluster import check_room, cluster
+from rayfold.groups.plan import Groups
+from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
 from rayfold.report import Progress, StudyState
 from rayfold.study.interruption import Interruption
 from rayfold.tracking import Uploader
 from rayfold.training import StudySetup
-from rayfold.tuning import FoldOrder, Ledger, SearcherAdapter, TrialRunner, trial_resources
+from rayfold.tuning.adapter import SearcherAdapter
+from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.trainable import FoldOrder, TrialRunner, trial_resources
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Execution:
         self._ledger, self._uploader = ledger, uploader
         self._progress, self._interruption = progress, interruption
         self._folds_before = ledger.num_folds_done
-        self._started_at: float | None = None
+        self._failure: ResourcesError | None = None
         self._state = self._snapshot_ledger()
 
     def run(self, data: DataSet, address: str | None) -> None:
@@ -62,10 +65,11 @@ class Execution:
             with _by_value(self._setup.model_class):
                 pool = Pool(self._groups, setup=self._setup, data=reference, name=self._name)
                 try:
-                    pool.start(cancelled=lambda: self._interruption.requested)
-                    self._started_at = time.time()
+                    pool.start()
                     with self._watching(pool):
                         self._tune(pool)
+                    if self._failure is not None:
+                        raise self._failure
                 finally:
                     pool.stop()
                     shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
@@ -118,7 +122,6 @@ class Execution:
             results=tuple(ledger.results),
             num_folds_done=ledger.num_folds_done,
             num_folds_before=self._folds_before,
-            started_at=self._started_at,
             maximum_groups=self._groups.maximum,
         )
 
@@ -128,14 +131,16 @@ class Execution:
         done = threading.Event()
 
         def watch() -> None:
-            told = False
+            ending = False
             while not done.wait(PROGRESS_SECONDS):
                 try:
-                    if self._interruption.requested and not told:
-                        told = True
+                    if not ending and (self._interruption.requested or self._failure):
+                        ending = True
                         self._ledger.close()
                         pool.interrupt()
                     self._progress.update(self._state.with_pool(pool.snapshot()))
+                except ResourcesError as error:
+                    self._failure = error
                 except ray.exceptions.RayError as error:
                     logger.warning("The pool does not answer: %s", error)
 

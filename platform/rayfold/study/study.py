@@ -14,7 +14,7 @@ from torch import nn
 from rayfold import search
 from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.errors import RecipeError
-from rayfold.groups import Groups, Plan
+from rayfold.groups.plan import Groups, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
 from rayfold.recipe import Acceptance, Recipe, check_study_name
@@ -31,7 +31,8 @@ from rayfold.training import Settings, StudySetup
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
-from rayfold.tuning import FoldOrder, Ledger
+from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.trainable import FoldOrder
 
 logger = logging.getLogger(__name__)
 

@@ -6,14 +6,13 @@ Nothing here knows of Ray: a fold trains in one plain process, or in several tha
 
 from rayfold.training.learner import Batch, Learner
 from rayfold.training.loop import FoldRun
-from rayfold.training.settings import FoldTask, Settings, StudySetup
+from rayfold.training.settings import Settings, StudySetup
 from rayfold.training.strategies import DataParallel, SingleProcess, Strategy
 
 __all__ = [
     "Batch",
     "DataParallel",
     "FoldRun",
-    "FoldTask",
     "Learner",
     "Settings",
     "SingleProcess",

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rayfold.data import DataSet, to_float
+from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -25,7 +26,7 @@ from rayfold.training.checkpoint import (
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
 from rayfold.training.learner import Batch, Learner
 from rayfold.training.metrics import evaluate
-from rayfold.training.settings import FoldTask, StudySetup
+from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
 
 EVALUATION_ROWS = 1024

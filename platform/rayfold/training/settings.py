@@ -1,6 +1,5 @@
-"""What a fold needs to know: the study-wide part, and the part that differs from fold to fold."""
+"""What all folds of a study share."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,38 +50,3 @@ class StudySetup:
     plan: FoldPlan
     folder: Path
     parameters: Config = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldTask:
-    """One order to a group: bring one fold of one trial to an epoch.
-
-    Orders are idempotent: a fold already there answers at once, and one that was lost with its
-    worker goes on from its last checkpoint.
-
-    Attributes:
-        trial: Id of the trial.
-        config: The trial's configuration.
-        fold: Index of the fold.
-        until_epoch: Epochs that the fold has trained when the order is done.
-        save: Whether to write a checkpoint of that epoch, too.
-        start_from: A checkpoint that replaces the fold's present state first (population-based
-            training), relative to the study's folder.
-    """
-
-    trial: str
-    config: Mapping[str, bool | int | float | str]
-    fold: int
-    until_epoch: int
-    save: bool = False
-    start_from: str | None = None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Trial and fold: what the order is about."""
-        return self.trial, self.fold
-
-    @property
-    def folder(self) -> Path:
-        """Where the fold keeps its files, relative to the study's folder."""
-        return Path("trials") / self.trial / f"fold_{self.fold}"

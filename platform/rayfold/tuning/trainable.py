@@ -7,9 +7,8 @@ from typing import Any, Literal
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from rayfold.groups.dispatcher import FoldOutcome
+from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import mean_and_standard_error
-from rayfold.training.settings import FoldTask
 
 FoldOrder = Literal["in_turn", "together"]
 
