@@ -42,7 +42,8 @@ class Entry:
     Attributes:
         sequence: Number of the line, counted from 0.
         time: When it was written, Unix seconds.
-        event: What happened: ``"study"``, ``"suggestion"``, ``"fold"``, ``"trial"`` or ``"run"``.
+        event: What happened: ``"study"``, ``"run"``, ``"group"``, ``"suggestion"``, ``"fold"`` or
+            ``"trial"``.
         fields: What is known about it, as plain JSON values.
     """
 
@@ -76,10 +77,17 @@ class Journal:
             lock: Refuse a second writer, on this machine or another that shares the folder.
 
         Raises:
-            JournalError: If another process writes it, or a line before the last is damaged.
+            JournalError: If another process writes it, a line before the last is damaged, or its
+                folder cannot be made.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(
+                f"{path.parent}: the study's folder cannot be made ({error.strerror}); "
+                "choose another storage."
+            ) from error
         held = _acquire_lock(path) if lock else None
         file = -1
         try:
@@ -275,7 +283,13 @@ def _without_non_finite(value: Any) -> Any:
 
 def _acquire_lock(path: Path) -> int:
     """Lock the file beside the journal that names its writer; return the open descriptor."""
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise JournalError(
+            f"{path} cannot be written ({error.strerror}); choose another storage, or make this "
+            "one writable."
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

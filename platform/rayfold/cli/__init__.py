@@ -2,7 +2,7 @@
 
 import sys
 
-import click
+import typer
 
 from rayfold.cli.app import app
 from rayfold.errors import RayfoldError
@@ -15,15 +15,13 @@ def main() -> None:
     standard error), 130 interrupted.
     """
     try:
-        status = app(standalone_mode=False)
-    except click.exceptions.Abort:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.Abort:
         status = 130
-    except click.ClickException as error:
+    except typer.TyperException as error:
         status = _fail(error.format_message())
     except RayfoldError as error:
         status = _fail(str(error))
-    except BrokenPipeError:
-        status = 0
     sys.exit(status if isinstance(status, int) else 0)
 
 

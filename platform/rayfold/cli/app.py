@@ -10,7 +10,6 @@ from rayfold.cli import ensemble, plan, predict, run, trials, ui
 app = typer.Typer(
     name="rayfold",
     help="Search, cross-validate and ensemble PyTorch models on anything from a laptop up.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

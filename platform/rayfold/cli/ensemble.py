@@ -19,7 +19,11 @@ def ensemble(
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Build a greedy ensemble from the trials that MLflow holds, and export it as a bundle."""
+    """Build an ensemble from a study's trials, and export it.
+
+    The trials come from MLflow. Greedy selection takes, round by round, the trial that lowers the
+    loss of the averaged out-of-fold predictions most.
+    """
     from rayfold.ensemble import Ensemble
     from rayfold.report.tables import table_text
 

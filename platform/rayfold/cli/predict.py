@@ -21,9 +21,14 @@ def predict(
         typer.Option("--allow-references", help="Import the user's model class that it names."),
     ] = False,
 ) -> None:
-    """Predict rows, print how good that is where labels are there, and write them on request."""
-    from rayfold.ensemble import load_bundle, predict_files
+    """Predict the rows of HDF5 files with an exported ensemble.
 
+    Prints how good the predictions are where the files hold labels.
+    """
+    from rayfold.ensemble import check_new_file, load_bundle, predict_files
+
+    if output is not None:
+        check_new_file(output)
     ensemble = load_bundle(bundle, allow_references=allow_references)
     predictions = predict_files(ensemble, data, held_out=held_out)
     typer.echo(predictions.summary())

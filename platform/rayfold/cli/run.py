@@ -19,10 +19,11 @@ def run(
     Exit status 1 when the best trial does not reach what the recipe accepts.
     """
     from rayfold.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())  # the rest takes seconds to import
     from rayfold.report.tables import table_text
     from rayfold.study import Study
 
-    loaded = load_recipe(recipe, overrides or ())
     study = Study.from_recipe(loaded)
     result = study.run(address=address)
     typer.echo(table_text(result.table()))

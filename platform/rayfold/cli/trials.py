@@ -12,7 +12,7 @@ def trials(
     storage: Storage = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Print a study's completed trials, best first, as MLflow holds them."""
+    """Print a study's completed trials from MLflow, best first."""
     from rayfold.report.tables import logged_table, table_text
     from rayfold.tracking import read_study
 

@@ -60,10 +60,9 @@ class FilePredictions:
         """Write ``rows``, ``predictions`` and ``probabilities`` to a new HDF5 file.
 
         Raises:
-            DataError: If the file exists, or cannot be written.
+            DataError: If the file exists, its folder does not, or it cannot be written.
         """
-        if path.exists():
-            raise DataError(f"{path} exists; choose another file for the predictions.")
+        check_new_file(path)
         try:
             with replacing(path) as temporary, h5py.File(temporary, "w") as file:
                 file["rows"] = self.rows
@@ -111,6 +110,18 @@ def predict_files(
                 f"each needs one entry per row."
             )
     return _predict(ensemble, features, rows, labels)
+
+
+def check_new_file(path: Path) -> None:
+    """Check that predictions can be written to a file, before they are made.
+
+    Raises:
+        DataError: If the file exists, or its folder does not.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists; choose another file for the predictions.")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; make it first.")
 
 
 def _predict_held_out(

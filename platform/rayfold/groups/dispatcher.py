@@ -233,7 +233,7 @@ class Dispatcher:
         if state.token != token:
             return True
         state.last_seen, state.epoch = time.monotonic(), epoch
-        return state.cancelled or self._interrupted or self._stopping
+        return state.cancelled or state.lost or self._interrupted or self._stopping
 
     async def rank_failed(
         self, group: int, token: str, rank: int, world_size: int, error: str
@@ -248,15 +248,17 @@ class Dispatcher:
         state = self._groups[group]
         if state.token != token:
             return False
-        state.failed_ranks.add(rank)
-        state.wake.set()
+        job, failed_ranks = state.job, state.failed_ranks
+        failed_ranks.add(rank)
         deadline = time.monotonic() + RANKS_SECONDS
-        while len(state.failed_ranks) < world_size and time.monotonic() < deadline:
+        while len(failed_ranks) < world_size and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        if len(state.failed_ranks) >= world_size:
+            if state.token != token:  # the group has started anew already
+                return False
+        if len(failed_ranks) >= world_size:
             return True
-        if state.job is not None:
-            self._settle(state, FoldOutcome(task=state.job.task, error=error))
+        if job is not None and state.job is job:
+            self._settle(state, FoldOutcome(task=job.task, error=error))
         return False
 
     async def start_failed(self, group: int, error: str) -> None:
@@ -359,7 +361,7 @@ class Dispatcher:
                 lease.queue.remove(job)
                 lease.homes[job.task.fold] = group
                 group.job, group.cancelled, group.epoch = job, False, 0
-                group.failed_ranks.clear()
+                group.failed_ranks = set()  # a rank may still look at the last order's
                 return True
         return False
 

@@ -91,6 +91,8 @@ class Pool:
 
     def stop(self) -> None:
         """End all groups and the dispatcher, and remove what Ray Train has written."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         try:
             ray.get(self.dispatcher.stop.remote())

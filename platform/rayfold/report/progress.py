@@ -91,6 +91,8 @@ class StudyState:
 
 def format_score(result: TrialResult, metric: str) -> str:
     """Return ``val_loss 0.1234 ± 0.0056 (trial 0007)``."""
+    if result.score is None:
+        return f"no {metric} (trial {result.id})"
     error = "" if result.standard_error is None else f" ± {result.standard_error:.4f}"
     return f"{metric} {result.score:.4f}{error} (trial {result.id})"
 
@@ -216,7 +218,7 @@ def _render(state: StudyState) -> Group:
             _number(result.score),
             _number(result.standard_error),
             str(len(result.folds)),
-            _config(result),
+            Text(_config(result)),  # as it is: Rich would take brackets for markup
         )
     bar = ProgressBar(total=max(1, state.num_trials), completed=len(state.results), width=40)
     busy = Text(

@@ -15,6 +15,7 @@ from rayfold.data import DataSet
 from rayfold.data.staging import stage
 from rayfold.errors import ResourcesError
 from rayfold.groups.cluster import check_room, cluster
+from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
@@ -50,6 +51,7 @@ class Execution:
         self._ledger, self._uploader = ledger, uploader
         self._progress, self._interruption = progress, interruption
         self._folds_before = ledger.num_folds_done
+        self._noted_groups: set[int] = set()
         self._failure: ResourcesError | None = None
         self._state = self._snapshot_ledger()
 
@@ -125,6 +127,13 @@ class Execution:
             maximum_groups=self._groups.maximum,
         )
 
+    def _note_groups(self, snapshot: Snapshot) -> None:
+        """Write down when each group was first ready, and where."""
+        for group in snapshot.groups:
+            if group.group not in self._noted_groups:
+                self._noted_groups.add(group.group)
+                self._ledger.group_ready(group.group, node=group.node, at=group.ready_at)
+
     @contextmanager
     def _watching(self, pool: Pool) -> Iterator[None]:
         """Show progress and pass on an interruption, beside Tune's loop."""
@@ -138,7 +147,9 @@ class Execution:
                         ending = True
                         self._ledger.close()
                         pool.interrupt()
-                    self._progress.update(self._state.with_pool(pool.snapshot()))
+                    snapshot = pool.snapshot()
+                    self._note_groups(snapshot)
+                    self._progress.update(self._state.with_pool(snapshot))
                 except ResourcesError as error:
                     self._failure = error
                 except ray.exceptions.RayError as error:

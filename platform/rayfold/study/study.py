@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 
@@ -23,7 +23,6 @@ from rayfold.results import Mode, Value
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
-from rayfold.study.execution import Execution
 from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
@@ -32,7 +31,9 @@ from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
 from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.trainable import FoldOrder
+
+if TYPE_CHECKING:
+    from rayfold.tuning.trainable import FoldOrder
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Study:
         accept: What the best trial must reach, for ``rayfold run``'s exit status.
         storage: Folder of all studies; None takes ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
         checkpoint_seconds: Seconds between two checkpoints of a fold in training.
-        base: Folder that relative references to models, spaces and data start from.
+        base: Folder that relative references to models and spaces start from.
 
     Raises:
         RecipeError: If an argument is wrong; the message names it.
@@ -85,7 +86,7 @@ class Study:
         metric: str = "val_loss",
         mode: Mode | None = None,
         parameters: Mapping[str, Value] | None = None,
-        fold_order: FoldOrder = "in_turn",
+        fold_order: "FoldOrder" = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
         accept: Sequence[Acceptance] = (),
@@ -200,6 +201,8 @@ class Study:
             ResourcesError: If the cluster cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
         """
+        from rayfold.study.execution import Execution  # Ray, which plan() does without
+
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
         setup = StudySetup(

@@ -43,8 +43,9 @@ def check_hyperparameters(
         prefix, dot, _ = name.partition(".")
         if name != "batch_size" and (not dot or prefix not in PREFIXES):
             known = ("batch_size", *(f"{prefix}." for prefix in PREFIXES))
+            hint = did_you_mean(f"{prefix}{dot}", known)
             raise RecipeError(
-                f"parameter {name!r} is unknown{did_you_mean(name, known)}; names are "
+                f"parameter {name!r} is unknown{hint}; names are "
                 f"batch_size or begin with {', '.join(known[1:])}"
             )
     _check_batch_size(space, fixed)

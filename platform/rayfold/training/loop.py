@@ -167,6 +167,7 @@ class FoldRun:
         """Predict the validation rows; metrics are the same on every rank."""
         learner, strategy = self._learner, self._strategy
         learner.train(False)
+        strategy.share_buffers(learner.model)  # what is predicted with is what is saved
         rows = self._fold.validation_rows
         total = torch.zeros((), device=strategy.device)
         parts = []
@@ -221,14 +222,16 @@ class FoldRun:
         self._history = list(state["history"])
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]
+        self._predictions = None
         if all(len(states) == self._strategy.world_size for states in state["generators"]):
             self._generators = [
-                states[self._strategy.rank].cpu() for states in state["generators"]
+                states[self._strategy.rank].cpu().clone()  # PyTorch crashes on a view
+                for states in state["generators"]
             ]
 
     def _finish(self, task: FoldTask) -> FoldResult:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
-        if self._predictions is None:  # restored right at the last epoch
+        if self._strategy.broadcast(self._predictions is None):  # restored at the last epoch
             self._predictions, _ = self._validate()
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(

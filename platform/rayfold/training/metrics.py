@@ -89,7 +89,8 @@ def evaluate(
     """
     values = {}
     for name in names:
-        create = METRICS[task][name][1]
+        # Rank 0 holds all rows and computes alone; torchmetrics would wait for the other ranks.
+        create = partial(METRICS[task][name][1], sync_on_compute=False)
         if task == "classification":
             metric = create(num_classes=predictions.shape[1])
         else:

@@ -25,13 +25,18 @@ OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], Mapping[str, Any]]] 
 DEFAULT_OPTIMIZER = "adamw"
 DEFAULT_LEARNING_RATE = 1e-3
 
+_SET_HERE = frozenset({"self", "params", "lr", "nesterov"})
+_NOT_SEARCHED = frozenset(  # pairs of values, and what is no matter of learning
+    {"betas", "maximize", "foreach", "fused", "capturable", "differentiable"}
+)
+
 
 def optimizer_parameters(name: str) -> tuple[str, ...]:
     """Return the hyperparameters that optimiser ``name`` takes, ``learning_rate`` first."""
     accepted = [
         parameter
         for parameter in inspect.signature(OPTIMIZERS[name][0].__init__).parameters
-        if parameter not in {"self", "params", "lr", "foreach", "fused", "capturable", "nesterov"}
+        if parameter not in _SET_HERE | _NOT_SEARCHED
     ]
     return ("learning_rate", *accepted)
 
@@ -89,10 +94,12 @@ def _possible_names(space: SearchSpace, fixed: Mapping[str, Value]) -> tuple[Val
 
 
 def _can_meet(space: SearchSpace, parameter: str, name: Value) -> bool:
+    """Tell whether no condition, however indirect, keeps a parameter from optimiser ``name``."""
     if parameter not in space:
         return True
     return all(
         name in condition.values
-        for condition in space[parameter].when
         if condition.parameter == "optimizer.name"
+        else _can_meet(space, condition.parameter, name)
+        for condition in space[parameter].when
     )

@@ -116,6 +116,10 @@ class Ledger:
         )
         self._book(entry.fields, entry.time)
 
+    def group_ready(self, group: int, *, node: str, at: float) -> None:
+        """Book when a group was ready, Unix seconds; may be called from any thread."""
+        self._journal.append("group", group=group, node=node, ready_at=at)
+
     def _replay_suggestion(self, entry: Entry) -> None:
         suggestion = self._searcher.suggest()
         trial, config = entry.fields["trial"], entry.fields["config"]

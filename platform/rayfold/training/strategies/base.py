@@ -41,6 +41,10 @@ class Strategy(ABC):
         """Join every worker's ``part`` of ``total`` rows in order, on rank 0; None elsewhere."""
 
     @abstractmethod
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every worker rank 0's buffers: running statistics differ, weights do not."""
+
+    @abstractmethod
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's ``value`` on every worker."""
 

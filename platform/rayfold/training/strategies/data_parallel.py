@@ -63,6 +63,11 @@ class DataParallel(Strategy):
         ]
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Overwrite the buffers of all workers with those of rank 0."""
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's ``value`` on every worker."""
         box = [value]

@@ -30,6 +30,9 @@ class SingleProcess(Strategy):
         """Return ``rows`` themselves."""
         return rows
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Do nothing: there are no others."""
+
     def broadcast(self, value: Any) -> Any:
         """Return ``value`` itself."""
         return value

@@ -1,0 +1,250 @@
+"""Groups on a real Ray: orders, deaths, failures, and nothing left behind."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import ray
+import torch
+from ray.util.placement_group import placement_group_table
+from safetensors.torch import load_file
+from torch import nn
+
+from rayfold.data import HDF5, DataSet, Folds, load
+from rayfold.data.staging import stage
+from rayfold.groups.dispatcher import GroupState
+from rayfold.groups.plan import Groups
+from rayfold.groups.pool import Pool
+from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.results import FoldResult
+from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
+
+CONFIG = {"model.width": 16, "optimizer.learning_rate": 0.01}
+DEADLINE_SECONDS = 120.0
+LONG = 150
+"""Epochs that last for seconds, so that a worker can be killed among them."""
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+class Net(nn.Module):
+    """Two layers; fails in its forward pass when ``width`` is odd."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 2) -> None:
+        super().__init__()
+        self.width = width
+        size = int(np.prod(input_shape))
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, num_outputs)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.width % 2:
+            raise RuntimeError(f"an odd width of {self.width}")
+        outputs: torch.Tensor = self.layers(features)
+        return outputs
+
+
+@pytest.fixture(scope="module")
+def data(digits: Path) -> DataSet:
+    return load(HDF5(digits))
+
+
+def make_setup(data: DataSet, folder: Path, *, epochs: int = 3) -> StudySetup:
+    return StudySetup(
+        model_class=Net,
+        settings=Settings(epochs=epochs, metrics=("accuracy",), checkpoint_seconds=0.0),
+        plan=Folds(3).split(data),
+        folder=folder,
+    )
+
+
+def task(trial: str, fold: int, until_epoch: int = 3, **config: Any) -> FoldTask:
+    return FoldTask(trial=trial, config={**CONFIG, **config}, fold=fold, until_epoch=until_epoch)
+
+
+def train_here(data: DataSet, folder: Path, order: FoldTask, *, epochs: int = 3) -> FoldResult:
+    """Train the same fold in this process."""
+    setup = make_setup(data, folder, epochs=epochs)
+    result = FoldRun(order, setup=setup, data=data, strategy=SingleProcess()).advance(order)
+    assert result is not None
+    return result
+
+
+@contextmanager
+def running_pool(groups: Groups, setup: StudySetup, data: DataSet) -> Iterator[Pool]:
+    pool = Pool(groups, setup=setup, data=stage(data), name="test")
+    try:
+        pool.start()
+        yield pool
+    finally:
+        pool.stop()
+
+
+@contextmanager
+def leased(pool: Pool, trial: str, num_groups: int = 1) -> Iterator[None]:
+    """Hold groups for a trial."""
+    granted = pool.dispatcher.acquire.remote(trial, num_groups)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not ray.wait([granted], timeout=0.2)[0]:
+        assert time.monotonic() < deadline
+        pool.snapshot()  # raises when no group can start
+    assert ray.get(granted) == num_groups
+    yield
+    ray.get(pool.dispatcher.release.remote(trial))
+
+
+def carry_out(pool: Pool, *tasks: FoldTask) -> dict[int, FoldOutcome]:
+    """Send orders of one trial and return their outcomes by fold."""
+    trial = tasks[0].trial
+    ray.get(pool.dispatcher.submit.remote(trial, tasks))
+    outcomes: dict[int, FoldOutcome] = {}
+    while len(outcomes) < len(tasks):
+        for outcome in ray.get(pool.dispatcher.wait.remote(trial), timeout=DEADLINE_SECONDS):
+            outcomes[outcome.task.fold] = outcome
+    return outcomes
+
+
+def wait_for(
+    pool: Pool, reached: Callable[[GroupState], bool], number: int = 1
+) -> list[GroupState]:
+    """Look until ``number`` groups are there, one of them as it should be; return that first."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        groups = sorted(pool.snapshot().groups, key=reached, reverse=True)
+        if len(groups) >= number and reached(groups[0]):
+            return groups
+    raise AssertionError(f"not reached within {DEADLINE_SECONDS} s: {pool.snapshot()}")
+
+
+class TestTwoGroupsOfOneWorker:
+    """One pool serves these tests in turn; its folds are trained to epoch 3 or to epoch 400."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("two-groups")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pool(cls, data: DataSet, folder: Path) -> Iterator[Pool]:
+        groups = Groups(minimum=2, maximum=2, per_trial=2, cpus_per_worker=0.5)
+        with running_pool(groups, make_setup(data, folder, epochs=LONG), data) as pool:
+            yield pool
+
+    def test_the_groups_of_a_trial_share_its_folds(
+        self, pool: Pool, data: DataSet, folder: Path
+    ) -> None:
+        wait_for(pool, lambda group: True, number=2)
+        with leased(pool, "0000", 2):
+            outcomes = carry_out(pool, *(task("0000", fold, LONG) for fold in range(3)))
+        plan = make_setup(data, folder).plan
+        for fold, outcome in outcomes.items():
+            assert outcome.error is None
+            assert outcome.result is not None
+            written = load_file(folder / outcome.result.predictions)
+            assert written["rows"].tolist() == plan.folds[fold].validation_rows.tolist()
+            assert written["predictions"].sum(1).numpy() == pytest.approx(1.0, abs=1e-5)
+
+    def test_a_killed_worker_costs_no_more_than_the_epochs_since_its_checkpoint(
+        self, pool: Pool, data: DataSet, tmp_path: Path
+    ) -> None:
+        """With a checkpoint every epoch, epochs before the kill keep their time stamps."""
+        order = task("0001", 0, LONG)
+        with leased(pool, "0001"):
+            ray.get(pool.dispatcher.submit.remote("0001", [order]))
+            before = wait_for(pool, lambda group: group.trial == "0001" and group.epoch >= 3)[0]
+            os.kill(before.process_id, signal.SIGKILL)
+            killed_at = time.time()
+            (outcome,) = ray.get(pool.dispatcher.wait.remote("0001"), timeout=DEADLINE_SECONDS)
+        after = next(group for group in pool.snapshot().groups if group.group == before.group)
+        assert outcome.error is None
+        assert outcome.result is not None
+        finished = [entry["finished_at"] for entry in outcome.result.history]
+        assert len(finished) == LONG
+        assert sum(at < killed_at for at in finished) >= before.epoch - 1
+        assert max(finished) > killed_at
+        assert after.num_starts == before.num_starts + 1
+        assert after.process_id != before.process_id
+        whole = train_here(data, tmp_path, order, epochs=LONG)
+        assert outcome.result.score == pytest.approx(whole.score, abs=1e-4)
+
+    def test_an_exception_in_the_model_is_an_outcome_and_leaves_the_group_alive(
+        self, pool: Pool
+    ) -> None:
+        before = wait_for(pool, lambda group: True, number=2)
+        with leased(pool, "0002"):
+            odd = carry_out(pool, task("0002", 0, **{"model.width": 3}))[0]
+            even = carry_out(pool, task("0002", 1))[1]
+        after = pool.snapshot().groups
+        assert odd.error is not None
+        assert "Traceback" in odd.error
+        assert "RuntimeError: an odd width of 3" in odd.error
+        assert (even.error, even.epoch) == (None, 3)
+        assert {group.process_id for group in after} == {group.process_id for group in before}
+
+    def test_nothing_is_left_when_the_pool_stops(self, pool: Pool, folder: Path) -> None:
+        """The last test of this class: it ends the pool."""
+        processes = [
+            psutil.Process(group.process_id)
+            for group in wait_for(pool, lambda group: True, number=2)
+        ]
+        pool.stop()
+        assert not psutil.wait_procs(processes, timeout=DEADLINE_SECONDS)[1]
+        assert {entry["state"] for entry in placement_group_table().values()} <= {"REMOVED"}
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+            assert time.monotonic() < deadline
+        open_files = [file.path for file in psutil.Process().open_files()]
+        assert not [path for path in open_files if path.startswith(str(folder))]
+        assert not (folder / "ray" / "groups").exists()
+
+
+class TestOneGroupOfTwoWorkers:
+    """Two gloo workers behind one rank 0."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pool(cls, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+        setup = make_setup(data, tmp_path_factory.mktemp("two-workers"))
+        with running_pool(Groups(workers=2, cpus_per_worker=0.5), setup, data) as pool:
+            yield pool
+
+    def test_it_gives_the_losses_of_one_process(
+        self, pool: Pool, data: DataSet, tmp_path: Path
+    ) -> None:
+        alone = train_here(data, tmp_path, task("0000", 0))
+        with leased(pool, "0000"):
+            outcome = carry_out(pool, task("0000", 0))[0]
+        assert outcome.error is None
+        assert outcome.result is not None
+        for of_one, of_two in zip(alone.history, outcome.result.history, strict=True):
+            for name in ("train_loss", "val_loss", "val_accuracy"):
+                assert of_two[name] == pytest.approx(of_one[name], abs=1e-5)
+
+    def test_an_exception_on_both_ranks_leaves_both_alive(self, pool: Pool) -> None:
+        before = pool.snapshot().groups
+        with leased(pool, "0001"):
+            odd = carry_out(pool, task("0001", 0, **{"model.width": 3}))[0]
+            even = carry_out(pool, task("0001", 1))[1]
+        assert "an odd width of 3" in (odd.error or "")
+        assert (even.error, even.epoch) == (None, 3)
+        assert [group.num_starts for group in pool.snapshot().groups] == [1]
+        assert pool.snapshot().groups[0].process_id == before[0].process_id
+
+
+def test_workers_see_the_staged_data_without_a_copy(data: DataSet) -> None:
+    reference = stage(data)
+
+    @ray.remote(num_cpus=0.1)
+    def look(staged: DataSet) -> list[tuple[bool, bool]]:
+        return [(array.flags.writeable, array.flags.owndata) for array in staged.features]
+
+    assert ray.get(look.remote(reference)) == [(False, False)]

@@ -1,0 +1,624 @@
+import asyncio
+import functools
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import pytest
+
+from rayfold.groups import dispatcher as dispatcher_module
+from rayfold.groups.dispatcher import Dispatcher
+from rayfold.orders import FoldOutcome, FoldTask, Order
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+DEADLINE_SECONDS = 10.0
+
+
+def in_a_loop(
+    scenario: Callable[Parameters, Coroutine[Any, Any, None]],
+) -> Callable[Parameters, None]:
+    """Make a plain test of a coroutine."""
+
+    @functools.wraps(scenario)
+    def test(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        asyncio.run(scenario(*args, **kwargs))
+
+    return test
+
+
+class Worker:
+    """Rank 0 of a group, one call at a time."""
+
+    def __init__(self, dispatcher: Dispatcher, group: int) -> None:
+        self.dispatcher, self.group = dispatcher, group
+        self.token = ""
+
+    async def announce(self) -> "Worker":
+        """Enter the pool, for the first time or after a death."""
+        self.token = await self.dispatcher.announce(self.group, "node", 100 + self.group)
+        return self
+
+    def ask(self, outcome: FoldOutcome | None = None) -> "asyncio.Task[Order]":
+        """Hand in an outcome and ask for an order, without waiting for it."""
+        return begin(self.dispatcher.exchange(self.group, self.token, outcome))
+
+    async def order(self, outcome: FoldOutcome | None = None) -> FoldTask:
+        """Return the next order's task."""
+        order = await soon(self.ask(outcome))
+        assert order.task is not None
+        return order.task
+
+    async def beat(self, epoch: int = 1) -> bool:
+        """Return whether the order in training should end."""
+        return await self.dispatcher.heartbeat(self.group, self.token, epoch)
+
+    def fall_silent(self) -> None:
+        """Let the group have been silent for longer than the dispatcher bears."""
+        self.dispatcher._groups[self.group].last_seen -= dispatcher_module.LOST_SECONDS + 1
+
+
+def begin(coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+    return asyncio.get_running_loop().create_task(coroutine)
+
+
+async def soon(awaitable: Awaitable[Result]) -> Result:
+    return await asyncio.wait_for(awaitable, DEADLINE_SECONDS)
+
+
+async def is_waiting(call: "asyncio.Task[Any]") -> bool:
+    """Let all others do what they can, and tell whether ``call`` still waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return not call.done()
+
+
+async def make_pool(num_groups: int) -> tuple[Dispatcher, list[Worker]]:
+    dispatcher = Dispatcher()
+    workers = [Worker(dispatcher, number) for number in range(num_groups)]
+    return dispatcher, [await worker.announce() for worker in workers]
+
+
+def task(trial: str, fold: int = 0, until_epoch: int = 3) -> FoldTask:
+    return FoldTask(trial=trial, config={"batch_size": 32}, fold=fold, until_epoch=until_epoch)
+
+
+def done(order: FoldTask) -> FoldOutcome:
+    return FoldOutcome(task=order, epoch=order.until_epoch)
+
+
+async def lent(dispatcher: Dispatcher, trial: str, *folds: int, num_groups: int = 1) -> None:
+    """Lend groups to a trial at once, and queue orders for its folds."""
+    assert await soon(dispatcher.acquire(trial, num_groups)) == num_groups
+    await dispatcher.submit(trial, [task(trial, fold) for fold in folds])
+
+
+class TestLending:
+    @in_a_loop
+    async def test_a_trial_takes_all_its_groups_or_waits(self) -> None:
+        dispatcher, _ = await make_pool(2)
+        await lent(dispatcher, "0000")
+        second = begin(dispatcher.acquire("0001", 2))
+        assert await is_waiting(second)
+        await dispatcher.release("0000")
+        assert await soon(second) == 2
+
+    @in_a_loop
+    async def test_first_come_is_first_served_even_where_a_later_one_would_fit(self) -> None:
+        dispatcher, _ = await make_pool(2)
+        await lent(dispatcher, "0000")
+        second, third = begin(dispatcher.acquire("0001", 2)), begin(dispatcher.acquire("0002", 1))
+        assert await is_waiting(third)
+        assert (await dispatcher.snapshot()).num_waiting == 2
+        await dispatcher.release("0000")
+        assert await soon(second) == 2
+        assert await is_waiting(third)
+        await dispatcher.release("0001")
+        assert await soon(third) == 1
+
+    @in_a_loop
+    async def test_where_the_pool_is_smaller_a_trial_takes_the_whole_pool(self) -> None:
+        dispatcher, _ = await make_pool(2)
+        assert await soon(dispatcher.acquire("0000", 5)) == 2
+
+    @in_a_loop
+    async def test_a_trial_waits_for_the_first_group(self) -> None:
+        dispatcher = Dispatcher()
+        waiting = begin(dispatcher.acquire("0000", 2))
+        assert await is_waiting(waiting)
+        await Worker(dispatcher, 0).announce()
+        assert await soon(waiting) == 1
+
+    @in_a_loop
+    async def test_a_trial_that_comes_back_gives_its_groups_back_first(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        again = begin(dispatcher.acquire("0000", 1))
+        assert await is_waiting(again)
+        assert await worker.beat()
+        waiting = worker.ask(done(task("0000")))
+        assert await soon(again) == 1
+        assert await is_waiting(waiting)  # the old order went with the old lease
+
+    @in_a_loop
+    async def test_to_release_what_is_not_held_does_nothing(self) -> None:
+        dispatcher, _ = await make_pool(1)
+        await dispatcher.release("0000")
+        await lent(dispatcher, "0001")
+
+    @in_a_loop
+    async def test_a_trial_that_gives_up_waiting_leaves_the_queue(self) -> None:
+        dispatcher, _ = await make_pool(1)
+        await lent(dispatcher, "0000")
+        second, third = begin(dispatcher.acquire("0001", 1)), begin(dispatcher.acquire("0002", 1))
+        assert await is_waiting(third)
+        await dispatcher.release("0001")
+        assert await soon(second) == 0
+        await dispatcher.release("0000")
+        assert await soon(third) == 1
+
+    @in_a_loop
+    async def test_no_group_is_ever_lent_twice_and_every_order_is_trained_once(self) -> None:
+        """40 trials of 1 to 5 folds take 1 to 3 of 3 groups, in a shuffled dance."""
+        generator = np.random.default_rng(0)
+        dispatcher, workers = await make_pool(3)
+        in_use: dict[str, int] = {}
+        trained: list[tuple[str, int]] = []
+
+        async def dawdle() -> None:
+            for _ in range(int(generator.integers(5))):
+                await asyncio.sleep(0)
+
+        async def serve(worker: Worker) -> None:
+            outcome = None
+            while not (order := await worker.ask(outcome)).stop:
+                assert order.task is not None
+                assert order.task.trial in in_use
+                trained.append(order.task.key)
+                await dawdle()
+                outcome = done(order.task)
+
+        async def run(trial: str) -> None:
+            wanted, num_folds = (int(generator.integers(1, high)) for high in (4, 6))
+            await dawdle()
+            in_use[trial] = await dispatcher.acquire(trial, wanted)
+            assert in_use[trial] == wanted
+            assert sum(in_use.values()) <= 3
+            await dispatcher.submit(trial, [task(trial, fold) for fold in range(num_folds)])
+            folds: list[int] = []
+            while len(folds) < num_folds:
+                folds += [outcome.task.fold for outcome in await dispatcher.wait(trial)]
+            assert sorted(folds) == list(range(num_folds))
+            del in_use[trial]
+            await dispatcher.release(trial)
+
+        servers = [begin(serve(worker)) for worker in workers]
+        await soon(asyncio.gather(*(run(f"{number:04d}") for number in range(40))))
+        await dispatcher.stop()
+        await soon(asyncio.gather(*servers))
+        assert len(trained) == len(set(trained)) >= 40
+
+
+class TestOrders:
+    @in_a_loop
+    async def test_an_order_goes_out_and_its_outcome_comes_back(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        outcomes = begin(dispatcher.wait("0000"))
+        order = await worker.order()
+        assert order == task("0000")
+        assert await is_waiting(outcomes)
+        worker.ask(done(order))
+        assert await soon(outcomes) == [done(order)]
+
+    @in_a_loop
+    async def test_a_group_that_asks_first_gets_the_order_when_it_comes(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        asked = worker.ask()
+        assert await is_waiting(asked)
+        await lent(dispatcher, "0000", 0)
+        assert (await soon(asked)).task == task("0000")
+
+    @in_a_loop
+    async def test_a_groups_orders_come_in_the_order_of_submission(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 2, 0, 1)
+        first = await worker.order()
+        second = await worker.order(done(first))
+        third = await worker.order(done(second))
+        assert [first.fold, second.fold, third.fold] == [2, 0, 1]
+
+    @in_a_loop
+    async def test_a_folds_later_orders_go_to_the_group_that_holds_it(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0, 1, num_groups=2)
+        orders = [await first.order(), await second.order()]
+        assert [order.fold for order in orders] == [0, 1]
+        await dispatcher.submit("0000", [task("0000", 1, 4)])
+        free = first.ask(done(orders[0]))
+        assert await is_waiting(free)
+        assert await second.order(done(orders[1])) == task("0000", 1, 4)
+        await dispatcher.submit("0000", [task("0000", 1, 5), task("0000", 0, 4)])
+        assert (await soon(free)).task == task("0000", 0, 4)
+
+    @in_a_loop
+    async def test_the_next_trial_knows_nothing_of_the_last_ones_homes(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0, 1, num_groups=2)
+        orders = [await first.order(), await second.order()]
+        await dispatcher.release("0000")
+        answers = [first.ask(done(orders[0])), second.ask(done(orders[1]))]
+        await lent(dispatcher, "0000", 1, 0, num_groups=2)
+        tasks = [(await soon(answer)).task for answer in answers]
+        assert tasks == [task("0000", 1), task("0000", 0)]
+
+    @in_a_loop
+    async def test_without_an_order_a_group_is_told_to_ask_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "POLL_SECONDS", 0.0)
+        _, [worker] = await make_pool(1)
+        assert await soon(worker.ask()) == Order(task=None, stop=False)
+
+    @in_a_loop
+    async def test_the_snapshot_tells_what_each_group_trains_and_how_far_it_is(self) -> None:
+        dispatcher, [first, _] = await make_pool(2)
+        await lent(dispatcher, "0000", 4)
+        await first.order()
+        assert await first.beat(epoch=7) is False
+        snapshot = await dispatcher.snapshot()
+        assert snapshot.num_busy == 1
+        busy, idle = snapshot.groups
+        assert (busy.group, busy.node, busy.process_id) == (0, "node", 100)
+        assert (busy.trial, busy.fold, busy.epoch, busy.num_starts) == ("0000", 4, 7, 1)
+        assert (idle.group, idle.trial, idle.fold, idle.epoch) == (1, None, None, 0)
+
+
+class TestGivingBack:
+    @in_a_loop
+    async def test_an_order_in_training_is_cancelled_through_the_heartbeat(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        assert await worker.beat() is False
+        await dispatcher.release("0000")
+        assert await worker.beat() is True
+        next_trial = begin(dispatcher.acquire("0001", 1))
+        assert await is_waiting(next_trial)  # the group is not free before its epoch is over
+        worker.ask(FoldOutcome(task=order, epoch=2))
+        assert await soon(next_trial) == 1
+        assert await dispatcher.wait("0000") == []
+
+    @in_a_loop
+    async def test_the_next_order_is_not_cancelled_with_the_last(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order = await worker.order()
+        await dispatcher.release("0000")
+        answer = worker.ask(done(order))
+        await lent(dispatcher, "0001", 0)
+        assert (await soon(answer)).task == task("0001")
+        assert await worker.beat() is False
+
+    @in_a_loop
+    async def test_a_late_outcome_never_reaches_the_next_trial(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order = await worker.order()
+        await dispatcher.release("0000")
+        worker.ask(done(order))
+        await lent(dispatcher, "0001", 0)
+        outcomes = begin(dispatcher.wait("0001"))
+        assert await is_waiting(outcomes)
+
+    @in_a_loop
+    async def test_who_waits_for_outcomes_of_a_released_trial_gets_none(self) -> None:
+        dispatcher, _ = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        outcomes = begin(dispatcher.wait("0000"))
+        assert await is_waiting(outcomes)
+        await dispatcher.release("0000")
+        assert await soon(outcomes) == []
+
+
+class TestDeaths:
+    @in_a_loop
+    async def test_a_restarted_group_gets_its_order_again_and_first(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        assert (await worker.order()).fold == 0
+        await worker.announce()
+        again = await worker.order()
+        assert again == task("0000", 0)
+        assert (await worker.order(done(again))).fold == 1
+        [state] = (await dispatcher.snapshot()).groups
+        assert state.num_starts == 2
+
+    @in_a_loop
+    async def test_another_group_of_the_trial_may_take_the_order_over(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0, 1, 2, num_groups=2)
+        assert (await first.order()).fold == 0
+        order = await second.order()
+        await first.announce()
+        assert (await second.order(done(order))).fold == 0
+        assert (await first.order()).fold == 2
+
+    @in_a_loop
+    async def test_the_third_death_on_an_order_fails_it_alone(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        for _ in range(3):
+            assert (await worker.order()).fold == 0
+            await worker.announce()
+        [outcome] = await soon(dispatcher.wait("0000"))
+        assert outcome.task == task("0000", 0)
+        assert outcome.error is not None
+        assert outcome.error.startswith("the worker process died 3 times on fold 0; out of memory")
+        assert (await worker.order()).fold == 1
+
+    @in_a_loop
+    async def test_a_death_between_two_orders_costs_nothing(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        for _ in range(5):
+            await worker.announce()
+        await lent(dispatcher, "0000", 0)
+        assert await worker.order() == task("0000", 0)
+
+    @in_a_loop
+    async def test_a_death_after_the_trial_gave_up_frees_the_group(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        await dispatcher.release("0000")
+        await worker.announce()
+        await lent(dispatcher, "0001", 0)
+        assert await worker.order() == task("0001", 0)
+
+    @in_a_loop
+    async def test_an_old_token_is_told_to_stop_and_changes_nothing(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order, old = await worker.order(), worker.token
+        await worker.announce()
+        again = await worker.order()
+        assert await soon(dispatcher.exchange(0, old, done(order))) == Order(stop=True)
+        assert await dispatcher.heartbeat(0, old, 9) is True
+        assert await soon(dispatcher.rank_failed(0, old, 0, 1, "too late")) is False
+        [state] = (await dispatcher.snapshot()).groups
+        assert (state.trial, state.epoch) == ("0000", 0)
+        worker.ask(done(again))
+        assert await soon(dispatcher.wait("0000")) == [done(again)]
+
+    @in_a_loop
+    async def test_an_old_worker_that_still_waits_is_told_to_stop(self) -> None:
+        _, [worker] = await make_pool(1)
+        old = worker.ask()
+        assert await is_waiting(old)
+        await worker.announce()
+        assert await soon(old) == Order(stop=True)
+
+
+class TestLostGroups:
+    @in_a_loop
+    async def test_a_silent_groups_order_goes_to_another_group(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0)
+        await first.order()
+        first.fall_silent()
+        assert [group.group for group in (await dispatcher.snapshot()).groups] == [1]
+        assert await second.order() == task("0000", 0)
+
+    @in_a_loop
+    async def test_one_that_was_only_slow_comes_back_and_its_outcome_counts_no_more(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0)
+        late = await first.order()
+        first.fall_silent()
+        await dispatcher.snapshot()
+        order = await second.order()
+        free = first.ask(done(late))
+        outcomes = begin(dispatcher.wait("0000"))
+        assert await is_waiting(outcomes)
+        assert len((await dispatcher.snapshot()).groups) == 2
+        second.ask(done(order))
+        assert await soon(outcomes) == [done(order)]
+        await lent(dispatcher, "0001", 0)
+        assert (await soon(free)).task == task("0001")
+
+    @in_a_loop
+    async def test_one_that_was_only_slow_should_end_what_another_trains_now(self) -> None:
+        dispatcher, [first, _] = await make_pool(2)
+        await lent(dispatcher, "0000", 0)
+        await first.order()
+        first.fall_silent()
+        await dispatcher.snapshot()
+        assert await first.beat() is True
+
+    @in_a_loop
+    async def test_a_trial_that_loses_its_only_group_waits_for_the_next_and_first(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        other = begin(dispatcher.acquire("0001", 1))
+        assert await is_waiting(other)
+        worker.fall_silent()
+        snapshot = await dispatcher.snapshot()
+        assert (snapshot.groups, snapshot.num_waiting) == ((), 2)
+        await worker.announce()
+        assert await worker.order() == task("0000", 0)
+        assert await is_waiting(other)
+
+    @in_a_loop
+    async def test_a_trial_that_loses_one_of_two_groups_goes_on_with_the_other(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0, 1, num_groups=2)
+        await first.order()
+        order = await second.order()
+        first.fall_silent()
+        await dispatcher.snapshot()
+        assert await second.order(done(order)) == task("0000", 0)
+
+    @in_a_loop
+    async def test_an_idle_silent_group_is_lent_to_nobody_until_it_asks_again(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        worker.fall_silent()
+        await dispatcher.snapshot()
+        waiting = begin(dispatcher.acquire("0000", 1))
+        assert await is_waiting(waiting)
+        worker.ask()
+        assert await soon(waiting) == 1
+
+    @in_a_loop
+    async def test_a_group_that_ended_hands_its_order_over_at_once(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0)
+        await first.order()
+        await dispatcher.group_ended(0, "its node is gone")
+        assert await second.order() == task("0000", 0)
+        snapshot = await dispatcher.snapshot()
+        assert ([group.group for group in snapshot.groups], snapshot.broken) == ([1], "")
+
+    @in_a_loop
+    async def test_a_group_that_ended_before_it_was_ready_breaks_the_pool(self) -> None:
+        dispatcher, _ = await make_pool(1)
+        await dispatcher.group_ended(1, "No module named 'net'")
+        snapshot = await dispatcher.snapshot()
+        assert snapshot.broken == "group 1 could not start: No module named 'net'"
+
+    @in_a_loop
+    async def test_a_group_that_cannot_start_breaks_the_pool_at_the_third_try(self) -> None:
+        dispatcher, _ = await make_pool(1)
+        for _ in range(2):
+            await dispatcher.start_failed(1, "No module named 'net'")
+        assert (await dispatcher.snapshot()).broken == ""
+        await dispatcher.start_failed(1, "No module named 'net'")
+        assert (await dispatcher.snapshot()).broken == (
+            "group 1 failed 3 times to start: No module named 'net'"
+        )
+
+    @in_a_loop
+    async def test_a_group_that_was_ready_once_may_lose_its_workers_any_number_of_times(
+        self,
+    ) -> None:
+        dispatcher, _ = await make_pool(1)
+        for _ in range(10):
+            await dispatcher.start_failed(0, "killed")
+        assert (await dispatcher.snapshot()).broken == ""
+
+
+class TestFailingRanks:
+    @in_a_loop
+    async def test_when_all_ranks_fail_the_group_goes_on(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        calls = [
+            dispatcher.rank_failed(0, worker.token, rank, 2, f"error of {rank}")
+            for rank in range(2)
+        ]
+        assert await soon(asyncio.gather(*calls)) == [True, True]
+        failed = FoldOutcome(task=order, error="error of 0")
+        assert (await worker.order(failed)).fold == 1
+        assert await soon(dispatcher.wait("0000")) == [failed]
+
+    @in_a_loop
+    async def test_when_one_rank_fails_alone_the_order_fails_and_the_group_is_rebuilt(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", 0.0)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        assert await soon(dispatcher.rank_failed(0, worker.token, 1, 2, "out of range")) is False
+        assert await soon(dispatcher.wait("0000")) == [
+            FoldOutcome(task=order, error="out of range")
+        ]
+        await worker.announce()
+        assert (await worker.order()).fold == 1
+
+    @in_a_loop
+    async def test_ranks_that_failed_on_one_order_have_not_failed_on_the_next(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", 0.0)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        first = dispatcher.rank_failed(0, worker.token, 0, 2, "")
+        second = dispatcher.rank_failed(0, worker.token, 1, 2, "")
+        assert await soon(asyncio.gather(first, second)) == [False, True]
+        await worker.order(FoldOutcome(task=order, error=""))
+        assert await soon(dispatcher.rank_failed(0, worker.token, 1, 2, "alone")) is False
+
+    @in_a_loop
+    async def test_the_first_rank_to_know_may_take_the_next_order_at_once(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        waiting = begin(dispatcher.rank_failed(0, worker.token, 1, 2, ""))
+        assert await is_waiting(waiting)
+        assert await soon(dispatcher.rank_failed(0, worker.token, 0, 2, "")) is True
+        assert (await worker.order(FoldOutcome(task=order, error=""))).fold == 1
+        assert await soon(waiting) is True
+
+    @in_a_loop
+    async def test_a_wait_for_the_others_ends_when_the_group_starts_anew(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", math.inf)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        failed = begin(dispatcher.rank_failed(0, worker.token, 1, 2, "alone"))
+        assert await is_waiting(failed)
+        await worker.announce()
+        assert await soon(failed) is False
+        assert await worker.order() == task("0000", 0)
+
+
+class TestEnding:
+    @in_a_loop
+    async def test_an_interruption_ends_all_waiting(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        outcomes, groups = begin(dispatcher.wait("0000")), begin(dispatcher.acquire("0001", 1))
+        assert await is_waiting(outcomes)
+        assert await is_waiting(groups)
+        await dispatcher.interrupt()
+        assert await soon(outcomes) == []
+        assert await soon(groups) == 0
+
+    @in_a_loop
+    async def test_after_an_interruption_training_ends_and_no_order_goes_out(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        await dispatcher.interrupt()
+        assert await worker.beat() is True
+        assert await is_waiting(worker.ask(done(order)))
+
+    @in_a_loop
+    async def test_outcomes_that_came_before_an_interruption_are_still_handed_out(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        worker.ask(done(await worker.order()))
+        await is_waiting(begin(dispatcher.snapshot()))
+        await dispatcher.interrupt()
+        assert await soon(dispatcher.wait("0000")) == [done(task("0000"))]
+
+    @in_a_loop
+    async def test_stop_sends_every_group_home(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0)
+        order = await first.order()
+        idle = second.ask()
+        assert await is_waiting(idle)
+        await dispatcher.stop()
+        assert await soon(idle) == Order(stop=True)
+        assert await first.beat() is True
+        assert await soon(first.ask(done(order))) == Order(stop=True)

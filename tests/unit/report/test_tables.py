@@ -1,0 +1,99 @@
+from collections.abc import Callable
+
+import pandas as pd
+
+from rayfold.report import best_first, logged_table, table_text, trials_table
+from rayfold.results import Mode, TrialResult
+from rayfold.tracking import LoggedStudy
+
+MakeResult = Callable[..., TrialResult]
+
+
+def order(results: list[TrialResult], mode: Mode) -> list[str]:
+    return [result.id for result in best_first(results, mode)]
+
+
+def test_completed_trials_come_first_by_their_score_then_stopped_then_failed(
+    make_result: MakeResult,
+) -> None:
+    results = [
+        make_result("0000", None, status="failed"),
+        make_result("0001", 0.1, status="stopped"),
+        make_result("0002", 0.75),
+        make_result("0003", 0.25),
+        make_result("0004", None, status="stopped"),
+    ]
+    assert order(results, "min") == ["0003", "0002", "0001", "0004", "0000"]
+    assert order(results, "max") == ["0002", "0003", "0001", "0004", "0000"]
+
+
+def test_of_equal_scores_the_earlier_trial_comes_first(make_result: MakeResult) -> None:
+    results = [make_result("0001"), make_result("0000")]
+    assert order(results, "min") == order(results, "max") == ["0000", "0001"]
+
+
+def test_the_table_has_one_row_per_trial_best_first(make_result: MakeResult) -> None:
+    results = [
+        make_result("0000", 0.5),
+        make_result("0001", 0.25, num_folds=1, standard_error=None),
+    ]
+    table = trials_table(results, metric="val_loss", mode="min")
+    assert list(table.columns) == [
+        "trial",
+        "status",
+        "val_loss",
+        "standard_error",
+        "folds",
+        "seconds",
+        "model.channels",
+        "optimizer.learning_rate",
+    ]
+    assert table["trial"].tolist() == ["0001", "0000"]
+    assert table["val_loss"].tolist() == [0.25, 0.5]
+    assert table["folds"].tolist() == [1, 2]
+    assert table["seconds"].tolist() == [1.25, 2.5]
+    assert table["model.channels"].tolist() == [8, 8]
+
+
+def test_conditional_hyperparameters_are_empty_where_they_do_not_apply(
+    make_result: MakeResult,
+) -> None:
+    results = [
+        make_result("0000", 0.25, config={"optimizer.name": "adamw"}),
+        make_result("0001", 0.5, config={"optimizer.name": "sgd", "optimizer.momentum": 0.9}),
+    ]
+    table = trials_table(results, metric="val_loss", mode="min")
+    assert table["optimizer.momentum"].isna().tolist() == [True, False]
+    first, second = table_text(table).splitlines()[1:]
+    assert first.split()[:2] == ["0000", "completed"]
+    assert "nan" not in first.lower()
+    assert second.split()[-2:] == ["sgd", "0.9"]
+
+
+def test_without_trials_the_table_still_has_its_columns() -> None:
+    table = trials_table([], metric="val_f1", mode="max")
+    assert list(table.columns)[:3] == ["trial", "status", "val_f1"]
+    assert table_text(table) == "no trials yet"
+
+
+def test_text_shows_numbers_at_four_digits_and_whole_numbers_whole() -> None:
+    table = pd.DataFrame({"score": [0.123456, None], "rate": [1e-05, 2.0], "rows": [100_000, 7]})
+    lines = [line.split() for line in table_text(table).splitlines()]
+    assert lines == [["score", "rate", "rows"], ["0.1235", "1e-05", "100000"], ["2", "7"]]
+
+
+def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
+    study = LoggedStudy(
+        name="digits",
+        id="a",
+        run_id="b",
+        description={"metric": "val_accuracy", "mode": "max"},
+        trials=(),
+    )
+    assert list(logged_table(study).columns) == [
+        "trial",
+        "status",
+        "val_accuracy",
+        "standard_error",
+        "folds",
+    ]

@@ -1,0 +1,108 @@
+import pytest
+
+from rayfold.recipe import Acceptance
+from rayfold.results import FoldResult, Status, TrialResult
+from rayfold.study import StudyResult
+
+
+def trial(
+    id: str, score: float | None, *accuracies: float, status: Status = "completed"
+) -> TrialResult:
+    folds = tuple(
+        FoldResult(
+            fold=number,
+            score=0.5,
+            history=({"val_loss": 9.0, "val_accuracy": 0.0}, {"val_accuracy": accuracy}),
+            started_at=0.0,
+            finished_at=1.0,
+            busy_seconds=1.0,
+            weights="weights.safetensors",
+            predictions="predictions.safetensors",
+        )
+        for number, accuracy in enumerate(accuracies)
+    )
+    return TrialResult(
+        id=id,
+        config={"model.depth": 2},
+        status=status,
+        score=score,
+        standard_error=None,
+        folds=folds,
+        error=None,
+        started_at=0.0,
+        finished_at=1.0,
+    )
+
+
+def study(*trials: TrialResult) -> StudyResult:
+    return StudyResult(
+        name="digits",
+        metric="val_loss",
+        mode="min",
+        trials=trials,
+        interrupted=False,
+        uploaded=True,
+        tracking_uri="sqlite:///mlflow.db",
+    )
+
+
+def test_the_best_trial_is_the_completed_one_with_the_best_score() -> None:
+    stopped, first, second = (
+        trial("0000", 0.1, 0.5, status="stopped"),
+        trial("0001", 0.5, 0.5),
+        trial("0002", 0.25, 0.5),
+    )
+    assert study(stopped, first, second).best == second
+
+
+def test_without_a_completed_trial_there_is_no_best() -> None:
+    assert study().best is None
+    assert study(trial("0000", None, status="failed")).best is None
+    assert study(trial("0000", 0.5, 0.5, status="stopped")).best is None
+
+
+def test_a_metric_of_the_best_trial_is_the_mean_after_the_last_epoch() -> None:
+    result = study(trial("0000", 0.5, 0.0, 0.25), trial("0001", 0.25, 0.75, 1.0))
+    assert result.best_metric("val_accuracy") == 0.875
+    assert result.best_metric("val_f1") is None
+    assert study().best_metric("val_accuracy") is None
+
+
+def test_what_is_reached_is_no_failure() -> None:
+    result = study(trial("0000", 0.5, 0.75, 1.0))
+    assert result.failures([]) == []
+    for reached in (
+        Acceptance(metric="val_accuracy", at_least=0.875),
+        Acceptance(metric="val_accuracy", at_most=0.875),
+    ):
+        assert result.failures([reached]) == []
+
+
+def test_each_criterion_that_is_missed_is_a_line() -> None:
+    accept = [
+        Acceptance(metric="val_accuracy", at_least=0.9),
+        Acceptance(metric="val_accuracy", at_most=0.8),
+        Acceptance(metric="val_f1", at_least=0.9),
+    ]
+    assert study(trial("0000", 0.5, 0.75, 1.0)).failures(accept) == [
+        "val_accuracy should be at least 0.9, the best has 0.875.",
+        "val_accuracy should be at most 0.8, the best has 0.875.",
+        "val_f1 should be at least 0.9, but no trial has it.",
+    ]
+
+
+def test_nothing_is_reached_without_a_completed_trial() -> None:
+    accept = [Acceptance(metric="val_accuracy", at_most=0.9)]
+    assert study().failures(accept) == ["val_accuracy should be at most 0.9, but no trial has it."]
+
+
+def test_the_table_is_that_of_the_trials_best_first() -> None:
+    result = study(trial("0000", 0.5, 0.5), trial("0001", 0.25, 0.5))
+    assert result.table()["trial"].tolist() == ["0001", "0000"]
+    assert "<td>0001</td>" in result._repr_html_()
+
+
+@pytest.mark.parametrize("changed", ["name", "trials"])
+def test_a_result_cannot_be_changed(changed: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(study(), changed, ())

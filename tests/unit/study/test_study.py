@@ -1,0 +1,301 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import ray
+from torch import nn
+
+from rayfold.data import HDF5, Folds
+from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
+from rayfold.groups.plan import Groups
+from rayfold.journal import Journal, read_journal
+from rayfold.recipe import Recipe
+from rayfold.search import Genetic, Random
+from rayfold.space import Choice, Float, Int, SearchSpace
+from rayfold.study import Study
+from rayfold.training import StudySetup
+
+MakeStudy = Callable[..., Study]
+
+
+class Net(nn.Module):
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 8) -> None:
+        super().__init__()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_started() -> Any:
+    """Whatever is wrong with a study is told before Ray starts."""
+    was_started = ray.is_initialized()
+    yield
+    assert ray.is_initialized() == was_started
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """Return what a study's journal begins with."""
+    setup = StudySetup(
+        model_class=study._model_class,
+        settings=study._settings(),
+        plan=study.folds.split(study.dataset),
+        folder=study.folder,
+        parameters=study._parameters,
+    )
+    return study._description(setup, study._searcher)
+
+
+def begin(study: Study) -> None:
+    """Write what a first run writes, and no trials."""
+    path = study.folder / "journal.jsonl"
+    with Journal.open(path) as journal:
+        study._begin(journal, read_journal(path), describe(study))
+
+
+class TestPlan:
+    def test_the_plan_tells_what_will_run(self, make_study: MakeStudy) -> None:
+        """15,360 bytes of features and 480 of labels."""
+        plan = make_study(epochs=7, groups=Groups(1, 2)).plan(5)
+        assert (plan.num_trials, plan.num_folds, plan.epochs) == (5, 3, 7)
+        assert plan.num_fold_trainings == 15
+        assert plan.data_bytes == 60 * 8 * 8 * 4 + 60 * 8
+        assert plan.num_nodes == 3
+
+    def test_a_searcher_that_ends_limits_the_trials(self, make_study: MakeStudy) -> None:
+        """4 at random and two generations of 3 children make 10."""
+        study = make_study()
+        assert study.plan().num_trials == 10
+        assert study.plan(4).num_trials == 4
+        assert study.plan(100).num_trials == 10
+
+    def test_a_searcher_that_never_ends_needs_a_number(self, make_study: MakeStudy) -> None:
+        study = make_study(searcher=Random())
+        assert study.plan(100).num_trials == 100
+        with pytest.raises(RecipeError, match=r"^num_trials is missing; this searcher never ends"):
+            study.plan()
+
+    @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True])
+    def test_the_number_of_trials_is_whole_and_positive(
+        self, make_study: MakeStudy, value: object
+    ) -> None:
+        with pytest.raises(RecipeError, match=r"^num_trials must be a whole number of at least 1"):
+            make_study().plan(value)  # type: ignore[arg-type]
+
+    def test_a_recipe_makes_the_same_study(self, make_study: MakeStudy, digits: Path) -> None:
+        recipe = Recipe.from_yaml(
+            f"""
+            study: digits
+            fixed:
+              model: mlp
+              data: {{hdf5: {digits}}}
+              folds: {{count: 3}}
+              epochs: 10
+            search:
+              space: mlp
+              searcher: {{genetic: {{population: 4, generations: 3}}}}
+              num_trials: 6
+            accept:
+              - {{metric: val_accuracy, at_least: 0.5}}
+            resources:
+              groups: {{maximum: 2}}
+            """
+        )
+        study = Study.from_recipe(recipe)
+        assert describe(study) == describe(make_study())
+        assert study.plan().num_trials == 6
+        assert study.plan(3).num_trials == 3
+        assert study.groups == Groups(1, 2)
+        assert study.accept[0].at_least == 0.5
+
+    def test_data_are_read_when_they_are_needed(self, make_study: MakeStudy) -> None:
+        study = make_study(data=HDF5("absent.h5"))
+        with pytest.raises(DataError, match=r"absent.h5: there is no such file"):
+            study.plan()
+
+    def test_more_folds_than_rows_of_a_class_are_refused(self, make_study: MakeStudy) -> None:
+        with pytest.raises(DataError, match="20"):
+            make_study(folds=Folds(21)).plan()
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"model": Net}, r"^space is missing; say what is to be searched\.$"),
+            ({"model": "pkg.net:Net"}, r"^space is missing; say what is to be searched\.$"),
+            ({"model": "mlq"}, r"'mlq' is unknown \(did you mean 'mlp'\?\)"),
+            ({"space": "cmn"}, r"search space 'cmn' is unknown \(did you mean 'cnn'\?\)"),
+            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, not 0\.$"),
+            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, not 1\.5\.$"),
+            ({"epochs": True}, r"^epochs must be a whole number of at least 1, not True\.$"),
+            ({"name": "../digits"}, r"^the name of a study "),
+            ({"name": ""}, r"^the name of a study "),
+        ],
+    )
+    def test_a_wrong_argument_is_told_at_once(
+        self, make_study: MakeStudy, changes: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(RecipeError, match=message):
+            make_study(**changes)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"loss": "mse"}, r"^loss 'mse' is not for classification"),
+            ({"metrics": ["acuracy"]}, r"'acuracy' .*\(did you mean 'accuracy'\?\)"),
+            ({"metric": "val_f1"}, r"^metric 'val_f1' is not computed"),
+            ({"metric": "val_los"}, r"'val_los' .*\(did you mean 'val_loss'\?\)"),
+            ({"parameters": {"model.depth": 2}}, r"^model.depth is both searched and fixed"),
+            ({"parameters": {"model.heads": 2}}, r"^model.heads is no argument of MLP"),
+            ({"parameters": {"optimiser.eps": 1.0}}, r"'optimiser.eps' .* mean 'optimizer\.'"),
+            ({"parameters": {"schedule.gamma": 0.5}}, r"^schedule.gamma does not belong to "),
+            ({"space": {"batch_size": {"int": [0, 8]}}}, r"^batch_size must be a whole number"),
+        ],
+    )
+    def test_a_wrong_name_is_told_by_the_plan(
+        self, make_study: MakeStudy, changes: dict[str, Any], message: str
+    ) -> None:
+        study = make_study(**changes)
+        with pytest.raises(RecipeError, match=message):
+            study.plan()
+
+    @pytest.mark.parametrize("field", ["epochs", "groups", "space"])
+    def test_every_error_is_one_of_ours_and_one_line(
+        self, make_study: MakeStudy, field: str
+    ) -> None:
+        wrong = {"epochs": -1, "space": {"model.depth": {"int": [2, 1]}}}
+        with pytest.raises(RayfoldError) as error:
+            Groups(0) if field == "groups" else make_study(**{field: wrong[field]})
+        assert "\n" not in str(error.value)
+
+    def test_the_library_knows_the_space_of_its_models(self, make_study: MakeStudy) -> None:
+        study = make_study(model="cnn")
+        assert "model.channels" in study.space
+        assert study.plan().num_folds == 3
+
+    def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
+        study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
+        assert study.plan().num_trials == 10
+
+    def test_the_metric_knows_its_mode_unless_one_is_given(self, make_study: MakeStudy) -> None:
+        assert make_study()._settings().mode == "min"
+        assert make_study(metric="val_accuracy")._settings().mode == "max"
+        assert make_study(metric="val_accuracy", mode="min")._settings().mode == "min"
+
+    def test_a_study_keeps_its_files_in_the_storage(
+        self, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert make_study("faces").folder == tmp_path / "store" / "faces"
+        monkeypatch.setenv("RAYFOLD_STORAGE", str(tmp_path / "elsewhere"))
+        assert make_study("faces", storage=None).folder == tmp_path / "elsewhere" / "faces"
+
+
+class TestGoingOn:
+    def test_the_journal_begins_with_what_the_study_is(self, make_study: MakeStudy) -> None:
+        study = make_study()
+        begin(study)
+        first, second = read_journal(study.folder / "journal.jsonl")
+        assert (first.event, first.fields["name"]) == ("study", "digits")
+        assert (second.event, second.fields["state"]) == ("run", "started")
+        description = first.fields["description"]
+        assert description["model"] == "rayfold.models.mlp:MLP"
+        assert description["classes"] == [0, 1, 2]
+        assert description["inputs"] == [{"name": "features", "shape": [8, 8], "dtype": "float32"}]
+        assert (description["num_outputs"], description["num_rows"]) == (3, 60)
+        assert (description["metric"], description["mode"]) == ("val_loss", "min")
+        assert (description["loss"], description["metrics"]) == ("cross_entropy", ["accuracy"])
+
+    def test_the_same_study_goes_on_under_the_same_id(self, make_study: MakeStudy) -> None:
+        study = make_study()
+        begin(study)
+        begin(make_study(checkpoint_seconds=1.0, groups=Groups(1, 4), fold_order="together"))
+        entries = read_journal(study.folder / "journal.jsonl")
+        assert [entry.event for entry in entries] == ["study", "run", "run"]
+
+    @pytest.mark.parametrize(
+        ("field", "changes"),
+        [
+            ("model", {"model": "cnn"}),
+            ("epochs", {"epochs": 9}),
+            ("metrics", {"metrics": ["accuracy", "f1"]}),
+            ("metric", {"metric": "val_accuracy"}),
+            ("mode", {"mode": "max"}),
+            ("fold_digest", {"folds": Folds(3, random_seed=1)}),
+            ("parameters", {"parameters": {"schedule.warmup_epochs": 1}}),
+            ("random_seed", {"random_seed": 1}),
+            ("searcher", {"searcher": Genetic(population=5, generations=3)}),
+            ("space", {"space": SearchSpace({"batch_size": Choice(8, 32)})}),
+        ],
+    )
+    def test_a_changed_setting_is_refused_by_its_name(
+        self, make_study: MakeStudy, field: str, changes: dict[str, Any]
+    ) -> None:
+        space = SearchSpace({"batch_size": Choice(8, 16)})
+        begin(make_study(space=space))
+        study = make_study(**{"space": space, **changes})
+        with pytest.raises(
+            RecipeError,
+            match=rf"^study 'digits' began with {field} = .*, now it is .*; put that back, or",
+        ):
+            begin(study)
+
+    def test_changed_data_are_refused(self, make_study: MakeStudy, digits: Path) -> None:
+        begin(make_study())
+        with h5py.File(digits, "r+") as file:
+            file["features"][0, 0, 0] = 0.5
+        with pytest.raises(RecipeError, match=r"^study 'digits' began with data_digest = '"):
+            begin(make_study())
+
+    def test_a_run_refuses_a_changed_setting_before_anything_starts(
+        self, make_study: MakeStudy
+    ) -> None:
+        begin(make_study(epochs=2))
+        with pytest.raises(
+            RecipeError, match=r"began with epochs = 2, now it is 3; put that back"
+        ):
+            make_study(epochs=3).run(1, show_progress=False)
+
+    def test_a_run_that_was_refused_leaves_the_journal_as_it_was(
+        self, make_study: MakeStudy
+    ) -> None:
+        study = make_study(epochs=2)
+        begin(study)
+        path = study.folder / "journal.jsonl"
+        before = path.read_bytes()
+        with pytest.raises(RecipeError, match="epochs"):
+            make_study(epochs=3).run(1, show_progress=False)
+        assert path.read_bytes() == before
+        begin(study)  # and lets the next one in
+
+    def test_trials_without_a_journal_are_not_run_over(self, make_study: MakeStudy) -> None:
+        study = make_study()
+        (study.folder / "trials" / "0000").mkdir(parents=True)
+        with pytest.raises(RecipeError, match=r"holds trials but no journal; move it away or "):
+            study.run(1, show_progress=False)
+
+    def test_a_study_that_another_process_runs_is_refused(self, make_study: MakeStudy) -> None:
+        study = make_study()
+        with (
+            Journal.open(study.folder / "journal.jsonl"),
+            pytest.raises(JournalError, match=r"journal.jsonl is being written by process \d+ "),
+        ):
+            study.run(1, show_progress=False)
+
+    def test_strings_as_classes_and_conditions_survive_the_journal(
+        self, make_study: MakeStudy, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "animals.h5"
+        with h5py.File(path, "w") as file:
+            file["features"] = np.zeros((12, 2))
+            file["labels"] = [b"ant", b"bee"] * 6
+        space = SearchSpace(
+            {
+                "optimizer.name": Choice("sgd", "adamw"),
+                "optimizer.momentum": Float(0.0, 0.9, when={"optimizer.name": ["sgd"]}),
+            }
+        )
+        studies = [make_study(data=HDF5(path), space=space) for _ in range(2)]
+        for study in studies:
+            begin(study)
+        assert describe(studies[0])["classes"] == ["ant", "bee"]

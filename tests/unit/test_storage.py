@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from rayfold.storage import default_storage, fsync_folder, replacing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["result.json"]
+
+
+def test_until_the_end_readers_see_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent
+        assert path.read_text() == "old"
+
+
+def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        write_half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["result.json"]
+
+
+def test_an_error_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "result.json"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "result.json"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "result.json") as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["result.json"]
+
+
+def test_only_a_folder_can_be_made_to_last(tmp_path: Path) -> None:
+    fsync_folder(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        fsync_folder(tmp_path / "file")
+
+
+def test_the_storage_is_where_the_environment_says_or_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAYFOLD_STORAGE", "/data/studies")
+    assert default_storage() == Path("/data/studies")
+    monkeypatch.setenv("RAYFOLD_STORAGE", "studies")
+    assert default_storage() == tmp_path / "studies"
+    for unset in ("", None):
+        if unset is None:
+            monkeypatch.delenv("RAYFOLD_STORAGE")
+        else:
+            monkeypatch.setenv("RAYFOLD_STORAGE", unset)
+        assert default_storage() == tmp_path / "rayfold-store"

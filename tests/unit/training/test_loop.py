@@ -1,0 +1,409 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rayfold.data import DataSet
+from rayfold.orders import FoldTask
+from rayfold.results import FoldResult
+from rayfold.training import FoldRun, StudySetup
+from rayfold.training.checkpoint import load_checkpoint, newest_checkpoint
+from rayfold.training.loop import finished_result, fold_seed
+
+# Everything that has a state of its own: dropout, a schedule and an optimiser with moments.
+CONFIG = {
+    "model.hidden": 8,
+    "model.dropout": 0.5,
+    "optimizer.name": "adamw",
+    "optimizer.learning_rate": 0.05,
+    "schedule.name": "cosine",
+    "batch_size": 16,
+}
+
+MakeSetup = Callable[..., StudySetup]
+MakeRun = Callable[..., FoldRun]
+
+
+def order(trial: str = "0000", fold: int = 0, until_epoch: int = 4, **changes: Any) -> FoldTask:
+    config = {**CONFIG, **changes.pop("config", {})}
+    return FoldTask(trial=trial, config=config, fold=fold, until_epoch=until_epoch, **changes)
+
+
+def train(run: FoldRun, task: FoldTask) -> FoldResult:
+    result = run.advance(task)
+    assert result is not None
+    return result
+
+
+def losses(result: FoldResult) -> list[tuple[float, float]]:
+    return [(epoch["train_loss"], epoch["val_loss"]) for epoch in result.history]
+
+
+def weights_of(result: FoldResult, setup: StudySetup) -> dict[str, Tensor]:
+    return load_file(setup.folder / result.weights)
+
+
+def assert_same(
+    first: FoldResult, first_setup: StudySetup, second: FoldResult, second_setup: StudySetup
+) -> None:
+    """Assert that two folds have the same scores, losses, weights and predictions, to the bit."""
+    assert first.score == second.score
+    assert losses(first) == losses(second)
+    for first_file, second_file in (
+        (first.weights, second.weights),
+        (first.predictions, second.predictions),
+    ):
+        assert_equal_tensors(
+            load_file(first_setup.folder / first_file),
+            load_file(second_setup.folder / second_file),
+        )
+
+
+def assert_equal_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+class TestRepeating:
+    def test_the_same_trial_twice_is_the_same_to_the_bit(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        first, second = make_setup("first"), make_setup("second")
+        results = []
+        for setup in (first, second):
+            torch.rand(3)  # whatever else draws numbers in this process
+            results.append(train(make_run(order(), setup), order()))
+        assert_same(results[0], first, results[1], second)
+
+    @pytest.mark.parametrize(
+        "changed", [{"trial": "0001"}, {"config": {"model.dropout": 0.4}}], ids=["trial", "config"]
+    )
+    def test_another_trial_is_not_the_same(
+        self, make_setup: MakeSetup, make_run: MakeRun, changed: dict[str, Any]
+    ) -> None:
+        setup = make_setup()
+        first = train(make_run(order(), setup), order())
+        task = order(**changed)
+        second = train(make_run(task, make_setup("second")), task)
+        assert losses(first) != losses(second)
+
+    def test_another_seed_of_the_study_is_not_the_same(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        results = [
+            train(make_run(order(), make_setup(f"seed {seed}", random_seed=seed)), order())
+            for seed in (0, 1)
+        ]
+        assert losses(results[0]) != losses(results[1])
+
+    def test_a_fixed_hyperparameter_counts_like_a_searched_one(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        searched, fixed = make_setup("searched"), make_setup("fixed", parameters=CONFIG)
+        task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
+        first = train(make_run(order(), searched), order())
+        assert_same(first, searched, train(make_run(task, fixed), task), fixed)
+
+    def test_a_seed_follows_from_study_trial_and_fold(self) -> None:
+        seeds = {
+            fold_seed(study, trial, fold)
+            for study in (0, 1)
+            for trial in ("0000", "0001")
+            for fold in (0, 1)
+        }
+        assert len(seeds) == 8
+        assert all(0 <= seed < 2**31 for seed in seeds)
+        assert fold_seed(0, "0000", 0) == fold_seed(0, "0000", 0)
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    def test_interrupted_and_gone_on_is_the_same_as_uninterrupted(
+        self, make_setup: MakeSetup, make_run: MakeRun, epoch: int
+    ) -> None:
+        whole, parted = make_setup("whole"), make_setup("parted")
+        first = make_run(order(), parted)
+        assert first.advance(order(), should_stop=lambda: first.epoch == epoch) is None
+        assert first.epoch == epoch
+        torch.manual_seed(123)
+        second = make_run(order(), parted)
+        assert second.epoch == epoch
+        expected = train(make_run(order(), whole), order())
+        assert_same(train(second, order()), parted, expected, whole)
+
+    def test_what_came_after_the_last_checkpoint_is_trained_again(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        whole, parted = make_setup("whole"), make_setup("parted")
+        first = make_run(order(), parted)
+        first.advance(order(until_epoch=2, save=True))
+        first.advance(order(until_epoch=3))
+        second = make_run(order(), parted)
+        assert (first.epoch, second.epoch) == (3, 2)
+        expected = train(make_run(order(), whole), order())
+        assert_same(train(second, order()), parted, expected, whole)
+
+    def test_checkpoints_come_after_so_many_seconds(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        for seconds, names in ((0.0, ["epoch_00002.pt", "epoch_00003.pt"]), (3600.0, [])):
+            setup = make_setup(f"after {seconds}", checkpoint_seconds=seconds)
+            make_run(order(), setup).advance(order(until_epoch=3))
+            folder = setup.folder / order().folder
+            assert sorted(path.name for path in folder.glob("*")) == names
+
+    def test_epoch_by_epoch_is_the_same_as_at_once(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        whole, parted = make_setup("whole"), make_setup("parted")
+        run = make_run(order(), parted)
+        for epoch in (1, 2, 3):
+            assert run.advance(order(until_epoch=epoch)) is None
+        expected = train(make_run(order(), whole), order())
+        assert_same(train(run, order()), parted, expected, whole)
+
+    def test_two_folds_that_take_turns_are_the_same_as_each_alone(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        alone, turns = make_setup("alone"), make_setup("turns")
+        runs = [make_run(order(fold=fold), turns) for fold in (0, 1)]
+        for epoch in (1, 2, 3):
+            for fold, run in enumerate(runs):
+                run.advance(order(fold=fold, until_epoch=epoch))
+        for fold, run in enumerate(runs):
+            task = order(fold=fold)
+            expected = train(make_run(task, alone), task)
+            assert_same(train(run, task), turns, expected, alone)
+
+    def test_an_order_that_is_done_already_trains_nothing(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        run = make_run(order(), make_setup())
+        run.advance(order(until_epoch=2))
+        before = run.history
+        assert run.advance(order(until_epoch=2)) is None
+        assert run.history == before
+
+    def test_a_checkpoint_is_written_when_the_order_asks_for_it(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        run = make_run(order(), setup)
+        run.advance(order(until_epoch=1))
+        assert newest_checkpoint(setup.folder / order().folder) is None
+        run.advance(order(until_epoch=2, save=True))
+        folder = setup.folder / "trials" / "0000" / "fold_0"
+        assert newest_checkpoint(folder) == folder / "epoch_00002.pt"
+
+    def test_another_folds_state_replaces_the_present_one(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        giver, taker = order("0000", until_epoch=2, save=True), order("0001", until_epoch=1)
+        make_run(giver, setup).advance(giver)
+        path = giver.folder / "epoch_00002.pt"
+        run = make_run(taker, setup)
+        run.advance(taker)
+        task = order("0001", until_epoch=2, save=True, start_from=str(path))
+        run.advance(task)
+        assert run.epoch == 2
+        given = load_checkpoint(setup.folder / path, torch.device("cpu"))
+        taken = load_checkpoint(setup.folder / task.folder / path.name, torch.device("cpu"))
+        assert taken["history"] == given["history"]
+        assert taken["schedule"] == given["schedule"]
+        assert taken["model"].keys() == given["model"].keys()
+        assert all(
+            torch.equal(taken["model"][name], given["model"][name]) for name in given["model"]
+        )
+
+    def test_it_goes_on_from_another_folds_state_as_that_one_does(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """Only the order of the rows is its own, which matters not where all are one batch."""
+        setup, config = make_setup(), {"batch_size": 40, "model.dropout": 0.0}
+        giver = make_run(order(config=config), setup)
+        giver.advance(order(until_epoch=2, save=True))
+        path = str(order().folder / "epoch_00002.pt")
+        task = order("0001", config=config, start_from=path)
+        taken = train(make_run(task, setup), task)
+        given = train(giver, order())
+        assert [loss for pair in losses(taken) for loss in pair] == pytest.approx(
+            [loss for pair in losses(given) for loss in pair], rel=1e-4
+        )
+
+
+class TestResults:
+    def test_a_finished_fold_leaves_its_three_files_and_no_checkpoint(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup(checkpoint_seconds=0.0)
+        result = train(make_run(order(fold=1), setup), order(fold=1))
+        folder = setup.folder / "trials" / "0000" / "fold_1"
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "predictions.safetensors",
+            "result.json",
+            "weights.safetensors",
+        ]
+        assert setup.folder / result.weights == folder / "weights.safetensors"
+        assert setup.folder / result.predictions == folder / "predictions.safetensors"
+
+    def test_predictions_are_the_validation_rows_out_of_fold(
+        self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup(metrics=("accuracy",))
+        result = train(make_run(order(), setup), order())
+        saved = load_file(setup.folder / result.predictions)
+        rows = setup.plan.folds[0].validation_rows
+        assert saved["rows"].tolist() == rows.tolist()
+        assert saved["labels"].tolist() == data.labels[rows].tolist()
+        assert saved["predictions"].shape == (len(rows), 3)
+        true = saved["predictions"][range(len(rows)), saved["labels"]]
+        assert -true.log().mean().item() == pytest.approx(result.history[-1]["val_loss"], rel=1e-5)
+        hits = (saved["predictions"].argmax(1) == saved["labels"]).float().mean().item()
+        assert hits == pytest.approx(result.history[-1]["val_accuracy"])
+
+    def test_the_saved_weights_give_the_saved_predictions(
+        self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        result = train(make_run(order(), setup), order())
+        model = setup.model_class(input_shapes=((4,),), num_outputs=3, hidden=8).eval()
+        model.load_state_dict(weights_of(result, setup))
+        rows = setup.plan.folds[0].validation_rows
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(data.features[0][rows])).softmax(1)
+        saved = load_file(setup.folder / result.predictions)
+        torch.testing.assert_close(outputs, saved["predictions"])
+
+    def test_the_history_tells_every_epoch(self, make_setup: MakeSetup, make_run: MakeRun) -> None:
+        setup = make_setup(metrics=("accuracy", "f1"), metric="val_f1", mode="max")
+        result = train(make_run(order(), setup), order())
+        assert len(result.history) == 4
+        assert result.score == result.history[-1]["val_f1"]
+        assert list(result.history[0]) == [
+            "train_loss",
+            "val_loss",
+            "val_accuracy",
+            "val_f1",
+            "learning_rate",
+            "seconds",
+            "finished_at",
+        ]
+        half = 0.5**0.5
+        rates = [epoch["learning_rate"] for epoch in result.history]
+        assert rates == pytest.approx([0.05 * f for f in (1, (1 + half) / 2, 0.5, (1 - half) / 2)])
+        assert result.started_at <= result.history[0]["finished_at"] <= result.finished_at
+        assert result.busy_seconds == pytest.approx(
+            sum(epoch["seconds"] for epoch in result.history), rel=0.1, abs=0.05
+        )
+
+    def test_training_lowers_the_loss(self, make_setup: MakeSetup, make_run: MakeRun) -> None:
+        task = order(until_epoch=20, config={"model.dropout": 0.0})
+        result = train(make_run(task, make_setup(epochs=20)), task)
+        assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
+
+    def test_a_finished_fold_is_found_again(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        assert finished_result(order(), setup.folder) is None
+        result = train(make_run(order(), setup), order())
+        assert finished_result(order(), setup.folder) == result
+        assert finished_result(order(fold=1), setup.folder) is None
+        text = (setup.folder / order().folder / "result.json").read_text()
+        assert json.loads(text)["score"] == result.score
+
+    def test_the_validation_does_not_depend_on_how_many_rows_it_takes_at_once(
+        self, make_setup: MakeSetup, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        at_once = train(make_run(order(), make_setup("once")), order())
+        monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 7)
+        by_seven = train(make_run(order(), make_setup("seven")), order())
+        assert by_seven.score == pytest.approx(at_once.score, rel=1e-5)
+
+
+class TestTasksAndInputs:
+    @pytest.mark.parametrize("num_outputs", [1, 2])
+    def test_regression(
+        self,
+        regression: Callable[[int], DataSet],
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+        num_outputs: int,
+    ) -> None:
+        data = regression(num_outputs)
+        setup = make_setup(data=data, metrics=("mse", "mae", "r2"), metric="val_r2", mode="max")
+        result = train(make_run(order(), setup, data), order())
+        saved = load_file(setup.folder / result.predictions)
+        rows = setup.plan.folds[0].validation_rows
+        assert saved["predictions"].shape == saved["labels"].shape == (len(rows), num_outputs)
+        assert saved["labels"].dtype == torch.float32
+        assert saved["labels"].tolist() == data.labels[rows].tolist()
+        errors = saved["predictions"] - saved["labels"]
+        last = result.history[-1]
+        assert (errors**2).mean().item() == pytest.approx(last["val_loss"], rel=1e-5)
+        assert last["val_mse"] == pytest.approx(last["val_loss"], rel=1e-5)
+        assert errors.abs().mean().item() == pytest.approx(last["val_mae"], rel=1e-5)
+        spread = ((saved["labels"] - saved["labels"].mean(0)) ** 2).sum(0)
+        assert result.score == pytest.approx(
+            (1 - (errors**2).sum(0) / spread).mean().item(), rel=1e-4
+        )
+
+    def test_several_feature_arrays_reach_the_model(
+        self, two_inputs: DataSet, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """4 numbers and 2 x 3 bytes make 10 inputs."""
+        setup = make_setup(data=two_inputs)
+        result = train(make_run(order(), setup, two_inputs), order())
+        assert weights_of(result, setup)["layers.0.weight"].shape == (8, 10)
+        assert len(result.history) == 4
+
+    def test_bytes_are_scaled_before_training_as_before_prediction(
+        self, two_inputs: DataSet, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup(data=two_inputs)
+        result = train(make_run(order(), setup, two_inputs), order())
+        model = setup.model_class(input_shapes=((4,), (2, 3)), num_outputs=3, hidden=8).eval()
+        model.load_state_dict(weights_of(result, setup))
+        rows = setup.plan.folds[0].validation_rows
+        first, second = (torch.from_numpy(array[rows]) for array in two_inputs.features)
+        with torch.no_grad():
+            outputs = model(first, second.float() / 255).softmax(1)
+        saved = load_file(setup.folder / result.predictions)
+        torch.testing.assert_close(outputs, saved["predictions"])
+
+
+class TestDivergence:
+    CONFIG = {"optimizer.name": "sgd", "optimizer.learning_rate": 1e6}
+
+    def test_a_loss_beyond_numbers_names_the_fold(
+        self, regression: Callable[[int], DataSet], make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        data = regression(1)
+        task = order(fold=1, config=self.CONFIG)
+        run = make_run(task, make_setup(data=data), data)
+        with pytest.raises(
+            FloatingPointError,
+            match=r"^fold 1 diverged: \w+_loss is (nan|inf) after epoch \d; a smaller optimizer",
+        ):
+            run.advance(task)
+
+    def test_it_leaves_no_result(
+        self, regression: Callable[[int], DataSet], make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        data = regression(1)
+        setup, task = make_setup(data=data), order(config=self.CONFIG)
+        with pytest.raises(FloatingPointError):
+            make_run(task, setup, data).advance(task)
+        assert finished_result(task, setup.folder) is None
+        assert newest_checkpoint(setup.folder / task.folder) is None
+
+
+def test_an_order_names_its_fold_and_its_folder() -> None:
+    assert order("0007", fold=2).key == ("0007", 2)
+    assert order("0007", fold=2).folder == Path("trials/0007/fold_2")

@@ -1,0 +1,376 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rayfold.errors import JournalError, RecipeError
+from rayfold.journal import Entry, Journal, read_journal
+from rayfold.results import FoldResult, Trial
+from rayfold.search import Genetic, Random, Searcher
+from rayfold.search.base import Observation
+from rayfold.space import Choice, Float, SearchSpace
+from rayfold.tuning.ledger import Ledger
+
+SPACE = SearchSpace(
+    {
+        "optimizer.learning_rate": Float(1e-4, 1.0, log=True),
+        "model.dropout": Float(0.0, 0.5),
+        "batch_size": Choice(16, 32, 64),
+    }
+)
+
+Open = Callable[..., Ledger]
+
+
+def make_genetic() -> Genetic:
+    return Genetic(population=4, generations=3, random_seed=3)
+
+
+def fold(number: int, score: float) -> FoldResult:
+    return FoldResult(
+        fold=number,
+        score=score,
+        history=({"val_loss": score, "finished_at": 2.0},),
+        started_at=1.0,
+        finished_at=2.0,
+        busy_seconds=0.5,
+        weights=f"fold_{number}/weights.safetensors",
+        predictions=f"fold_{number}/predictions.safetensors",
+    )
+
+
+def carry_out(ledger: Ledger, trial: Trial, *scores: float) -> None:
+    for number, score in enumerate(scores):
+        ledger.fold_finished(trial.id, fold(number, score))
+    ledger.trial_finished(trial.id, "completed")
+
+
+def take(ledger: Ledger) -> Trial:
+    trial = ledger.next_trial()
+    assert trial is not None
+    return trial
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "digits" / "journal.jsonl"
+
+
+@pytest.fixture
+def open_ledger(path: Path) -> Iterator[Open]:
+    """Take up the study in the journal, as a new process does: ``open_ledger(searcher)``."""
+    journals: list[Journal] = []
+
+    def take_up(searcher: Searcher | None = None, num_trials: int = 10) -> Ledger:
+        for journal in journals:
+            journal.close()
+        journals.append(Journal.open(path))
+        searcher = searcher or make_genetic()
+        searcher.start(SPACE, mode="min")
+        ledger = Ledger(searcher, journals[-1], num_trials=num_trials)
+        ledger.replay(read_journal(path))
+        return ledger
+
+    yield take_up
+    for journal in journals:
+        journal.close()
+
+
+def events(path: Path) -> list[tuple[str, str]]:
+    return [(entry.event, entry.fields["trial"]) for entry in read_journal(path)]
+
+
+class Witness(Random):
+    """A random search that notes what the journal holds whenever it learns something."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.seen: list[list[tuple[str, str]]] = []
+
+    def _learn(self, observation: Observation) -> None:
+        self.seen.append(events(self.path))
+
+
+class TestWriting:
+    def test_a_suggestion_is_in_the_journal_before_it_is_handed_out(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        trial = take(open_ledger())
+        [entry] = read_journal(path)
+        assert (entry.event, entry.fields) == (
+            "suggestion",
+            {"trial": "0000", "config": dict(trial.config)},
+        )
+
+    def test_everything_is_in_the_journal_before_the_searcher_hears_of_it(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        witness = Witness(path)
+        ledger = open_ledger(witness)
+        carry_out(ledger, take(ledger), 0.25, 0.75)
+        expected = ["suggestion", "fold", "fold", "trial"]
+        assert witness.seen == [[(event, "0000") for event in expected]]
+
+    def test_a_searcher_never_hears_what_could_not_be_written(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        witness = Witness(path)
+        ledger = open_ledger(witness)
+        trial = take(ledger)
+        ledger._journal.close()
+        with pytest.raises(JournalError, match="is closed"):
+            ledger.trial_finished(trial.id, "failed")
+        assert (witness.seen, ledger.results) == ([], [])
+
+    def test_a_trials_score_is_the_mean_of_its_folds_in_their_order(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        """The mean of 0.25 and 0.75 is 0.5; the squared deviations sum to 0.125."""
+        ledger = open_ledger()
+        trial = take(ledger)
+        ledger.fold_finished(trial.id, fold(1, 0.75))
+        ledger.fold_finished(trial.id, fold(0, 0.25))
+        ledger.trial_finished(trial.id, "completed")
+        [result] = ledger.results
+        assert (result.score, result.standard_error) == (0.5, 0.25)
+        assert [fold.fold for fold in result.folds] == [0, 1]
+        entry = read_journal(path)[-1]
+        assert entry.fields == {
+            "trial": "0000",
+            "status": "completed",
+            "score": 0.5,
+            "standard_error": 0.25,
+            "error": None,
+        }
+        assert result.started_at <= result.finished_at == entry.time
+
+    def test_a_fold_that_is_known_is_not_written_twice(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        ledger = open_ledger()
+        trial = take(ledger)
+        for _ in range(2):
+            ledger.fold_finished(trial.id, fold(0, 0.5))
+        assert ledger.num_folds_done == 1
+        assert events(path) == [("suggestion", "0000"), ("fold", "0000")]
+
+    def test_results_stand_in_the_order_of_suggestion(self, open_ledger: Open) -> None:
+        ledger = open_ledger()
+        first, second = take(ledger), take(ledger)
+        carry_out(ledger, second, 0.5)
+        carry_out(ledger, first, 0.25)
+        assert [result.id for result in ledger.results] == ["0000", "0001"]
+
+    def test_when_a_group_was_ready_is_booked(self, open_ledger: Open, path: Path) -> None:
+        open_ledger().group_ready(1, node="a1b2", at=12.5)
+        [entry] = read_journal(path)
+        assert (entry.event, entry.fields) == (
+            "group",
+            {"group": 1, "node": "a1b2", "ready_at": 12.5},
+        )
+        open_ledger()  # and it is no matter for the searcher
+
+
+class TestUnhappyEnds:
+    def test_a_failed_trial_keeps_its_error_and_fails_for_the_searcher(
+        self, open_ledger: Open
+    ) -> None:
+        searcher = make_genetic()
+        ledger = open_ledger(searcher)
+        trials = [take(ledger) for _ in range(4)]
+        ledger.fold_finished("0000", fold(0, 0.0))
+        ledger.trial_finished("0000", "failed", error="Traceback ...\nValueError: no")
+        for trial in trials[1:]:
+            carry_out(ledger, trial, 0.5)
+        [failed, *_] = ledger.results
+        assert (failed.status, failed.error) == ("failed", "Traceback ...\nValueError: no")
+        assert (failed.score, len(failed.folds)) == (0.0, 1)
+        assert searcher.best is not None
+        assert searcher.best[1] == 0.5
+
+    def test_a_failed_trial_without_a_fold_has_no_score(self, open_ledger: Open) -> None:
+        ledger = open_ledger()
+        ledger.trial_finished(take(ledger).id, "failed", error="ValueError: no")
+        [result] = ledger.results
+        assert (result.score, result.standard_error, result.folds) == (None, None, ())
+
+    def test_a_stopped_trial_counts_with_the_folds_that_it_has(self, open_ledger: Open) -> None:
+        searcher = make_genetic()
+        ledger = open_ledger(searcher)
+        trial = take(ledger)
+        ledger.fold_finished(trial.id, fold(0, 0.25))
+        ledger.trial_finished(trial.id, "stopped")
+        [result] = ledger.results
+        assert (result.status, result.score, result.standard_error) == ("stopped", 0.25, None)
+        assert searcher.best is not None
+        assert searcher.best[1] == 0.25
+
+    def test_a_stopped_trial_without_a_fold_fails_for_the_searcher(
+        self, open_ledger: Open
+    ) -> None:
+        searcher = make_genetic()
+        ledger = open_ledger(searcher)
+        ledger.trial_finished(take(ledger).id, "stopped")
+        assert searcher.best is None
+        with pytest.raises(RecipeError, match="'0000' is observed already"):
+            searcher.observe("0000", failed=True)
+
+    def test_unhappy_ends_are_replayed_as_they_were(self, open_ledger: Open) -> None:
+        ledger = open_ledger()
+        first, second, third = (take(ledger) for _ in range(3))
+        ledger.trial_finished(first.id, "failed", error="ValueError: no")
+        ledger.fold_finished(second.id, fold(2, 0.5))
+        ledger.trial_finished(second.id, "stopped")
+        carry_out(ledger, third, 0.25, 0.75)
+        assert open_ledger().results == ledger.results
+
+
+class TestReplay:
+    def test_a_new_searcher_goes_on_as_an_uninterrupted_one(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        """There are 4 configurations at random, then two generations of 3 children each."""
+        whole = make_genetic()
+        whole.start(SPACE, mode="min")
+        expected = []
+        while not whole.finished:
+            suggestion = whole.suggest()
+            assert suggestion is not None
+            expected.append((suggestion.id, dict(suggestion.config)))
+            score = suggestion.config["model.dropout"]
+            whole.observe(suggestion.id, score=float(score))
+        found = []
+        for _ in expected:
+            ledger = open_ledger()
+            trial = take(ledger)
+            found.append((trial.id, dict(trial.config)))
+            carry_out(ledger, trial, float(trial.config["model.dropout"]))
+        assert found == expected
+        assert open_ledger().exhausted
+
+    def test_the_order_in_which_results_came_is_kept(self, open_ledger: Open) -> None:
+        ledger = open_ledger()
+        trials = [take(ledger) for _ in range(4)]
+        for trial in reversed(trials):
+            carry_out(ledger, trial, 0.1 * int(trial.id))
+        expected = [take(ledger) for _ in range(3)]
+        again = open_ledger()
+        assert [take(again) for _ in range(3)] == expected
+
+    def test_trials_in_flight_come_first_with_the_folds_that_they_have(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        ledger = open_ledger()
+        first, second, third = (take(ledger) for _ in range(3))
+        ledger.fold_finished(first.id, fold(0, 0.25))
+        carry_out(ledger, second, 0.5)
+        num_entries = len(read_journal(path))
+        again = open_ledger()
+        assert [again.next_trial(), again.next_trial()] == [first, third]
+        assert len(read_journal(path)) == num_entries  # they are not suggested anew
+        assert again.num_folds_done == 2
+        assert take(again).id == "0003"
+        again.fold_finished(first.id, fold(1, 0.75))
+        again.trial_finished(first.id, "completed")
+        assert again.results[0].score == 0.5
+
+    def test_a_searcher_that_waits_hands_out_nothing_and_is_not_exhausted(
+        self, open_ledger: Open
+    ) -> None:
+        ledger = open_ledger()
+        trials = [take(ledger) for _ in range(4)]
+        assert ledger.next_trial() is None
+        assert not ledger.exhausted
+        for trial in trials:
+            carry_out(ledger, trial, 0.5)
+        assert take(ledger).id == "0004"
+
+    def test_a_journal_that_does_not_fit_the_searcher_is_refused(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        ledger = open_ledger()
+        take(ledger)
+        other = Genetic(population=4, generations=3, random_seed=4)
+        with pytest.raises(
+            JournalError, match=r"no longer suggests what the journal holds as trial 0000; resume"
+        ):
+            open_ledger(other)
+
+    def test_a_changed_configuration_is_refused(self, open_ledger: Open, path: Path) -> None:
+        ledger = open_ledger()
+        take(ledger), take(ledger)
+        ledger = open_ledger(num_trials=0)
+        first, second = read_journal(path)
+        config = {**second.fields["config"], "batch_size": 17}
+        tampered = Entry(
+            sequence=1,
+            time=second.time,
+            event="suggestion",
+            fields={"trial": "0001", "config": config},
+        )
+        searcher = make_genetic()
+        searcher.start(SPACE, mode="min")
+        with pytest.raises(JournalError, match="holds as trial 0001"):
+            Ledger(searcher, ledger._journal, num_trials=10).replay([first, tampered])
+
+    def test_a_journal_with_more_than_the_searcher_ever_suggests_is_refused(
+        self, open_ledger: Open
+    ) -> None:
+        ledger = open_ledger()
+        trials = [take(ledger) for _ in range(4)]
+        for trial in trials:
+            carry_out(ledger, trial, 0.5)
+        take(ledger)
+        with pytest.raises(JournalError, match="holds as trial 0004"):
+            open_ledger(Genetic(population=4, generations=1, random_seed=3))
+
+
+class TestLimits:
+    def test_no_more_trials_than_the_limit(self, open_ledger: Open, path: Path) -> None:
+        ledger = open_ledger(num_trials=2)
+        trials = [take(ledger), take(ledger)]
+        assert ledger.exhausted
+        assert ledger.next_trial() is None
+        for trial in trials:
+            carry_out(ledger, trial, 0.5)
+        assert len(ledger.results) == 2
+        assert [event for event, _ in events(path)].count("suggestion") == 2
+
+    def test_a_limit_raised_later_goes_on_where_the_lower_one_ended(
+        self, open_ledger: Open
+    ) -> None:
+        ledger = open_ledger(num_trials=2)
+        expected = [take(ledger), take(ledger)]
+        for trial in expected:
+            carry_out(ledger, trial, 0.5)
+        assert open_ledger(num_trials=2).exhausted
+        ledger = open_ledger(num_trials=3)
+        assert not ledger.exhausted
+        assert take(ledger).id == "0002"
+        assert ledger.exhausted
+
+    def test_a_limit_lowered_later_still_ends_what_was_begun(self, open_ledger: Open) -> None:
+        ledger = open_ledger(num_trials=3)
+        begun = [take(ledger) for _ in range(3)]
+        carry_out(ledger, begun[0], 0.5)
+        again = open_ledger(num_trials=1)
+        assert [again.next_trial(), again.next_trial(), again.next_trial()] == [*begun[1:], None]
+        assert again.exhausted
+
+    def test_a_searcher_that_is_finished_exhausts_the_ledger(self, open_ledger: Open) -> None:
+        ledger = open_ledger(Genetic(population=2, generations=1, random_seed=0), num_trials=5)
+        take(ledger), take(ledger)
+        assert ledger.exhausted
+
+    def test_a_closed_ledger_hands_out_nothing_but_still_books(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        ledger = open_ledger()
+        trial = take(ledger)
+        ledger.close()
+        assert ledger.exhausted
+        assert ledger.next_trial() is None
+        carry_out(ledger, trial, 0.5)
+        assert [event for event, _ in events(path)] == ["suggestion", "fold", "trial"]
+        assert not open_ledger().exhausted
