@@ -209,8 +209,15 @@ def load_features(paths: Paths, features: str | Sequence[str]) -> tuple[NDArray[
     return _read_features(survey(find_files(paths), clean_names(features)))
 
 
-def load_labels(paths: Paths, name: str) -> NDArray[Any] | None:
+def load_labels(
+    paths: Paths, name: str, *, features: str | Sequence[str] = ()
+) -> NDArray[Any] | None:
     """Read labels as they are stored, or return None when the files have none of that name.
+
+    Args:
+        paths: A file, a glob or a list of these.
+        name: The name of the data set.
+        features: Names of the data sets that each file must hold as many rows of.
 
     Returns:
         Labels of shape ``(rows,)`` (of ``(rows, 1)`` too) or ``(rows, outputs)``, not re-coded;
@@ -228,7 +235,8 @@ def load_labels(paths: Paths, name: str) -> NDArray[Any] | None:
             f"{without[0]}: there is no data set {name!r}, which other files of the list have; "
             "add it there too."
         )
-    return one_column(survey(files, [name])[0].read())
+    beside = clean_names(features) if features else ()
+    return one_column(survey(files, [*beside, name])[-1].read())
 
 
 def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
 
 from rayfold.data import HDF5, load, load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
+from rayfold.ensemble.greedy import member_losses
 from rayfold.errors import DataError
 from rayfold.storage import replacing
 
@@ -35,20 +35,23 @@ class FilePredictions:
     classes: NDArray[Any] | None
 
     def metrics(self) -> dict[str, float]:
-        """Return accuracy and log loss, or errors of a regression; nothing without labels."""
+        """Return accuracy and log loss, or errors of a regression; nothing without labels.
+
+        The log loss is left out when a label is none of the classes.
+        """
         if self.labels is None:
             return {}
-        if self.probabilities is None:
+        if self.probabilities is None or self.classes is None:
+            errors = (self.predictions - self.labels.reshape(self.predictions.shape)).astype(float)
             return {
-                "rmse": float(np.sqrt(mean_squared_error(self.labels, self.predictions))),
-                "mae": float(mean_absolute_error(self.labels, self.predictions)),
+                "rmse": float(np.sqrt(np.square(errors).mean())),
+                "mae": float(np.abs(errors).mean()),
             }
-        assert self.classes is not None
-        values = {"accuracy": float(accuracy_score(self.labels, self.predictions))}
-        if set(self.labels.tolist()) <= set(self.classes.tolist()):
-            values["log_loss"] = float(
-                log_loss(self.labels, self.probabilities, labels=self.classes)
-            )
+        values = {"accuracy": float(np.mean(self.labels == self.predictions))}
+        columns = {value: column for column, value in enumerate(self.classes.tolist())}
+        if all(label in columns for label in self.labels.tolist()):
+            target = np.array([columns[label] for label in self.labels.tolist()])
+            values["log_loss"] = float(member_losses(self.probabilities[None], target)[0])
         return values
 
     def summary(self) -> str:
@@ -94,21 +97,20 @@ def predict_files(
             study.
 
     Raises:
-        DataError: If a file is refused, its features differ from the training's, or with
-            ``held_out`` the files hold other data than the study's, or no row was kept.
+        DataError: If a file is refused, its features or labels are of another kind than the
+            training's, or with ``held_out`` the files hold other data than the study's, or no
+            row was kept.
     """
     names = [entry.name for entry in ensemble.signature.inputs]
     if held_out:
         return _predict_held_out(ensemble, paths, names)
     features = load_features(paths, names)
-    labels = None if ensemble.origin.labels is None else load_labels(paths, ensemble.origin.labels)
+    labels = None
+    if ensemble.origin.labels is not None:
+        labels = load_labels(paths, ensemble.origin.labels, features=names)
+    if labels is not None:
+        _check_labels(labels, ensemble, paths)
     rows = np.arange(len(features[0]), dtype=np.int64)
-    for name, array in [*zip(names, features, strict=True), (ensemble.origin.labels, labels)]:
-        if array is not None and len(array) != len(rows):
-            raise DataError(
-                f"data set {names[0]!r} holds {len(rows)} rows but {name!r} {len(array)}; "
-                f"each needs one entry per row."
-            )
     return _predict(ensemble, features, rows, labels)
 
 
@@ -151,6 +153,29 @@ def _predict_held_out(
     if data.classes is not None:
         labels = np.array(data.classes)[labels]
     return _predict(ensemble, tuple(array[rows] for array in data.features), rows, labels)
+
+
+def _check_labels(
+    labels: NDArray[Any], ensemble: Ensemble, paths: str | Path | Sequence[str | Path]
+) -> None:
+    """Check that labels can be compared with what the ensemble predicts."""
+    signature = ensemble.signature
+    where = f"{paths if isinstance(paths, str | Path) else paths[0]}, data set"
+    where = f"{where} {ensemble.origin.labels!r}"
+    is_text = labels.dtype.kind in "OU"
+    if is_text != (signature.classes is not None and isinstance(signature.classes[0], str)):
+        found, predicted = ("text", "numbers") if is_text else ("numbers", "text")
+        raise DataError(
+            f"{where}: it holds {found}, but study {ensemble.origin.study!r} learned to predict "
+            f"{predicted}; store labels as they were in training, or rename the data set."
+        )
+    one_a_row = signature.classes is not None or signature.num_outputs == 1
+    expected = (len(labels),) if one_a_row else (len(labels), signature.num_outputs)
+    if labels.shape != expected:
+        raise DataError(
+            f"{where}: expected labels of shape {expected}, as in training, got {labels.shape}; "
+            "store them so, or rename the data set."
+        )
 
 
 def _predict(

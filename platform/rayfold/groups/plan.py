@@ -1,6 +1,7 @@
 """How many processes a study asks for, told before anything starts."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rayfold.errors import RecipeError
@@ -41,11 +42,8 @@ class Groups:
     def __post_init__(self) -> None:
         for name in ("minimum", "maximum", "workers", "per_trial"):
             _check_whole(name, getattr(self, name))
-        if not self.cpus_per_worker > 0 or not self.gpus_per_worker >= 0:
-            raise RecipeError(
-                f"groups.cpus_per_worker must be above 0 and groups.gpus_per_worker at least 0, "
-                f"not {self.cpus_per_worker!r} and {self.gpus_per_worker!r}."
-            )
+        _check_number("cpus_per_worker", self.cpus_per_worker, lambda value: value > 0, "above 0")
+        _check_number("gpus_per_worker", self.gpus_per_worker, lambda value: value >= 0, "from 0")
         if self.minimum > self.maximum:
             raise RecipeError(
                 f"groups.minimum is {self.minimum} but groups.maximum is {self.maximum}; "
@@ -55,6 +53,11 @@ class Groups:
             raise RecipeError(
                 f"groups.per_trial is {self.per_trial} but groups.maximum is {self.maximum}; "
                 f"a trial cannot hold more groups than there are."
+            )
+        if self.maximum % self.per_trial:
+            raise RecipeError(
+                f"groups.maximum is {self.maximum}, but each trial takes {self.per_trial} "
+                f"(groups.per_trial), so that some would stay idle; choose a multiple."
             )
 
     @property
@@ -128,3 +131,8 @@ class Plan:
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise RecipeError(f"groups.{name} must be a whole number of at least 1, not {value!r}.")
+
+
+def _check_number(name: str, value: object, fits: Callable[[float], bool], bound: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+        raise RecipeError(f"groups.{name} must be a number {bound}, not {value!r}.")

@@ -78,7 +78,7 @@ class StudyState:
         if failed:
             parts.append(f"{failed} failed")
         if self.best is not None:
-            parts.append(f"best {format_score(self.best, self.metric)}")
+            parts.append(f"best {format_score(self.best, self.metric)} (trial {self.best.id})")
         if self.pool.groups:
             parts.append(f"groups {self.pool.num_busy} of {len(self.pool.groups)} busy")
         else:
@@ -90,11 +90,11 @@ class StudyState:
 
 
 def format_score(result: TrialResult, metric: str) -> str:
-    """Return ``val_loss 0.1234 ± 0.0056 (trial 0007)``."""
+    """Return ``val_loss 0.1234 ± 0.0056``."""
     if result.score is None:
-        return f"no {metric} (trial {result.id})"
+        return f"no {metric}"
     error = "" if result.standard_error is None else f" ± {result.standard_error:.4f}"
-    return f"{metric} {result.score:.4f}{error} (trial {result.id})"
+    return f"{metric} {result.score:.4f}{error}"
 
 
 class Progress:

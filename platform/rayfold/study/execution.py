@@ -152,8 +152,12 @@ class Execution:
                     self._progress.update(self._state.with_pool(snapshot))
                 except ResourcesError as error:
                     self._failure = error
-                except ray.exceptions.RayError as error:
-                    logger.warning("The pool does not answer: %s", error)
+                except ray.exceptions.RayActorError:
+                    self._failure = ResourcesError("the pool's dispatcher died; run again.")
+                    self._ledger.close()
+                    return
+                except Exception:  # whatever it is, Ctrl-C must still be passed on
+                    logger.exception("Progress cannot be shown.")
 
         thread = threading.Thread(target=watch, name="progress", daemon=True)
         thread.start()

@@ -1,6 +1,7 @@
 """The MLflow UI, on the store of our studies."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -16,7 +17,8 @@ def ui_command(storage: Path, *, port: int) -> tuple[list[str], dict[str, str]]:
         port: Port to listen on.
 
     Raises:
-        TrackingError: If there is no store yet, or the store is a server with a UI of its own.
+        TrackingError: If there is no store yet, the store is a server with a UI of its own, or
+            the port is taken.
     """
     uri = tracking_uri(storage)
     if uri.startswith(("http://", "https://")):
@@ -24,6 +26,7 @@ def ui_command(storage: Path, *, port: int) -> tuple[list[str], dict[str, str]]:
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         raise TrackingError(f"{file} does not exist; run a study first, or name its storage.")
+    _check_free(port)
     command = [
         sys.executable,
         "-m",
@@ -37,7 +40,22 @@ def ui_command(storage: Path, *, port: int) -> tuple[list[str], dict[str, str]]:
         str(port),
         "--workers",
         "1",
+        "--uvicorn-opts=--log-level=warning",
     ]
-    return command, {
-        "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true")
+    defaults = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for language models
     }
+    return command, {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
+def _check_free(port: int) -> None:
+    """Refuse a port that another server listens on: its pages would be taken for ours."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise TrackingError(
+                f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); give another port."
+            ) from None

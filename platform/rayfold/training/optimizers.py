@@ -80,7 +80,7 @@ def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
                 raise RecipeError(
                     f"{parameter} does not belong to optimizer {name!r}"
                     f"{did_you_mean(short, accepted)}, which takes {', '.join(accepted)}; "
-                    f"give it a condition: when: {{optimizer.name: ...}}."
+                    f"search it with a condition, when: {{optimizer.name: ...}}, or remove it."
                 )
 
 

@@ -45,7 +45,7 @@ def build_schedule(
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
         if name == "step":
-            decays = step // (int(values["step_epochs"]) * steps_per_epoch)
+            decays = step // (float(values["step_epochs"]) * steps_per_epoch)
             return float(float(values["gamma"]) ** decays)
         if name == "cosine":
             progress = (step - warmup_steps) / max(1.0, epochs * steps_per_epoch - warmup_steps)
@@ -80,3 +80,11 @@ def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
                 f"{parameter} does not belong to schedule {', '.join(map(str, names))}"
                 f"{did_you_mean(short, tuple(known))}; known are {', '.join(sorted(known))}."
             )
+    _check_step_epochs(space, fixed)
+
+
+def _check_step_epochs(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+    name = "schedule.step_epochs"
+    lowest = space[name].from_unit(0.0) if name in space else fixed.get(name, 1)
+    if isinstance(lowest, str) or not lowest > 0:
+        raise RecipeError(f"{name} must be above 0, not {lowest!r}.")

@@ -56,7 +56,7 @@ class SearcherAdapter(TuneSearcher):
         self._release(trial)
         result = result or {}
         self._book_folds(trial, result)
-        if result.get("interrupted"):
+        if result.get("interrupted") or (error and self._ledger.closed):
             return  # it has no end in the journal, and so the next run takes it up again
         if error or result.get("error"):
             text = result.get("error") or "the trial's actor died; Ray's logs tell why."

@@ -30,11 +30,12 @@ class Ledger:
 
     Attributes:
         num_trials: The same.
+        closed: Whether this run hands out no more trials.
     """
 
     def __init__(self, searcher: Searcher, journal: Journal, *, num_trials: int) -> None:
         self._searcher, self._journal, self.num_trials = searcher, journal, num_trials
-        self._closed = False
+        self.closed = False
         self._suggested: dict[str, tuple[Config, float]] = {}
         self._folds: dict[str, dict[int, FoldResult]] = {}
         self._results: dict[str, TrialResult] = {}
@@ -77,14 +78,14 @@ class Ledger:
     @property
     def exhausted(self) -> bool:
         """Whether no further trial will ever be handed out."""
-        return self._closed or (
+        return self.closed or (
             not self._queue
             and (len(self._suggested) >= self.num_trials or self._searcher.finished)
         )
 
     def close(self) -> None:
         """Hand out no more trials in this run; may be called from any thread."""
-        self._closed = True
+        self.closed = True
 
     @property
     def results(self) -> list[TrialResult]:

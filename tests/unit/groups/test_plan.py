@@ -17,7 +17,6 @@ def plan(groups: Groups, **changes: Any) -> Plan:
         (Groups(), 1 + 1 * 1 * (1 * 1)),
         (Groups(1, 4), 1 + 4 * 1 * (1 * 1)),
         (Groups(1, 4, per_trial=2), 1 + 2 * 2 * (1 * 1)),
-        (Groups(1, 5, per_trial=2), 1 + 2 * 2 * (1 * 1)),
         (Groups(1, 4, workers=3, gpus_per_worker=1), 1 + 4 * 1 * (3 * 1)),
         (Groups(2, 6, workers=2, per_trial=3, gpus_per_worker=2), 1 + 2 * 3 * (2 * 2)),
         (Groups(1, 2, gpus_per_worker=0.5), 1 + 2 * 1 * (1 * 1)),
@@ -72,11 +71,18 @@ def test_counts_are_whole_numbers_from_one_on(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"cpus_per_worker": 0}, {"cpus_per_worker": -1}, {"gpus_per_worker": -0.5}]
+    "values", [{"cpus_per_worker": 0}, {"cpus_per_worker": "2"}, {"gpus_per_worker": -0.5}]
 )
-def test_a_worker_needs_a_share_of_a_cpu(values: dict[str, float]) -> None:
-    with pytest.raises(RecipeError, match=r"cpus_per_worker must be above 0 and groups.gpus_per"):
+def test_a_worker_needs_a_share_of_a_cpu(values: dict[str, object]) -> None:
+    with pytest.raises(
+        RecipeError, match=r"^groups.[cg]pus_per_worker must be a number (above|from) 0, not "
+    ):
         Groups(**values)  # type: ignore[arg-type]
+
+
+def test_no_group_would_stay_idle() -> None:
+    with pytest.raises(RecipeError, match=r"groups.maximum is 5, but each trial takes 2"):
+        Groups(1, 5, per_trial=2)
 
 
 def test_the_minimum_is_not_above_the_maximum() -> None:

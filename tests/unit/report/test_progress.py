@@ -94,9 +94,9 @@ class TestStudyState:
 
 def test_a_score_without_an_error_and_no_score_at_all(make_result: MakeResult) -> None:
     assert format_score(make_result("0007", 0.5, standard_error=None), "val_loss") == (
-        "val_loss 0.5000 (trial 0007)"
+        "val_loss 0.5000"
     )
-    assert format_score(make_result("0007", None), "val_loss") == "no val_loss (trial 0007)"
+    assert format_score(make_result("0007", None), "val_loss") == "no val_loss"
 
 
 class TestPlainLines:
@@ -115,9 +115,9 @@ class TestPlainLines:
         first, second = make_result("0000"), make_result("0001", 0.25)
         both = state(first, second)
         assert self.lines(state(), state(first), both, both) == [
-            "digits: trial 0000 completed, val_loss 0.5000 ± 0.1250 (trial 0000), "
+            "digits: trial 0000 completed, val_loss 0.5000 ± 0.1250, "
             "channels=8 learning_rate=0.01",
-            "digits: trial 0001 completed, val_loss 0.2500 ± 0.1250 (trial 0001), "
+            "digits: trial 0001 completed, val_loss 0.2500 ± 0.1250, "
             "channels=8 learning_rate=0.01",
         ]
 
@@ -133,7 +133,7 @@ class TestPlainLines:
     def test_a_stopped_trial_without_a_score_is_told_too(self, make_result: MakeResult) -> None:
         stopped = make_result("0000", None, status="stopped", config={"batch_size": 32})
         assert self.lines(state(), state(stopped)) == [
-            "digits: trial 0000 stopped, no val_loss (trial 0000), batch_size=32"
+            "digits: trial 0000 stopped, no val_loss, batch_size=32"
         ]
 
     def test_trials_of_earlier_runs_are_counted_and_not_told_again(

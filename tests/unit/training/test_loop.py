@@ -1,12 +1,13 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.orders import FoldTask
@@ -69,6 +70,22 @@ def assert_equal_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) ->
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
+def recorder(batches: list[Tensor]) -> type[nn.Module]:
+    """Return a model that keeps the batches that it is trained on in a list."""
+
+    class Recorder(nn.Module):
+        def __init__(self, *, num_outputs: int) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(num_outputs))
+
+        def forward(self, features: Tensor) -> Tensor:
+            if self.training:
+                batches.append(features)
+            return self.bias.expand(len(features), -1)
+
+    return Recorder
+
+
 class TestRepeating:
     def test_the_same_trial_twice_is_the_same_to_the_bit(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -119,6 +136,22 @@ class TestRepeating:
         assert len(seeds) == 8
         assert all(0 <= seed < 2**31 for seed in seeds)
         assert fold_seed(0, "0000", 0) == fold_seed(0, "0000", 0)
+
+
+class TestBatches:
+    def test_each_epoch_sees_every_training_row_once_in_an_order_of_its_own(
+        self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """40 training rows make batches of 16, 16 and 8."""
+        batches: list[Tensor] = []
+        setup = replace(make_setup(epochs=2), model_class=recorder(batches))
+        task = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
+        train(make_run(task, setup), task)
+        assert [len(batch) for batch in batches] == [16, 16, 8, 16, 16, 8]
+        first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
+        assert not torch.equal(first, second)
+        expected = sorted(data.features[0][setup.plan.folds[0].training_rows].tolist())
+        assert sorted(first.tolist()) == sorted(second.tolist()) == expected
 
 
 class TestGoingOn:

@@ -108,7 +108,9 @@ def test_a_misspelt_parameter_gets_a_hint() -> None:
 
 def test_a_parameter_that_some_choices_lack_needs_a_condition() -> None:
     name = Choice("sgd", "adamw")
-    with pytest.raises(RecipeError, match=r"optimizer.momentum .* 'adamw'.* give it a condition"):
+    with pytest.raises(
+        RecipeError, match=r"optimizer.momentum .* 'adamw'.* search it with a condition"
+    ):
         check_optimizer(
             SearchSpace({"optimizer.name": name, "optimizer.momentum": Float(0, 1)}), {}
         )

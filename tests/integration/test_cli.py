@@ -1,0 +1,311 @@
+"""The command as it is installed, in processes of its own; what it refuses and what it checks.
+
+Runs of whole studies, ensembles and predictions are tested beside the study's own tests.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rayfold.journal import Journal
+from rayfold.results import FoldResult
+from rayfold.tracking import Uploader, tracking_uri
+
+RAYFOLD = Path(sys.executable).with_name("rayfold")
+COMMANDS = ("run", "plan", "trials", "ensemble", "predict", "ui")
+START_SECONDS = 120
+RECIPE = """\
+study: digits
+fixed:
+  model: cnn
+  data: {hdf5: digits.h5, test_fraction: 0.2}
+  folds: {count: 3, random_seed: 7}
+  epochs: 2
+search:
+  space: cnn
+  searcher: {genetic: {population: 4, generations: 2, elite_fraction: 0.25}}
+  num_trials: 20
+resources:
+  groups: {minimum: 1, maximum: 4, workers: 2, per_trial: 2}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The present folder of the commands: a recipe, its data, and all that they would leave."""
+    for name in ("MLFLOW_TRACKING_URI", "RAYFOLD_STORAGE", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "temporary"))
+    shutil.copy(digits, tmp_path / "digits.h5")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def rayfold(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; nothing that it starts outlives it, and no file is new."""
+    before = sorted(folder.rglob("*"))
+    process = subprocess.Popen(
+        [RAYFOLD, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out, err = process.communicate()
+    assert session_of(process.pid) == []
+    assert sorted(folder.rglob("*")) == before
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line on standard error."""
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("rayfold: ")
+    return line.removeprefix("rayfold: ")
+
+
+def session_of(session: int) -> list[psutil.Process]:
+    """Return the processes that a command started, and itself."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return members
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_help_names_every_command(folder: Path, arguments: tuple[str, ...]) -> None:
+    done = rayfold(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tuple(re.findall(r"^  (\w+)  +[A-Z].*\.$", done.stdout, re.MULTILINE)) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(folder: Path, command: str) -> None:
+    done = rayfold(folder, command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: rayfold {command} ")
+    undocumented = re.findall(r"^  --?[\w-]+(?: <[^>]+>)?$", done.stdout, re.MULTILINE)
+    assert undocumented == []
+
+
+def test_plan_says_what_would_run_and_starts_nothing(folder: Path) -> None:
+    """4 groups, of which a trial takes 2, of 2 workers each.
+
+    Of the 20 trials, the search makes 4, and in its second generation all but an elite one.
+    """
+    done = rayfold(folder, "plan", "recipe.yaml", "--set", "fixed.epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert lines["study"] == f"digits in {folder / 'rayfold-store' / 'digits'}"
+    assert lines["trainings"] == "7 trials x 3 folds = 21 of 3 epochs each"
+    assert lines["N_nodes"] == "1 + N_G 2 x N_F 2 x (N_W 2 x N_GPU 1 (a CPU)) = 9"
+    assert lines["groups"] == "1 to 4, each 2 worker(s) of 1 CPU and 0 GPU"
+    assert lines["memory"].startswith("about ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pln"], r"No such command 'pln'. Did you mean 'plan'\?"),
+        (["--nonsense"], "No such option: --nonsense"),
+        (["plan"], "Missing argument 'recipe'"),
+        (["plan", "recipe.yaml", "--st", "a=b"], r"No such option: --st .*--set"),
+        (["run", "recipe.yaml", "--set"], "Option '--set' requires an argument"),
+        (["run", "recipe.yaml", "more"], "unexpected extra argument.*more"),
+        (["ensemble", "digits", "--num-members", "0"], "'--num-members': .* or equal to 1"),
+        (["ui", "--port", "http"], "'--port': .* a valid integer"),
+        (["ui"], r"rayfold-store/mlflow\.db does not exist; run a study first"),
+    ],
+)
+def test_a_wrong_call_is_one_line(folder: Path, arguments: list[str], message: str) -> None:
+    assert re.search(message, refusal(rayfold(folder, *arguments)))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.num_trial=3", r"search\.num_trial is unknown \(did you mean 'num_trials'\?\)"),
+        ("search.num_trials", r"'search\.num_trials': write a field and its value"),
+        ("fixed.epochs=0", r"fixed\.epochs .*at least 1"),
+        ("fixed.epochs=[", "this is not YAML"),
+        ("fixed.data.hdf5=digit.h5", r"digit\.h5: there is no such file.*"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line(folder: Path, override: str, message: str) -> None:
+    done = rayfold(folder, "run", "recipe.yaml", "--set", override)
+    assert re.search(message, refusal(done))
+
+
+def test_a_field_that_a_recipe_does_not_have_is_named_with_its_place(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE.replace("epochs:", "epoch:"))
+    done = rayfold(folder, "plan", "recipe.yaml")
+    assert re.search(r"recipe\.yaml.*fixed\.epoch is unknown.*'epochs'", refusal(done))
+
+
+def test_a_recipe_that_is_not_there_is_told_with_the_one_that_is(folder: Path) -> None:
+    line = refusal(rayfold(folder, "plan", "recipes.yaml"))
+    assert line == "recipes.yaml: there is no such recipe (did you mean 'recipe.yaml'?)."
+
+
+def test_a_storage_that_is_no_folder_is_one_line(folder: Path) -> None:
+    done = rayfold(folder, "run", "recipe.yaml", "--set", "resources.storage=digits.h5")
+    assert "digits.h5/digits: the study's folder cannot be made" in refusal(done)
+
+
+@pytest.mark.parametrize("command", ["trials", "ensemble"])
+def test_a_store_that_is_not_there_is_one_line(folder: Path, command: str) -> None:
+    line = refusal(rayfold(folder, command, "digits", "--storage", "elsewhere"))
+    assert line.startswith(f"no MLflow store at {folder}/elsewhere/mlflow.db; run a study first")
+
+
+def test_a_bundle_that_is_not_there_is_one_line(folder: Path) -> None:
+    line = refusal(rayfold(folder, "predict", "bundle", "digits.h5"))
+    assert line == "bundle is no folder; name the folder of an exported bundle."
+
+
+def test_predictions_replace_no_file(folder: Path) -> None:
+    """Told before anything is loaded: the bundle is not even there."""
+    done = rayfold(folder, "predict", "bundle", "digits.h5", "--output", "digits.h5")
+    assert refusal(done) == "digits.h5 exists; choose another file for the predictions."
+
+
+@pytest.fixture
+def storage(folder: Path) -> Path:
+    """A store with one study of two trials, one of which failed."""
+    storage = folder / "rayfold-store"
+    study = storage / "digits"
+    study.mkdir(parents=True)
+    (study / "weights").touch()
+    (study / "predictions").touch()
+    description = {"metric": "val_loss", "mode": "min", "num_folds": 1}
+    result = FoldResult(
+        fold=0,
+        score=0.5,
+        history=({"val_loss": 0.5, "finished_at": 1e9},),
+        started_at=1e9,
+        finished_at=1e9,
+        busy_seconds=0.0,
+        weights="weights",
+        predictions="predictions",
+    )
+    with Journal.open(study / "journal.jsonl") as journal:
+        journal.append("study", name="digits", id="a" * 32, description=description)
+        journal.append("suggestion", trial="0000", config={"model.channels": 8})
+        journal.append("fold", trial="0000", result=result.to_dict())
+        journal.append("trial", trial="0000", status="completed", score=0.5)
+        journal.append("suggestion", trial="0001", config={"model.channels": 9})
+        journal.append("trial", trial="0001", status="failed", error="ValueError: no")
+        journal.append("run", state="finished")
+    assert Uploader(study, tracking_uri(storage), storage / "artifacts").start().finish(60)
+    return storage
+
+
+@pytest.fixture
+def ui(storage: Path, free_port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """``rayfold ui``, ended with its process id as a user's service manager would."""
+    process = subprocess.Popen(
+        [RAYFOLD, "ui", "--storage", storage, "--port", str(free_port)],
+        cwd=storage.parent,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    yield process
+    process.send_signal(signal.SIGTERM)
+    process.wait(START_SECONDS)
+    _, alive = psutil.wait_procs(session_of(process.pid), timeout=START_SECONDS)
+    for left in alive:
+        left.kill()
+    assert alive == []
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, **body: Any) -> Any:
+    """Return the JSON that MLflow answers to a request of its UI."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, "the UI ended by itself"
+        assert time.monotonic() < deadline, "the UI does not answer"
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_the_ui_shows_the_study_and_its_trials_on_this_machine_alone(
+    ui: subprocess.Popen[bytes], free_port: int
+) -> None:
+    wait_until_it_answers(free_port, ui)
+    found = ask(free_port, "experiments/search", max_results=10)["experiments"]
+    [experiment] = [entry for entry in found if entry["name"] == "rayfold"]
+    ids = [experiment["experiment_id"]]
+    runs = {
+        run["info"]["run_name"]: {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+        | {"run_id": run["info"]["run_id"], "status": run["info"]["status"]}
+        for run in ask(free_port, "runs/search", experiment_ids=ids)["runs"]
+    }
+    assert {name: run["status"] for name, run in runs.items()} == {
+        "digits": "FINISHED",
+        "0000": "FINISHED",
+        "0001": "FAILED",
+    }
+    for trial in ("0000", "0001"):
+        assert runs[trial]["mlflow.parentRunId"] == runs["digits"]["run_id"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/", timeout=30) as page:
+        assert b"<title>MLflow</title>" in page.read()
+    listening = [
+        connection.laddr.ip
+        for process in session_of(ui.pid)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_port_that_is_taken_is_one_line(storage: Path, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        line = refusal(rayfold(folder, "ui", "--port", str(port)))
+    assert line == (
+        f"port {port} on 127.0.0.1 cannot be used (Address already in use); give another port."
+    )

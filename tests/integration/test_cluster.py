@@ -1,0 +1,149 @@
+"""A recipe, unchanged, as a Ray job on a cluster of two nodes started on this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rayfold.journal import read_journal
+from rayfold.tracking import read_study
+
+BIN = Path(sys.executable).parent
+DEADLINE_SECONDS = 240.0
+
+RECIPE = """
+study: digits
+fixed:
+  model: mlp
+  data: {hdf5: digits.h5, test_fraction: 0.2}
+  folds: {count: 2}
+  epochs: 300
+search:
+  space:
+    optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
+  searcher: random
+  num_trials: 4
+resources:
+  groups: {minimum: 2, maximum: 2}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Cluster:
+    """Two nodes of one CPU each, with ports and temporary folders of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self.port, self.dashboard_port = free_port(), free_port()
+        token = folder / "token"
+        token.write_text("0123456789abcdef" * 4)
+        token.chmod(0o600)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
+
+    def start(self) -> None:
+        head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
+        self._start_node(*head, "--include-dashboard=true")
+        self._start_node(f"--address=127.0.0.1:{self.port}")
+
+    def _start_node(self, *options: str) -> None:
+        number = len(self._nodes)
+        temporary = self._folder / f"n{number}"
+        temporary.mkdir()
+        log = self._folder / f"node-{number}.log"
+        command = [
+            str(BIN / "ray"), "start", "--block", "--num-cpus=1", f"--temp-dir={temporary}",
+            *options,
+        ]  # fmt: skip
+        ports = [
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--dashboard-agent-grpc-port={free_port()}",
+            f"--metrics-export-port={free_port()}",
+        ]
+        with log.open("wb") as output:
+            node = subprocess.Popen(
+                [*command, *ports],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._nodes.append(node)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while "Ray runtime started." not in log.read_text():
+            assert node.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+
+    def stop(self) -> None:
+        """End both nodes and all that they have started, by process id."""
+        family = [
+            process
+            for node in self._nodes
+            if psutil.pid_exists(node.pid)
+            for process in psutil.Process(node.pid).children(recursive=True)
+        ]
+        for node in reversed(self._nodes):
+            node.terminate()
+        for node in self._nodes:
+            node.wait(60)
+        for process in psutil.wait_procs(family, timeout=30)[1]:
+            process.kill()
+        psutil.wait_procs(family, timeout=30)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="rf") as folder:  # short: sockets lie below it
+        cluster = Cluster(Path(folder))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def test_a_recipe_runs_as_a_ray_job_with_groups_on_both_nodes(
+    cluster: Cluster, digits: Path, tmp_path: Path
+) -> None:
+    work, storage = tmp_path / "work", tmp_path / "shared-store"
+    work.mkdir()
+    (work / "digits.h5").write_bytes(digits.read_bytes())
+    (work / "digits.yaml").write_text(RECIPE)
+    submit = [
+        BIN / "ray", "job", "submit",
+        f"--address=http://127.0.0.1:{cluster.dashboard_port}",
+        f"--working-dir={work}",
+        f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
+        "--", str(BIN / "rayfold"), "run", "digits.yaml",
+    ]  # fmt: skip
+    done = subprocess.run(
+        submit,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = read_journal(storage / "digits" / "journal.jsonl")
+    nodes = [entry.fields["node"] for entry in entries if entry.event == "group"]
+    assert len(nodes) == len(set(nodes)) == 2
+    assert len(read_study("digits", storage=storage).trials) == 4
+    assert "4/4 trials" in done.stdout or "trial 0003 completed" in done.stdout
