@@ -99,12 +99,12 @@ class Cluster:
             if psutil.pid_exists(node.pid)
             for process in psutil.Process(node.pid).children(recursive=True)
         ]
-        for node in reversed(self._nodes):
-            node.terminate()
         for node in self._nodes:
-            node.wait(60)
-        for process in psutil.wait_procs(family, timeout=30)[1]:
-            process.kill()
+            node.kill()
+            node.wait()
+        for process in family:
+            if process.is_running():
+                process.kill()
         psutil.wait_procs(family, timeout=30)
 
 
