@@ -1,12 +1,12 @@
 """What people see: the table of trials, and the progress while they run."""
 
 from rayfold.report.progress import Progress, StudyState, create_progress
-from rayfold.report.tables import best_first, logged_table, table_text, trials_table
+from rayfold.report.tables import best_trial, logged_table, table_text, trials_table
 
 __all__ = [
     "Progress",
     "StudyState",
-    "best_first",
+    "best_trial",
     "create_progress",
     "logged_table",
     "table_text",

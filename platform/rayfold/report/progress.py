@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rayfold.groups.dispatcher import Snapshot
-from rayfold.report.tables import best_first
+from rayfold.report.tables import best_first, best_trial
 from rayfold.results import Mode, TrialResult
 
 SHOWN_TRIALS = 8
@@ -57,8 +57,7 @@ class StudyState:
     @property
     def best(self) -> TrialResult | None:
         """The best completed trial so far."""
-        ranked = best_first(self.results, self.mode)
-        return ranked[0] if ranked and ranked[0].status == "completed" else None
+        return best_trial(self.results, self.mode)
 
     def time_left(self, now: float) -> timedelta | None:
         """Estimate the time left from the folds trained in this run; None before the first."""

@@ -41,6 +41,12 @@ def best_first(results: Sequence[RankedTrial], mode: Mode) -> list[RankedTrial]:
     return sorted(results, key=key)
 
 
+def best_trial(results: Sequence[RankedTrial], mode: Mode) -> RankedTrial | None:
+    """Return the completed trial with the best score, or None when none is complete."""
+    ranked = best_first(results, mode)
+    return ranked[0] if ranked and ranked[0].status == "completed" else None
+
+
 def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> pd.DataFrame:
     """Return one row per trial, best first.
 

@@ -104,6 +104,7 @@ class Execution:
                 storage_path=str(self._setup.folder / "ray"),
                 failure_config=tune.FailureConfig(max_failures=2),
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # the notebook's would wipe our table
             ),
         )
         tuner.fit()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rayfold.recipe import Acceptance
-from rayfold.report import best_first, trials_table
+from rayfold.report import best_trial, trials_table
 from rayfold.results import Mode, TrialResult
 
 
@@ -35,8 +35,7 @@ class StudyResult:
     @property
     def best(self) -> TrialResult | None:
         """The best completed trial, or None."""
-        ranked = best_first(self.trials, self.mode)
-        return ranked[0] if ranked and ranked[0].status == "completed" else None
+        return best_trial(self.trials, self.mode)
 
     def table(self) -> pd.DataFrame:
         """Return one row per trial, best first; see ``report.trials_table``."""

@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from rayfold.report import best_first, logged_table, table_text, trials_table
+from rayfold.report import best_trial, logged_table, table_text, trials_table
+from rayfold.report.tables import best_first
 from rayfold.results import Mode, TrialResult
 from rayfold.tracking import LoggedStudy
 
@@ -97,3 +98,9 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         "standard_error",
         "folds",
     ]
+
+
+def test_the_best_trial_is_a_completed_one_or_none(make_result: MakeResult) -> None:
+    stopped, completed = make_result("0000", 0.1, status="stopped"), make_result("0001", 0.5)
+    assert best_trial([stopped, completed], "min") is completed
+    assert best_trial([stopped], "min") is None
