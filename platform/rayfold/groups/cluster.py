@@ -16,6 +16,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # resuming never reads Tune's snapshot
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere that was not asked for
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is ours
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # imports are slow on a busy laptop
@@ -35,7 +36,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("ray.tune", "ray._private.authentication"):
+    for name in ("ray.tune", "ray.widgets", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
@@ -45,11 +46,14 @@ def cluster(address: str | None = None) -> Iterator[None]:
     options = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
-    except (ConnectionError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # Ray raises bare ones, too
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        place = (
+            "Ray does not start here" if address == "local" else f"no Ray answers at {address!r}"
+        )
         raise ResourcesError(
-            f"no Ray cluster answers at {address!r} ({reason}); check RAY_ADDRESS or address."
-        ) from None
+            f"{place} ({reason}); check RAY_ADDRESS, address and Ray's logs."
+        ) from error
     _protect_token()
     try:
         yield

@@ -37,6 +37,7 @@ class StudyState:
         num_folds_before: Those of them that earlier runs had trained.
         maximum_groups: Groups at most.
         pool: The groups.
+        ended: Whether the groups are gone, because all is done or the study was interrupted.
     """
 
     name: str
@@ -49,6 +50,7 @@ class StudyState:
     num_folds_before: int = 0
     maximum_groups: int = 1
     pool: Snapshot = field(default_factory=Snapshot)
+    ended: bool = False
 
     def with_pool(self, pool: Snapshot) -> Self:
         """Return the same state with the groups of this moment."""
@@ -80,7 +82,7 @@ class StudyState:
             parts.append(f"best {format_score(self.best, self.metric)} (trial {self.best.id})")
         if self.pool.groups:
             parts.append(f"groups {self.pool.num_busy} of {len(self.pool.groups)} busy")
-        else:
+        elif not self.ended:
             parts.append("starting groups")
         left = self.time_left(now)
         if left is not None:
@@ -161,11 +163,12 @@ class NotebookTable(Progress):
     def __init__(self) -> None:
         from IPython.display import display
 
-        self._handle: Any = display(_Html(""), display_id=True)  # type: ignore[no-untyped-call]
+        self._handle: Any = display(_Html("", ""), display_id=True)  # type: ignore[no-untyped-call]
 
     def update(self, state: StudyState) -> None:
         """Replace the table."""
-        self._handle.update(_Html(state_html(state)))
+        text = f"{state.name}: {state.summary(time.time())}"
+        self._handle.update(_Html(state_html(state), text))
 
 
 def create_progress(show: bool = True) -> Progress:
@@ -185,7 +188,8 @@ def state_html(state: StudyState) -> str:
     rows = "".join(
         f"<tr><td>{escape(result.id)}</td><td>{result.status}</td>"
         f"<td>{_number(result.score)}</td><td>{_number(result.standard_error)}</td>"
-        f"<td>{len(result.folds)}</td><td>{escape(_config(result))}</td></tr>"
+        f"<td>{len(result.folds)}</td>"
+        f'<td style="text-align: left">{escape(_config(result))}</td></tr>'
         for result in best_first(state.results, state.mode)[:SHOWN_TRIALS]
     )
     return (
@@ -196,14 +200,16 @@ def state_html(state: StudyState) -> str:
 
 
 class _Html:
-    def __init__(self, text: str) -> None:
-        self._text = text
+    """HTML, and what to show where there is no HTML."""
+
+    def __init__(self, html: str, text: str) -> None:
+        self._html, self._text = html, text
 
     def _repr_html_(self) -> str:
-        return self._text
+        return self._html
 
     def __repr__(self) -> str:
-        return "<progress>"
+        return self._text
 
 
 def _render(state: StudyState) -> Group:
@@ -245,10 +251,10 @@ def _number(value: float | None) -> str:
 
 
 def _config(result: TrialResult) -> str:
+    """Return ``channels=8 optimizer=adamw learning_rate=0.01``."""
     return " ".join(
-        f"{name.rpartition('.')[2]}={value:.3g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('.')[2]}={value}"
+        f"{name.removesuffix('.name').rpartition('.')[2]}="
+        f"{f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in result.config.items()
     )
 

@@ -1,5 +1,6 @@
 """One run of a study on a cluster, from the first group to the last trial."""
 
+import dataclasses
 import logging
 import shutil
 import sys
@@ -75,7 +76,7 @@ class Execution:
                 finally:
                     pool.stop()
                     shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
-        self._progress.update(self._state)
+        self._progress.update(dataclasses.replace(self._state, ended=True))
 
     def _tune(self, pool: Pool) -> None:
         groups = self._groups
