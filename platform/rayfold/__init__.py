@@ -9,6 +9,7 @@
     rf.Ensemble.greedy("digits", num_members=10).export("digits-ensemble")
 """
 
+import logging
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ __all__ = [
 # Ray counts a study's actors, which compute nothing, as too many processes, and says so into the
 # middle of the live table. It reads this when it is first imported.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+# In a notebook it recommends ipywidgets when it is imported, once for each of its own tables.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 
 _HOMES = {
     "Choice": "space",

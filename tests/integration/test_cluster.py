@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -91,6 +92,8 @@ class Cluster:
         while "Ray runtime started." not in log.read_text():
             assert node.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
+            with suppress(subprocess.TimeoutExpired):
+                node.wait(0.2)  # leaves the cores to it between two looks
 
     def stop(self) -> None:
         """End both nodes and all that they have started, by process id."""

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -86,7 +86,10 @@ class Run:
         while not reached():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
-            self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.1)  # leaves the cores to it between two looks
+            with suppress(psutil.NoSuchProcess):
+                self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
 
     def end(self) -> None:
         """Wait for the process and for all that it has started to be gone."""

@@ -36,7 +36,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("ray.tune", "ray.widgets", "ray._private.authentication"):
+    for name in ("ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield

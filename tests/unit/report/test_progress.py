@@ -91,6 +91,16 @@ class TestStudyState:
         assert state().summary(0.0) == "0/5 trials, starting groups"
         assert state().with_pool(pool(group(0))).summary(0.0) == "0/5 trials, groups 0 of 1 busy"
 
+    def test_at_the_end_no_group_is_told_of(self) -> None:
+        assert state(ended=True).summary(0.0) == "0/5 trials"
+
+
+def test_a_parameter_called_name_is_shown_as_what_it_names(make_result: MakeResult) -> None:
+    config = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
+    assert "optimizer=adamw learning_rate=0.01" in state_html(
+        state(make_result("0000", config=config))
+    )
+
 
 def test_a_score_without_an_error_and_no_score_at_all(make_result: MakeResult) -> None:
     assert format_score(make_result("0007", 0.5, standard_error=None), "val_loss") == (
