@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/python platform/demo/demo.py rayfold-demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: .venv/installed
 	$(BIN)/ruff check

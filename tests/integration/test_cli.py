@@ -1,8 +1,9 @@
-"""The command as it is installed, in processes of its own; what it refuses and what it checks.
+"""The command line: what it says, refuses and checks, in this process or in one of its own.
 
 Runs of whole studies, ensembles and predictions are tested beside the study's own tests.
 """
 
+import io
 import json
 import os
 import re
@@ -15,12 +16,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
 
+from rayfold.cli import main
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
@@ -55,11 +59,29 @@ def folder(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "temporary"))
     shutil.copy(digits, tmp_path / "digits.h5")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def rayfold(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command; nothing that it starts outlives it, and no file is new."""
+    """Run the command in this process, which spares its imports; no file is new."""
+    before = sorted(folder.rglob("*"))
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["rayfold", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
+        main()
+    assert sorted(folder.rglob("*")) == before
+    status = end.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def installed_rayfold(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as installed; nothing that it starts outlives it, and no file is new."""
     before = sorted(folder.rglob("*"))
     process = subprocess.Popen(
         [RAYFOLD, *arguments],
@@ -97,7 +119,7 @@ def session_of(session: int) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_help_names_every_command(folder: Path, arguments: tuple[str, ...]) -> None:
-    done = rayfold(folder, *arguments)
+    done = installed_rayfold(folder, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert tuple(re.findall(r"^  (\w+)  +[A-Z].*\.$", done.stdout, re.MULTILINE)) == COMMANDS
 
@@ -116,7 +138,7 @@ def test_plan_says_what_would_run_and_starts_nothing(folder: Path) -> None:
 
     Of the 20 trials, the search makes 4, and in its second generation all but an elite one.
     """
-    done = rayfold(folder, "plan", "recipe.yaml", "--set", "fixed.epochs=3")
+    done = installed_rayfold(folder, "plan", "recipe.yaml", "--set", "fixed.epochs=3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert lines["study"] == f"digits in {folder / 'rayfold-store' / 'digits'}"
@@ -136,6 +158,7 @@ def test_plan_says_what_would_run_and_starts_nothing(folder: Path) -> None:
         (["run", "recipe.yaml", "--set"], "Option '--set' requires an argument"),
         (["run", "recipe.yaml", "more"], "unexpected extra argument.*more"),
         (["ensemble", "digits", "--num-members", "0"], "'--num-members': .* or equal to 1"),
+        (["ensemble", "digits", "--export", "."], "exists already; export to a new folder"),
         (["ui", "--port", "http"], "'--port': .* a valid integer"),
         (["ui"], r"rayfold-store/mlflow\.db does not exist; run a study first"),
     ],
@@ -305,7 +328,7 @@ def test_the_ui_shows_the_study_and_its_trials_on_this_machine_alone(
 def test_a_port_that_is_taken_is_one_line(storage: Path, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        line = refusal(rayfold(folder, "ui", "--port", str(port)))
+        line = refusal(installed_rayfold(folder, "ui", "--port", str(port)))
     assert line == (
         f"port {port} on 127.0.0.1 cannot be used (Address already in use); give another port."
     )

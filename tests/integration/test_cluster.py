@@ -1,4 +1,8 @@
-"""A recipe, unchanged, as a Ray job on a cluster of two nodes started on this machine."""
+"""A recipe, unchanged, as a Ray job on a cluster of two nodes started on this machine.
+
+The recipe is a regression of two feature arrays that maximises a metric; the other tests of whole
+studies minimise the loss of a classification.
+"""
 
 import os
 import socket
@@ -10,9 +14,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
 import psutil
 import pytest
 
+import rayfold as rf
 from rayfold.journal import read_journal
 from rayfold.tracking import read_study
 
@@ -20,13 +27,15 @@ BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 240.0
 
 RECIPE = """
-study: digits
+study: table
 fixed:
   model: mlp
-  data: {hdf5: digits.h5, test_fraction: 0.2}
+  data: {hdf5: table.h5, features: [left, right], labels: target, test_fraction: 0.2}
   folds: {count: 2}
-  epochs: 300
+  epochs: 200
+  metrics: [r2, mae]
 search:
+  metric: val_r2
   space:
     optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
   searcher: random
@@ -123,19 +132,28 @@ def cluster() -> Iterator[Cluster]:
             cluster.stop()
 
 
+def write_table(path: Path) -> None:
+    """360 rows of 3 and 2 features, and a linear target."""
+    generator = np.random.default_rng(0)
+    left, right = generator.normal(size=(360, 3)), generator.normal(size=(360, 2))
+    with h5py.File(path, "w") as file:
+        file["left"], file["right"] = left, right
+        file["target"] = (left.sum(1) - 2 * right[:, 0]).astype(np.float32)
+
+
 def test_a_recipe_runs_as_a_ray_job_with_groups_on_both_nodes(
-    cluster: Cluster, digits: Path, tmp_path: Path
+    cluster: Cluster, tmp_path: Path
 ) -> None:
     work, storage = tmp_path / "work", tmp_path / "shared-store"
     work.mkdir()
-    (work / "digits.h5").write_bytes(digits.read_bytes())
-    (work / "digits.yaml").write_text(RECIPE)
+    write_table(work / "table.h5")
+    (work / "table.yaml").write_text(RECIPE)
     submit = [
         BIN / "ray", "job", "submit",
         f"--address=http://127.0.0.1:{cluster.dashboard_port}",
         f"--working-dir={work}",
         f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
-        "--", str(BIN / "rayfold"), "run", "digits.yaml",
+        "--", str(BIN / "rayfold"), "run", "table.yaml",
     ]  # fmt: skip
     done = subprocess.run(
         submit,
@@ -146,8 +164,12 @@ def test_a_recipe_runs_as_a_ray_job_with_groups_on_both_nodes(
         timeout=DEADLINE_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    entries = read_journal(storage / "digits" / "journal.jsonl")
+    entries = read_journal(storage / "table" / "journal.jsonl")
     nodes = [entry.fields["node"] for entry in entries if entry.event == "group"]
     assert len(nodes) == len(set(nodes)) == 2
-    assert len(read_study("digits", storage=storage).trials) == 4
     assert "4/4 trials" in done.stdout or "trial 0003 completed" in done.stdout
+    study = read_study("table", storage=storage)
+    assert len(study.trials) == 4
+    assert (study.description["metric"], study.description["mode"]) == ("val_r2", "max")
+    ensemble = rf.Ensemble.greedy("table", num_members=2, storage=storage)
+    assert ensemble.predict((np.zeros((7, 3)), np.zeros((7, 2)))).shape == (7,)

@@ -121,6 +121,7 @@ def wait_for(
         groups = sorted(pool.snapshot().groups, key=reached, reverse=True)
         if len(groups) >= number and reached(groups[0]):
             return groups
+        time.sleep(0.02)
     raise AssertionError(f"not reached within {DEADLINE_SECONDS} s: {pool.snapshot()}")
 
 

@@ -15,7 +15,7 @@ def main() -> None:
     standard error), 130 interrupted.
     """
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
     except typer.Abort:
         status = 130
     except typer.TyperException as error:

@@ -24,9 +24,11 @@ def ensemble(
     The trials come from MLflow. Greedy selection takes, round by round, the trial that lowers the
     loss of the averaged out-of-fold predictions most.
     """
-    from rayfold.ensemble import Ensemble
+    from rayfold.ensemble import Ensemble, check_new_bundle
     from rayfold.report.tables import table_text
 
+    if export is not None:
+        check_new_bundle(export)
     if single_best:
         built = Ensemble.single_best(study, storage=storage)
     else:

@@ -106,18 +106,26 @@ class _Manifest(_Part):
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
 
 
-def write_bundle(contents: Contents, folder: Path) -> None:
-    """Write a bundle: the whole folder appears at once, or not at all.
+def check_new_bundle(folder: Path) -> None:
+    """Check that a bundle can be written to a folder, before it is built.
 
     Raises:
         BundleError: If ``folder`` exists.
     """
     if os.path.lexists(folder):
         raise BundleError(f"{folder} exists already; export to a new folder, or remove it first.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_bundle(contents: Contents, folder: Path) -> None:
+    """Write a bundle: the whole folder appears at once, or not at all.
+
+    Raises:
+        BundleError: If ``folder`` exists, or cannot be written.
+    """
+    check_new_bundle(folder)
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    unfinished.mkdir()
     try:
+        unfinished.mkdir(parents=True)
         files = {
             _file_name(index, fold): model
             for index, member in enumerate(contents.members)
@@ -130,10 +138,13 @@ def write_bundle(contents: Contents, folder: Path) -> None:
         (unfinished / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         _sync(unfinished)
         unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    fsync_folder(folder.parent)
+        fsync_folder(folder.parent)
+    except OSError as error:
+        raise BundleError(
+            f"{folder} cannot be written ({error.strerror}); export to another folder."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # nothing is left of it when all is well
 
 
 def read_bundle(

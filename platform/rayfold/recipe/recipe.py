@@ -121,8 +121,8 @@ class Search(Section):
     """The search space: a name of the library, a YAML file, or the space itself."""
     searcher: SearcherName = "random"
     """A searcher's name, or its name with its arguments."""
-    num_trials: Count
-    """Configurations to try."""
+    num_trials: Count | None = None
+    """Configurations to try at most; null takes all that the searcher has."""
     metric: Text = "val_loss"
     """What to search for."""
     mode: Literal["min", "max"] | None = None

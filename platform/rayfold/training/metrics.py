@@ -1,33 +1,47 @@
 """Metrics by name, computed by torchmetrics over all validation rows at once."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import torchmetrics.classification as classification
-import torchmetrics.regression as regression
 from torch import Tensor
-from torchmetrics import Metric
 
 from rayfold.data import Task
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.results import Mode
 
-METRICS: Mapping[Task, Mapping[str, tuple[Mode, Callable[..., Metric]]]] = {
+
+@dataclass(frozen=True)
+class _Source:
+    """A metric of torchmetrics, which is imported on first use: that takes 3 s.
+
+    Attributes:
+        mode: Whether a small or a large value is good.
+        name: The class, in its module of torchmetrics.
+        arguments: What it is made with.
+    """
+
+    mode: Mode
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+METRICS: Mapping[Task, Mapping[str, _Source]] = {
     "classification": {
-        "accuracy": ("max", partial(classification.MulticlassAccuracy, average="micro")),
-        "balanced_accuracy": ("max", partial(classification.MulticlassAccuracy, average="macro")),
-        "f1": ("max", partial(classification.MulticlassF1Score, average="macro")),
-        "precision": ("max", partial(classification.MulticlassPrecision, average="macro")),
-        "recall": ("max", partial(classification.MulticlassRecall, average="macro")),
-        "auroc": ("max", classification.MulticlassAUROC),
-        "matthews": ("max", classification.MulticlassMatthewsCorrCoef),
-        "calibration_error": ("min", classification.MulticlassCalibrationError),
+        "accuracy": _Source("max", "MulticlassAccuracy", {"average": "micro"}),
+        "balanced_accuracy": _Source("max", "MulticlassAccuracy", {"average": "macro"}),
+        "f1": _Source("max", "MulticlassF1Score", {"average": "macro"}),
+        "precision": _Source("max", "MulticlassPrecision", {"average": "macro"}),
+        "recall": _Source("max", "MulticlassRecall", {"average": "macro"}),
+        "auroc": _Source("max", "MulticlassAUROC"),
+        "matthews": _Source("max", "MulticlassMatthewsCorrCoef"),
+        "calibration_error": _Source("min", "MulticlassCalibrationError"),
     },
     "regression": {
-        "mse": ("min", regression.MeanSquaredError),
-        "rmse": ("min", partial(regression.MeanSquaredError, squared=False)),
-        "mae": ("min", regression.MeanAbsoluteError),
-        "r2": ("max", regression.R2Score),
+        "mse": _Source("min", "MeanSquaredError"),
+        "rmse": _Source("min", "MeanSquaredError", {"squared": False}),
+        "mae": _Source("min", "MeanAbsoluteError"),
+        "r2": _Source("max", "R2Score"),
     },
 }
 
@@ -70,7 +84,7 @@ def metric_mode(metric: str, metrics: Sequence[str], task: Task) -> Mode:
             f"metric {metric!r} is not computed{did_you_mean(metric, known)}; "
             f"choose one of {', '.join(known)}, or add it to the study's metrics."
         )
-    return "min" if metric == "val_loss" else METRICS[task][metric.removeprefix("val_")][0]
+    return "min" if metric == "val_loss" else METRICS[task][metric.removeprefix("val_")].mode
 
 
 def evaluate(
@@ -87,15 +101,18 @@ def evaluate(
     Returns:
         Each name with its value.
     """
+    from torchmetrics import classification, regression
+
+    arguments: dict[str, Any] = {"sync_on_compute": False}  # rank 0 has all rows, and is alone
+    if task == "classification":
+        arguments["num_classes"] = predictions.shape[1]
+    else:
+        predictions, labels = _squeeze_single_output(predictions, labels)
+    module = classification if task == "classification" else regression
     values = {}
     for name in names:
-        # Rank 0 holds all rows and computes alone; torchmetrics would wait for the other ranks.
-        create = partial(METRICS[task][name][1], sync_on_compute=False)
-        if task == "classification":
-            metric = create(num_classes=predictions.shape[1])
-        else:
-            metric = create()
-            predictions, labels = _squeeze_single_output(predictions, labels)
+        source = METRICS[task][name]
+        metric = getattr(module, source.name)(**source.arguments, **arguments)
         metric.update(predictions, labels)
         values[name] = float(metric.compute())
     return values

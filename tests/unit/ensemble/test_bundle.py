@@ -96,6 +96,12 @@ def test_an_existing_folder_is_left_alone(regression: Ensemble, tmp_path: Path) 
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_told(regression: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match=r"bundle cannot be written \(Not a directory\); export"):
+        regression.export(tmp_path / "file" / "bundle")
+
+
 def test_an_export_that_fails_leaves_nothing(regression: Ensemble, tmp_path: Path) -> None:
     class Odd(nn.Module):
         def get_extra_state(self) -> str:

@@ -105,6 +105,8 @@ class TestPlan:
         assert describe(study) == describe(make_study())
         assert study.plan().num_trials == 6
         assert study.plan(3).num_trials == 3
+        whole = Recipe.from_yaml(recipe.to_yaml(), overrides=["search.num_trials=null"])
+        assert Study.from_recipe(whole).plan().num_trials == 10
         assert study.groups == Groups(1, 2)
         assert study.accept[0].at_least == 0.5
 

@@ -95,5 +95,5 @@ def test_regression_metrics_of_two_outputs_are_averaged() -> None:
 def test_perfect_classes_are_best_in_every_metric(name: str) -> None:
     sure = torch.eye(3)[torch.tensor([0, 1, 2, 2])]
     values = evaluate((name,), "classification", sure, torch.tensor([0, 1, 2, 2]))
-    best = 0.0 if METRICS["classification"][name][0] == "min" else 1.0
+    best = 0.0 if METRICS["classification"][name].mode == "min" else 1.0
     assert values == pytest.approx({name: best})

@@ -1,0 +1,21 @@
+"""The order of the tests: two processes share them file by file, the long ones first."""
+
+import pytest
+
+LONGEST_FIRST = (
+    "test_interruption.py",
+    "test_pool.py",
+    "test_study.py",
+    "01_first_study.ipynb",
+    "test_cluster.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the files that take minutes to the front, so that none of them is begun last."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.name
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)
