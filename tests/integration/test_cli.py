@@ -216,11 +216,12 @@ def test_predictions_replace_no_file(folder: Path) -> None:
 
 
 @pytest.fixture
-def storage(folder: Path) -> Path:
+def storage(folder: Path, empty_store: Path) -> Path:
     """A store with one study of two trials, one of which failed."""
     storage = folder / "rayfold-store"
     study = storage / "digits"
     study.mkdir(parents=True)
+    shutil.copy(empty_store, storage)
     (study / "weights").touch()
     (study / "predictions").touch()
     description = {"metric": "val_loss", "mode": "min", "num_folds": 1}

@@ -18,7 +18,6 @@ from rayfold.errors import EnsembleError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
-from rayfold.tracking.store import open_store
 
 TRUE_CLASS = {"0000": (0.95, 0.40), "0001": (0.30, 0.95), "0002": (0.90, 0.40)}
 """Probability that each trial gives the true class of rows 0 and 1; see the greedy tests."""
@@ -35,21 +34,6 @@ class Constant(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.scale * self.logits.expand(len(features), 2)
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture
-def storage(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return tmp_path
 
 
 Fold = Callable[[str, int], dict[str, Any]]

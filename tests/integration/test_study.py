@@ -1,5 +1,6 @@
 """Studies on a real Ray, with a real journal and a real MLflow store, to an exported ensemble."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,11 @@ def make_study(digits: Path, storage: Path, **arguments: Any) -> rf.Study:
 
 @pytest.fixture(scope="module")
 def finished(
-    digits: Path, tmp_path_factory: pytest.TempPathFactory
+    digits: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, rf.StudyResult]:
     """A study of five trials, whose folds advance together on two groups, and its folder."""
     storage = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, storage)
     return storage, make_study(digits, storage).run(show_progress=False)
 
 

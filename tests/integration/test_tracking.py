@@ -21,30 +21,12 @@ from rayfold.journal import Journal, read_journal
 from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, list_studies, read_study, tracking_uri
 from rayfold.tracking.mirror import StudyMirror
-from rayfold.tracking.store import describe, open_store, search_runs
+from rayfold.tracking.store import describe, search_runs
 from rayfold.tracking.tags import config_from_tags, config_to_tags
 
 T0 = 1_700_000_000.0
 TIMEOUT_S = 60.0
 CONFIG = {"model.channels": 8, "optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without a study; made once, since MLflow takes seconds to make one."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture
-def storage(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
-    folder = tmp_path / "rayfold store"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / "mlflow.db")
-    return folder
 
 
 class Study:

@@ -63,14 +63,18 @@ def cluster(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def check_room(groups: Groups) -> None:
+def check_room(groups: Groups, address: str | None = None) -> None:
     """Check that a cluster that cannot grow holds at least one group.
+
+    Args:
+        groups: What is asked for.
+        address: Of the cluster that was joined, as for ``cluster``.
 
     Raises:
         ResourcesError: If no group will ever fit, because Ray runs on this machine alone.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) > 1 or os.environ.get("RAY_ADDRESS"):
+    if len(nodes) > 1 or address or os.environ.get("RAY_ADDRESS"):
         return  # others may join
     total = nodes[0]["Resources"]
     for name, amount in groups.worker_resources.items():

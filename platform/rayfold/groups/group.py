@@ -22,6 +22,7 @@ from rayfold.training import (
     StudySetup,
 )
 from rayfold.training.loop import finished_result
+from rayfold.training.metrics import load_metrics
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -46,6 +47,7 @@ class GroupWork:
 def serve(config: dict[str, GroupWork]) -> None:
     """Run one worker of a group; Ray Train calls this on every rank."""
     work = config["work"]
+    load_metrics()
     device = ray.train.torch.get_device()
     context = ray.train.get_context()
     strategy: Strategy = (

@@ -1,6 +1,7 @@
 """All groups of a study: started on the cluster as it has room, and ended with the study."""
 
 import logging
+import math
 import os
 import shutil
 import threading
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 GROW_SECONDS = 5.0
 """How often the cluster is asked whether it has room for another group."""
+
+PATIENCE_SECONDS = 90.0
+"""How long no group may be ready before the log tells what is asked for and what is free."""
 
 STOP_SECONDS = 60.0
 """How long groups may take to end by themselves before they are left to Ray's clean-up."""
@@ -115,16 +119,32 @@ class Pool:
 
     def _grow(self) -> None:
         """Start further groups while the cluster has room, one at a time."""
+        tell_at = time.monotonic() + PATIENCE_SECONDS
         while not self._stopping.wait(GROW_SECONDS):
             try:
                 ready = len(self.snapshot().groups)
+                if not ready and time.monotonic() > tell_at:
+                    tell_at = math.inf
+                    self._tell_need()
                 if len(self._threads) >= self._groups.maximum or ready < len(self._threads):
                     continue
                 if self._room() >= 1:
                     logger.info("The cluster has room: starting group %d.", len(self._threads))
                     self._start_group()
-            except ray.exceptions.RayError:
+            except (ray.exceptions.RayError, ResourcesError):  # the study sees it, too
                 return
+
+    def _tell_need(self) -> None:
+        free = ray.available_resources()
+        need = ", ".join(
+            f"{self._groups.workers * amount:g} {name} ({free.get(name, 0.0):g} free)"
+            for name, amount in self._groups.worker_resources.items()
+        )
+        logger.warning(
+            "No group is ready after %.0f s; one needs %s. The study waits.",
+            PATIENCE_SECONDS,
+            need,
+        )
 
     def _start_group(self) -> None:
         number = len(self._threads)

@@ -51,6 +51,11 @@ class Domain(ABC):
 
     @property
     @abstractmethod
+    def extremes(self) -> tuple[Value, ...]:
+        """The lowest and the highest value, or all where they have no order."""
+
+    @property
+    @abstractmethod
     def allowed(self) -> str:
         """What an error says is allowed: ``a number from 0.0 to 0.6``."""
 
@@ -129,6 +134,11 @@ class Float(Domain):
         return (number - self.low) / (self.high - self.low)
 
     @property
+    def extremes(self) -> tuple[float, float]:
+        """``low`` and ``high``."""
+        return self.low, self.high
+
+    @property
     def allowed(self) -> str:
         """``a number from 0.0 to 0.6``."""
         return f"a number from {self.low} to {self.high}"
@@ -199,6 +209,11 @@ class Int(Domain):
         return (number - self.low + 0.5) / (self.high - self.low + 1)
 
     @property
+    def extremes(self) -> tuple[int, int]:
+        """``low`` and ``high``."""
+        return self.low, self.high
+
+    @property
     def allowed(self) -> str:
         """``a whole number from 8 to 64``."""
         return f"a whole number from {self.low} to {self.high}"
@@ -251,6 +266,11 @@ class Choice(Domain):
         self._require(value)
         index = typed(self.values).index(typed([value])[0])
         return (index + 0.5) / len(self.values)
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """All values."""
+        return self.values
 
     @property
     def allowed(self) -> str:

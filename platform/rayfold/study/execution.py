@@ -63,7 +63,7 @@ class Execution:
         """
         self._progress.update(self._state)
         with cluster(address):
-            check_room(self._groups)
+            check_room(self._groups, address)
             reference = stage(data)
             with _by_value(self._setup.model_class):
                 pool = Pool(self._groups, setup=self._setup, data=reference, name=self._name)

@@ -276,6 +276,11 @@ class Study:
         loss = check_loss(self._loss, task)
         metrics = check_metrics(self._metrics, task)
         mode = metric_mode(self._metric, metrics, task)
+        for criterion in self.accept:
+            try:
+                metric_mode(criterion.metric, metrics, task)
+            except RecipeError as error:
+                raise RecipeError(f"accept: {error}") from None
         check_hyperparameters(
             self.space, self._parameters, model_class=self._model_class, loss=loss
         )

@@ -46,7 +46,7 @@ def check_hyperparameters(
             hint = did_you_mean(f"{prefix}{dot}", known)
             raise RecipeError(
                 f"parameter {name!r} is unknown{hint}; names are "
-                f"batch_size or begin with {', '.join(known[1:])}"
+                f"batch_size or begin with {', '.join(known[1:])}."
             )
     _check_batch_size(space, fixed)
     check_model(model_class, [*space.names, *fixed])
@@ -67,11 +67,7 @@ def check_hyperparameters(
 
 
 def _check_batch_size(space: SearchSpace, fixed: Config) -> None:
-    if "batch_size" in space:
-        lowest, highest = space["batch_size"].from_unit(0.0), space["batch_size"].from_unit(1.0)
-        values: tuple[object, ...] = getattr(space["batch_size"], "values", (lowest, highest))
-    else:
-        values = (fixed.get("batch_size", DEFAULT_BATCH_SIZE),)
-    for value in values:
+    fixed_size = fixed.get("batch_size", DEFAULT_BATCH_SIZE)
+    for value in space["batch_size"].extremes if "batch_size" in space else [fixed_size]:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise RecipeError(f"batch_size must be a whole number of at least 1, not {value!r}.")

@@ -13,7 +13,7 @@ from rayfold.results import Mode
 
 @dataclass(frozen=True)
 class _Source:
-    """A metric of torchmetrics, which is imported on first use: that takes 3 s.
+    """A metric of torchmetrics, which only those import who compute it.
 
     Attributes:
         mode: Whether a small or a large value is good.
@@ -85,6 +85,11 @@ def metric_mode(metric: str, metrics: Sequence[str], task: Task) -> Mode:
             f"choose one of {', '.join(known)}, or add it to the study's metrics."
         )
     return "min" if metric == "val_loss" else METRICS[task][metric.removeprefix("val_")].mode
+
+
+def load_metrics() -> None:
+    """Import torchmetrics now, and not in the midst of a fold: that takes seconds."""
+    import torchmetrics  # noqa: F401
 
 
 def evaluate(

@@ -61,7 +61,8 @@ def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
     """Check every ``optimizer.*`` parameter against every optimiser that it can meet.
 
     Raises:
-        RecipeError: If an optimiser is unknown, or would be given a parameter that it lacks.
+        RecipeError: If an optimiser is unknown, or would be given a parameter that it lacks, or
+            a value of another kind or below 0.
     """
     names = _possible_names(space, fixed)
     for name in names:
@@ -75,13 +76,17 @@ def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
         if prefix != "optimizer" or short == "name":
             continue
         for name in names:
+            if not _can_meet(space, parameter, name):
+                continue
             accepted = optimizer_parameters(str(name))
-            if _can_meet(space, parameter, name) and short not in accepted:
+            if short not in accepted:
                 raise RecipeError(
                     f"{parameter} does not belong to optimizer {name!r}"
                     f"{did_you_mean(short, accepted)}, which takes {', '.join(accepted)}; "
                     f"search it with a condition, when: {{optimizer.name: ...}}, or remove it."
                 )
+            for value in space[parameter].extremes if parameter in space else [fixed[parameter]]:
+                _check_value(parameter, value, str(name))
 
 
 def _possible_names(space: SearchSpace, fixed: Mapping[str, Value]) -> tuple[Value, ...]:
@@ -91,6 +96,18 @@ def _possible_names(space: SearchSpace, fixed: Mapping[str, Value]) -> tuple[Val
             raise RecipeError("optimizer.name must be a choice of names, not a number.")
         return tuple(domain.values)
     return (fixed.get("optimizer.name", DEFAULT_OPTIMIZER),)
+
+
+def _check_value(parameter: str, value: Value, optimizer: str) -> None:
+    """Check a value against the default in PyTorch's signature: a switch, or a number."""
+    short = parameter.removeprefix("optimizer.")
+    signature = inspect.signature(OPTIMIZERS[optimizer][0].__init__)
+    default = signature.parameters["lr" if short == "learning_rate" else short].default
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise RecipeError(f"{parameter} must be true or false, not {value!r}.")
+    elif isinstance(value, bool | str) or value < 0:
+        raise RecipeError(f"{parameter} must be a number from 0, not {value!r}.")
 
 
 def _can_meet(space: SearchSpace, parameter: str, name: Value) -> bool:

@@ -409,3 +409,9 @@ def test_no_conditions_may_be_given_as_an_empty_mapping() -> None:
 def test_malformed_conditions_are_refused(when: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         Float(0, 1, when=when)
+
+
+def test_extremes_are_the_bounds_or_all_values() -> None:
+    assert Float(0.5, 2).extremes == (0.5, 2.0)
+    assert Int(1, 8, log=True).extremes == (1, 8)
+    assert Choice("b", "a", "c").extremes == ("b", "a", "c")

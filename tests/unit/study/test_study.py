@@ -12,7 +12,7 @@ from rayfold.data import HDF5, Folds
 from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
-from rayfold.recipe import Recipe
+from rayfold.recipe import Acceptance, Recipe
 from rayfold.search import Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
@@ -81,6 +81,13 @@ class TestPlan:
     ) -> None:
         with pytest.raises(RecipeError, match=r"^num_trials must be a whole number of at least 1"):
             make_study().plan(value)  # type: ignore[arg-type]
+
+    def test_what_is_accepted_must_be_computed(self, make_study: MakeStudy) -> None:
+        study = make_study(accept=[Acceptance(metric="val_acuracy", at_least=0.9)])
+        with pytest.raises(
+            RecipeError, match=r"^accept: metric 'val_acuracy' is not .*'val_accuracy'"
+        ):
+            study.plan(2)
 
     def test_a_recipe_makes_the_same_study(self, make_study: MakeStudy, digits: Path) -> None:
         recipe = Recipe.from_yaml(

@@ -3,6 +3,7 @@ import torch
 from torch.nn import Parameter
 
 from rayfold.errors import RecipeError
+from rayfold.results import Value
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.training.optimizers import (
     OPTIMIZERS,
@@ -156,4 +157,26 @@ def test_a_condition_on_something_else_does_not_keep_optimizers_apart() -> None:
         }
     )
     with pytest.raises(RecipeError, match=r"optimizer.momentum does not belong to optimizer 'ada"):
+        check_optimizer(space, {})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [
+        ("optimizer.learning_rate", "1e-3", "must be a number from 0, not '1e-3'"),
+        ("optimizer.learning_rate", -1, "must be a number from 0, not -1"),
+        ("optimizer.weight_decay", True, "must be a number from 0, not True"),
+        ("optimizer.amsgrad", 1, "must be true or false, not 1"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(parameter: str, value: Value, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{parameter} {message}"):
+        check_optimizer(NOTHING, {parameter: value})
+    with pytest.raises(RecipeError, match=f"^{parameter} {message}"):
+        check_optimizer(SearchSpace({parameter: Choice(value)}), {})
+
+
+def test_a_range_below_zero_is_refused() -> None:
+    space = SearchSpace({"optimizer.learning_rate": Float(-0.1, 0.1)})
+    with pytest.raises(RecipeError, match=r"learning_rate must be a number from 0, not -0\.1"):
         check_optimizer(space, {})
