@@ -198,6 +198,14 @@ def test_a_storage_that_is_no_folder_is_one_line(folder: Path) -> None:
     assert "digits.h5/digits: the study's folder cannot be made" in refusal(done)
 
 
+def test_a_cluster_that_is_not_there_is_one_line_and_no_study_begins(folder: Path) -> None:
+    done = installed_rayfold(folder, "run", "recipe.yaml", "--address", "127.0.0.1:1")
+    assert refusal(done) == (
+        "no Ray cluster answers at '127.0.0.1:1' (Connection refused); "
+        "check RAY_ADDRESS or address."
+    )
+
+
 @pytest.mark.parametrize("command", ["trials", "ensemble"])
 def test_a_store_that_is_not_there_is_one_line(folder: Path, command: str) -> None:
     line = refusal(rayfold(folder, command, "digits", "--storage", "elsewhere"))

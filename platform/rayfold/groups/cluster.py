@@ -43,8 +43,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    check_reachable(address)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    _check_reachable(address)
     options = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
@@ -61,6 +61,30 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str | None = None) -> None:
+    """Refuse at once a cluster that nobody listens at; Ray itself tries for many minutes.
+
+    Args:
+        address: As for ``cluster``.
+
+    Raises:
+        ResourcesError: If nobody does.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if ray.is_initialized():
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "local", "auto": Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ResourcesError(
+            f"no Ray cluster answers at {address!r} ({error.strerror or error}); "
+            f"check RAY_ADDRESS or address."
+        ) from None
 
 
 def check_room(groups: Groups, address: str | None = None) -> None:
@@ -85,20 +109,6 @@ def check_room(groups: Groups, address: str | None = None) -> None:
                 f"has {total.get(name, 0.0):g}; lower groups.workers or "
                 f"groups.{name.lower()}s_per_worker."
             )
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse at once an address that nobody listens at; Ray itself tries for many minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "local", "auto": Ray knows
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise ResourcesError(
-            f"no Ray cluster answers at {address!r} ({error.strerror or error}); "
-            f"check RAY_ADDRESS or address."
-        ) from None
 
 
 def _protect_token() -> None:

@@ -198,10 +198,11 @@ class Study:
         Raises:
             RecipeError: If anything about the study is wrong, or differs from how it began.
             DataError: If the data are wrong.
-            ResourcesError: If the cluster cannot hold a single group.
+            ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
         """
-        from rayfold.study.execution import Execution  # Ray, which plan() does without
+        from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
+        from rayfold.study.execution import Execution
 
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
@@ -216,6 +217,7 @@ class Study:
         searcher.start(self.space, mode=settings.mode)
         uri = tracking_uri(self.storage)
         _check_folder(self.folder)
+        check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             self._begin(journal, entries, self._description(setup, searcher))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rayfold.data import DataSet
+from rayfold.errors import ModelError
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.hyperparameters import section
@@ -74,6 +75,7 @@ class Learner:
         )
         self.model = build_model(setup.model_class, arguments).to(strategy.device)
         self._classification = data.task == "classification"
+        self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
         self._forward = strategy.wrap(self.model)
         loss = check_loss(setup.settings.loss, data.task)
@@ -92,9 +94,13 @@ class Learner:
 
         Returns:
             The loss summed over this worker's rows, a scalar without gradient.
+
+        Raises:
+            ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        rows = self._training_loss(self._forward(*batch.features), batch.labels)
+        outputs = self._checked(self._forward(*batch.features), len(batch.labels))
+        rows = self._training_loss(outputs, batch.labels)
         total = rows.sum() * batch.weight
         (total * (self._gradient_scale / batch.total_rows)).backward()
         self._optimizer.step()
@@ -107,9 +113,24 @@ class Learner:
 
         Predictions are class probabilities, or values for regression.
         """
-        outputs = self.model(*batch.features)
+        outputs = self._checked(self.model(*batch.features), len(batch.labels))
         loss = self._plain_loss(outputs, batch.labels).sum()
         return (outputs.softmax(1) if self._classification else outputs), loss
+
+    def _checked(self, outputs: object, num_rows: int) -> Tensor:
+        """Return what the model has returned, if it can be that; else the loss would puzzle."""
+        expected = (num_rows, self._num_outputs)
+        if isinstance(outputs, Tensor) and outputs.shape == expected:
+            return outputs
+        got = (
+            f"shape {tuple(outputs.shape)}"
+            if isinstance(outputs, Tensor)
+            else f"a {type(outputs).__name__}"
+        )
+        raise ModelError(
+            f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
+            f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
+        )
 
     def train(self, training: bool) -> None:
         """Switch the model between training and evaluation."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rayfold.data import DataSet
+from rayfold.errors import ModelError
 from rayfold.training import Batch, Learner, SingleProcess, StudySetup
 
 LINEAR = {"model.depth": 0, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
@@ -140,3 +141,28 @@ def test_dropout_is_on_in_training_only(data: DataSet, make_learner: MakeLearner
     assert torch.equal(learner.predict_batch(batch)[0], learner.predict_batch(batch)[0])
     learner.train(True)
     assert not torch.equal(learner.predict_batch(batch)[0], learner.predict_batch(batch)[0])
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        (torch.zeros(5, 7), r"got shape \(5, 7\)"),
+        (torch.zeros(5), r"got shape \(5,\)"),
+        ((torch.zeros(5, 3), None), "got a tuple"),
+    ],
+)
+def test_a_model_that_returns_something_else_is_told_so(
+    regression: Callable[[int], DataSet],
+    make_learner: MakeLearner,
+    monkeypatch: pytest.MonkeyPatch,
+    returned: object,
+    got: str,
+) -> None:
+    data = regression(3)
+    learner = make_learner(data)
+    monkeypatch.setattr(type(learner.model), "forward", lambda *_: returned)
+    batch = batch_of(data, slice(0, 5))
+    expected = rf"MLP\.forward must return a tensor of shape \(5, 3\), \(rows, values.*{got}"
+    for use in (learner.train_batch, learner.predict_batch):
+        with pytest.raises(ModelError, match=expected):
+            use(batch)
