@@ -27,6 +27,12 @@ def run(
     study = Study.from_recipe(loaded)
     result = study.run(address=address)
     typer.echo(table_text(result.table()))
+    failed = sum(trial.status == "failed" for trial in result.trials)
+    if failed:
+        typer.echo(
+            f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow (tag "
+            f"rayfold.error) and in {study.folder / 'journal.jsonl'}"
+        )
     if result.interrupted:
         typer.echo(f"Interrupted. Run 'rayfold run {recipe}' again to go on.")
         raise typer.Exit(130)

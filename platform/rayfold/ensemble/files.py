@@ -1,5 +1,6 @@
 """An ensemble applied to HDF5 files: predictions, and how good they are where labels are known."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, load, load_features, load_labels
+from rayfold.data import HDF5, DataSet, load, load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.greedy import member_losses
 from rayfold.errors import DataError
@@ -26,6 +27,8 @@ class FilePredictions:
         probabilities: Class probabilities ``(n, classes)``; None for regression.
         labels: The true labels of these rows; None where the files have none.
         classes: What the columns of ``probabilities`` stand for; None for regression.
+        trained_on: Whether these are the data of the study itself, most rows of which its models
+            were trained on.
     """
 
     rows: NDArray[np.int64]
@@ -33,6 +36,7 @@ class FilePredictions:
     probabilities: NDArray[np.float64] | None
     labels: NDArray[Any] | None
     classes: NDArray[Any] | None
+    trained_on: bool = False
 
     def metrics(self) -> dict[str, float]:
         """Return accuracy and log loss, or errors of a regression; nothing without labels.
@@ -57,7 +61,10 @@ class FilePredictions:
     def summary(self) -> str:
         """Return one line: ``360 rows, accuracy 0.9861, log_loss 0.0512``."""
         values = [f"{name} {value:.4f}" for name, value in self.metrics().items()]
-        return ", ".join([f"{len(self.rows)} rows", *values])
+        line = ", ".join([f"{len(self.rows)} rows", *values])
+        if self.trained_on:
+            line += "; the study was run on these data: held out are only the rows of --held-out"
+        return line
 
     def write(self, path: Path) -> None:
         """Write ``rows``, ``predictions`` and ``probabilities`` to a new HDF5 file.
@@ -111,7 +118,10 @@ def predict_files(
     if labels is not None:
         _check_labels(labels, ensemble, paths)
     rows = np.arange(len(features[0]), dtype=np.int64)
-    return _predict(ensemble, features, rows, labels)
+    predictions = _predict(ensemble, features, rows, labels)
+    if labels is None:
+        return predictions
+    return dataclasses.replace(predictions, trained_on=_is_of_study(ensemble, paths, names))
 
 
 def check_new_file(path: Path) -> None:
@@ -132,17 +142,7 @@ def _predict_held_out(
     origin = ensemble.origin
     if not origin.labels or not origin.test.get("fraction"):
         raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
-    data = load(
-        HDF5(
-            paths,
-            features=names,
-            labels=origin.labels,
-            row_groups=origin.test.get("row_groups"),
-            task=ensemble.signature.task,
-            test_fraction=origin.test["fraction"],
-            random_seed=origin.test["random_seed"],
-        )
-    )
+    data = _load_as_study(ensemble, paths, names)
     if data.digest != origin.data_digest:
         raise DataError(
             f"these files hold other data than study {origin.study!r} was run on, so its test "
@@ -153,6 +153,32 @@ def _predict_held_out(
     if data.classes is not None:
         labels = np.array(data.classes)[labels]
     return _predict(ensemble, tuple(array[rows] for array in data.features), rows, labels)
+
+
+def _load_as_study(
+    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
+) -> DataSet:
+    origin = ensemble.origin
+    return load(
+        HDF5(
+            paths,
+            features=names,
+            labels=str(origin.labels),
+            row_groups=origin.test.get("row_groups"),
+            task=ensemble.signature.task,
+            test_fraction=origin.test.get("fraction") or 0.0,
+            random_seed=origin.test.get("random_seed") or 0,
+        )
+    )
+
+
+def _is_of_study(
+    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
+) -> bool:
+    try:
+        return _load_as_study(ensemble, paths, names).digest == ensemble.origin.data_digest
+    except DataError:  # too few rows for a split, say, and so not the study's
+        return False
 
 
 def _check_labels(

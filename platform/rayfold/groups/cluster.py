@@ -25,6 +25,9 @@ _ENVIRONMENT = {
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
     """Connect to Ray for the length of the block.
@@ -45,17 +48,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         return
     check_reachable(address)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options = {"include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
-    except Exception as error:  # Ray raises bare ones, too
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        place = (
-            "Ray does not start here" if address == "local" else f"no Ray answers at {address!r}"
-        )
-        raise ResourcesError(
-            f"{place} ({reason}); check RAY_ADDRESS, address and Ray's logs."
-        ) from error
+    _connect(address)
     _protect_token()
     try:
         yield
@@ -109,6 +102,30 @@ def check_room(groups: Groups, address: str | None = None) -> None:
                 f"has {total.get(name, 0.0):g}; lower groups.workers or "
                 f"groups.{name.lower()}s_per_worker."
             )
+
+
+def _connect(address: str) -> None:
+    """Join or start Ray; one that does not start on a busy machine is tried once more."""
+    own = address == "local"
+    options = {"include_dashboard": False} if own else {}
+    for attempt in (1, 2):
+        try:
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.WARNING, **options
+            )
+            return
+        except Exception as error:  # Ray raises bare ones, too
+            ray.shutdown()
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if own and attempt == 1:
+                logger.warning("Ray does not start here yet (%s); trying once more.", reason)
+                continue
+            raise ResourcesError(
+                f"Ray does not start here ({reason}); when the machine is less busy, run the same "
+                f"again, or see Ray's logs in its temporary folder (/tmp/ray)."
+                if own
+                else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
+            ) from error
 
 
 def _protect_token() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
@@ -169,6 +170,7 @@ class Study:
         """
         self._settings()
         self.folds.split(self.dataset)
+        _check_folder(self.folder)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -216,7 +218,6 @@ class Study:
         searcher = copy.deepcopy(self._searcher)
         searcher.start(self.space, mode=settings.mode)
         uri = tracking_uri(self.storage)
-        _check_folder(self.folder)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
@@ -350,6 +351,13 @@ class Study:
 
 
 def _check_folder(folder: Path) -> None:
+    """Check that a study can be kept in a folder, which need not be there yet."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise RecipeError(
+            f"{folder}: the study's folder cannot be made, since {there} is no folder that can be "
+            "written; choose another storage."
+        )
     if (folder / "trials").exists() and not (folder / "journal.jsonl").exists():
         raise RecipeError(
             f"{folder} holds trials but no journal; move it away or choose another study name."
