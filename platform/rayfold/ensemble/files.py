@@ -63,7 +63,7 @@ class FilePredictions:
         values = [f"{name} {value:.4f}" for name, value in self.metrics().items()]
         line = ", ".join([f"{len(self.rows)} rows", *values])
         if self.trained_on:
-            line += "; the study was run on these data: held out are only the rows of --held-out"
+            line += "; the models were trained on most of these rows, see --held-out"
         return line
 
     def write(self, path: Path) -> None:

@@ -115,12 +115,10 @@ def test_predictions_of_the_data_that_were_trained_on_are_marked_as_such(
     digest = load(HDF5(file, test_fraction=0.2)).digest
     ensemble = from_study(regression, digest, fraction=0.2, random_seed=0, row_groups=None)
     of_study = predict_files(ensemble, file).summary()
-    assert (
-        "; the study was run on these data: held out are only the rows of --held-out" in of_study
-    )
+    assert of_study.endswith("; the models were trained on most of these rows, see --held-out")
     table["labels"][3] = 7.0
-    assert "study" not in predict_files(ensemble, write("other.h5", **table)).summary()
-    assert "study" not in predict_files(ensemble, file, held_out=True).summary()
+    assert "trained" not in predict_files(ensemble, write("other.h5", **table)).summary()
+    assert "trained" not in predict_files(ensemble, file, held_out=True).summary()
 
 
 def test_held_out_rows_of_a_regression_are_compared_too(
