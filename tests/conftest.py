@@ -3,11 +3,10 @@
 import pytest
 
 LONGEST_FIRST = (
-    "test_interruption.py",
-    "test_pool.py",
     "test_study.py",
-    "01_first_study.ipynb",
     "test_cluster.py",
+    "01_first_study.ipynb",
+    "test_pool.py",
 )
 
 

@@ -1,121 +1,301 @@
-"""Studies on a real Ray, with a real journal and a real MLflow store, to an exported ensemble."""
+"""One study through its whole life: killed, taken up, interrupted, finished, used.
 
-import shutil
+``rayfold run`` is called three times, each as a process of its own with a Ray of its own; the last
+time with a second group. What the tests look at is what it leaves.
+"""
+
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
-import torch
-from torch import nn
 
 import rayfold as rf
 from rayfold.errors import RecipeError
-from rayfold.journal import read_journal
+from rayfold.journal import Entry, read_journal
+from rayfold.library import resolve_model
 from rayfold.orders import FoldTask
+from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+RAYFOLD = Path(sys.executable).with_name("rayfold")
+DEADLINE_SECONDS = 300.0
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Two processes of Ray that try for a minute to tell a killed Ray of its own death, then end."""
 
-SPACE = rf.SearchSpace(
-    {
-        "model.width": rf.Choice(16, 32, 33),
-        "optimizer.learning_rate": rf.Float(1e-3, 3e-2, log=True),
-        "batch_size": rf.Choice(16, 32),
-    }
-)
+RECIPE = """
+study: digits
+fixed:
+  model: ./net.py:Net
+  data: {hdf5: digits.h5, test_fraction: 0.2}
+  folds: {count: 3, random_seed: 1, order: together}
+  epochs: 40
+search:
+  space:
+    model.width: {choice: [16, 32, 33]}
+    optimizer.learning_rate: {float: [1e-3, 3e-2], log: true}
+    batch_size: {choice: [16, 32]}
+  searcher: {genetic: {population: 3, generations: 2, random_seed: 5}}
+  num_trials: 5
+accept:
+  - {metric: val_accuracy, at_least: 0.999}
+resources:
+  groups: {minimum: 1, maximum: 1, cpus_per_worker: 0.5}
+"""
+TWO_GROUPS = "resources.groups={minimum: 2, maximum: 2, per_trial: 2, cpus_per_worker: 0.5}"
+
+NET = """
+import torch
+from torch import nn
 
 
-class Picky(nn.Module):
-    """A small model that refuses to work with an odd ``width``."""
-
-    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 2) -> None:
+class Net(nn.Module):
+    def __init__(self, *, input_shape, num_outputs, width=8):
         super().__init__()
         if width % 2:
             raise RuntimeError(f"an odd width of {width}")
+        size = int(torch.Size(input_shape).numel())
         self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(int(np.prod(input_shape)), width),
-            nn.Linear(width, num_outputs),
+            nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, num_outputs)
         )
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.layers(features)
-        return outputs
+    def forward(self, features):
+        return self.layers(features)
+"""
 
 
-def make_study(digits: Path, storage: Path, **arguments: Any) -> rf.Study:
-    settings: dict[str, Any] = {
-        "model": Picky,
-        "data": rf.HDF5(digits, test_fraction=0.2),
-        "space": SPACE,
-        "searcher": rf.search.Genetic(population=3, generations=2, random_seed=5),
-        "folds": rf.Folds(3, random_seed=1),
-        "epochs": 3,
-        "groups": rf.Groups(2, 2, per_trial=2, cpus_per_worker=0.5),
-        "fold_order": "together",
-        "storage": storage,
-        **arguments,
-    }
-    return rf.Study("digits", **settings)
+class Run:
+    """``rayfold run digits.yaml`` as a process of its own, with all that it has started."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [RAYFOLD, "run", "digits.yaml", *options],
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._family: set[psutil.Process] = set()
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Look again and again until ``reached``; fail with the log when that cannot be."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not reached():
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.1)  # leaves the cores to it between two looks
+            with suppress(psutil.NoSuchProcess):
+                self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
+
+    def end(self) -> set[psutil.Process]:
+        """Wait for the process and all that it has started to be gone; return the agents left."""
+        agents = {process for process in self._family if _name(process) in AGENTS}
+        self.process.wait(DEADLINE_SECONDS)
+        assert not psutil.wait_procs(self._family - agents, timeout=DEADLINE_SECONDS)[1]
+        self._family.clear()
+        return agents
+
+    def close(self) -> None:
+        """Kill whatever is left."""
+        for process in [self.process, *self._family]:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return "gone"
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Run]:
+    run = Run(folder, *options)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def journal(folder: Path) -> list[Entry]:
+    path = folder / "rayfold-store" / "digits" / "journal.jsonl"
+    return read_journal(path) if path.exists() else []
+
+
+def count(folder: Path, event: str) -> int:
+    return sum(entry.event == event for entry in journal(folder))
+
+
+def results(folder: Path) -> dict[Path, int]:
+    """Return every fold's result file with the time of its last change."""
+    trials = folder / "rayfold-store" / "digits" / "trials"
+    return {path: path.stat().st_mtime_ns for path in trials.rglob("result.json")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """What three runs have left, and what two of them had left before."""
+
+    folder: Path
+    after_kill: dict[Path, int]
+    after_interruption: dict[Path, int]
+    interrupted_output: str
+    last: subprocess.CompletedProcess[str]
+    last_entries: list[Entry]
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "rayfold-store"
 
 
 @pytest.fixture(scope="module")
-def finished(
-    digits: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, rf.StudyResult]:
-    """A study of five trials, whose folds advance together on two groups, and its folder."""
-    storage = tmp_path_factory.mktemp("store")
-    shutil.copy(empty_store, storage)
-    return storage, make_study(digits, storage).run(show_progress=False)
+def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """Killed after a trial and more, interrupted after another fold, then run to its end."""
+    folder = tmp_path_factory.mktemp("a study")
+    (folder / "digits.h5").write_bytes(digits.read_bytes())
+    (folder / "digits.yaml").write_text(RECIPE)
+    (folder / "net.py").write_text(NET)
+    with running(folder) as run:
+        run.wait_until(lambda: count(folder, "fold") >= 4)
+        run.process.send_signal(signal.SIGKILL)
+        agents = run.end()
+    after_kill = results(folder)
+    with running(folder) as run:
+        folds = count(folder, "fold")
+        run.wait_until(lambda: count(folder, "fold") > folds)
+        run.process.send_signal(signal.SIGINT)
+        assert not {process for process in run.end() if process.is_running()}
+        assert run.process.returncode == 130, run.output
+        interrupted_output = run.output
+    assert journal(folder)[-1].fields["state"] == "interrupted"
+    after_interruption = results(folder)
+    num_entries = len(journal(folder))
+    last = subprocess.run(
+        [RAYFOLD, "run", "digits.yaml", "--set", TWO_GROUPS],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    yield Life(
+        folder=folder,
+        after_kill=after_kill,
+        after_interruption=after_interruption,
+        interrupted_output=interrupted_output,
+        last=last,
+        last_entries=journal(folder)[num_entries:],
+    )
+    _, alive = psutil.wait_procs(agents, timeout=DEADLINE_SECONDS)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
-def test_the_journal_holds_every_event_once(finished: tuple[Path, rf.StudyResult]) -> None:
-    storage, result = finished
-    entries = read_journal(storage / "digits" / "journal.jsonl")
-    suggested = [entry.fields["trial"] for entry in entries if entry.event == "suggestion"]
-    ended = [entry.fields["trial"] for entry in entries if entry.event == "trial"]
-    folds = Counter(entry.fields["trial"] for entry in entries if entry.event == "fold")
-    assert suggested == sorted(ended) == ["0000", "0001", "0002", "0003", "0004"]
-    assert folds == {trial.id: 3 for trial in result.trials if trial.status == "completed"}
-    assert result.uploaded
-    assert not result.interrupted
+@pytest.fixture
+def study(life: Life, monkeypatch: pytest.MonkeyPatch) -> rf.Study:
+    """The same study in Python, in the folder of its recipe."""
+    monkeypatch.chdir(life.folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RAYFOLD_STORAGE", raising=False)
+    return rf.Study.from_recipe(load_recipe("digits.yaml", ()))
+
+
+@pytest.fixture
+def result(study: rf.Study) -> rf.StudyResult:
+    """What another run returns; see the first test of it."""
+    return study.run(show_progress=False)
+
+
+def test_an_interrupted_run_says_how_to_go_on(life: Life) -> None:
+    assert "Run 'rayfold run digits.yaml' again to go on." in life.interrupted_output
+    assert "Traceback" not in life.interrupted_output
+
+
+def test_the_last_run_says_what_was_not_accepted(life: Life) -> None:
+    assert life.last.returncode == 1, life.last.stderr
+    assert (
+        "not accepted: val_accuracy should be at least 0.999, the best has 0." in life.last.stdout
+    )
+    assert "Traceback" not in life.last.stdout + life.last.stderr
+
+
+def test_no_fold_that_was_finished_is_trained_again(life: Life) -> None:
+    at_the_end = results(life.folder)
+    assert 4 <= len(life.after_kill) < len(life.after_interruption) <= len(at_the_end)
+    assert life.after_kill.items() <= life.after_interruption.items() <= at_the_end.items()
+
+
+def test_the_journal_holds_every_event_once(life: Life, result: rf.StudyResult) -> None:
+    trials = [f"{number:04d}" for number in range(5)]
+    by_event = {
+        event: [entry.fields for entry in journal(life.folder) if entry.event == event]
+        for event in ("suggestion", "trial", "fold")
+    }
+    folds = Counter((fields["trial"], fields["result"]["fold"]) for fields in by_event["fold"])
+    assert [fields["trial"] for fields in by_event["suggestion"]] == trials
+    assert sorted(fields["trial"] for fields in by_event["trial"]) == trials
+    assert folds == {
+        (trial.id, fold): 1
+        for trial in result.trials
+        for fold in range(3)
+        if trial.status == "completed"
+    }
+
+
+def test_both_groups_of_the_last_run_were_there(life: Life) -> None:
+    groups = [entry.fields["group"] for entry in life.last_entries if entry.event == "group"]
+    assert sorted(groups) == [0, 1]
 
 
 def test_a_failing_trial_keeps_its_traceback_and_the_others_go_on(
-    finished: tuple[Path, rf.StudyResult],
+    life: Life, result: rf.StudyResult
 ) -> None:
-    storage, result = finished
     statuses = {trial.config["model.width"]: trial.status for trial in result.trials}
     assert statuses[33] == "failed"
     assert {status for width, status in statuses.items() if width != 33} == {"completed"}
     failed = next(trial for trial in result.trials if trial.status == "failed")
     assert "Traceback" in (failed.error or "")
     assert "RuntimeError: an odd width of 33" in (failed.error or "")
-    logged = read_study("digits", storage=storage, completed_only=False)
+    logged = read_study("digits", storage=life.storage, completed_only=False)
     assert {trial.id: trial.status for trial in logged.trials} == {
         trial.id: trial.status for trial in result.trials
     }
 
 
-def test_a_second_run_trains_nothing_and_returns_the_same_trials(
-    digits: Path, finished: tuple[Path, rf.StudyResult]
+def test_another_run_trains_nothing_and_returns_the_same_trials(
+    life: Life, study: rf.Study, result: rf.StudyResult
 ) -> None:
-    storage, result = finished
-    before = len(read_journal(storage / "digits" / "journal.jsonl"))
-    again = make_study(digits, storage).run(show_progress=False)
+    before = journal(life.folder)
+    again = study.run(show_progress=False)
     assert again.trials == result.trials
-    events = [entry.event for entry in read_journal(storage / "digits" / "journal.jsonl")[before:]]
-    assert events == ["run", "run"]
+    assert again.uploaded
+    assert not again.interrupted
+    assert [entry.event for entry in journal(life.folder)[len(before) :]] == ["run", "run"]
 
 
 def test_the_score_is_the_mean_over_the_folds_with_its_standard_error(
-    finished: tuple[Path, rf.StudyResult],
+    result: rf.StudyResult,
 ) -> None:
-    for trial in finished[1].trials:
+    for trial in result.trials:
         if trial.status == "completed":
             scores = np.array([fold.score for fold in trial.folds])
             assert trial.score == pytest.approx(scores.mean())
@@ -123,9 +303,8 @@ def test_the_score_is_the_mean_over_the_folds_with_its_standard_error(
             assert [fold.history[-1]["val_loss"] for fold in trial.folds] == scores.tolist()
 
 
-def test_mlflow_holds_the_completed_trials(finished: tuple[Path, rf.StudyResult]) -> None:
-    storage, result = finished
-    logged = read_study("digits", storage=storage)
+def test_mlflow_holds_the_completed_trials(life: Life, result: rf.StudyResult) -> None:
+    logged = read_study("digits", storage=life.storage)
     completed = [trial for trial in result.trials if trial.status == "completed"]
     assert [trial.id for trial in logged.trials] == [trial.id for trial in completed]
     assert [trial.config for trial in logged.trials] == [trial.config for trial in completed]
@@ -136,10 +315,8 @@ def test_mlflow_holds_the_completed_trials(finished: tuple[Path, rf.StudyResult]
     assert all(trial.folds == (0, 1, 2) for trial in logged.trials)
 
 
-def test_nothing_of_tune_or_train_is_left_in_the_study_folder(
-    finished: tuple[Path, rf.StudyResult],
-) -> None:
-    folder = finished[0] / "digits"
+def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> None:
+    folder = life.storage / "digits"
     assert sorted(path.name for path in folder.iterdir()) == [
         "journal.jsonl",
         "journal.lock",
@@ -150,15 +327,14 @@ def test_nothing_of_tune_or_train_is_left_in_the_study_folder(
 
 
 def test_the_ensemble_from_mlflow_predicts_as_its_bundle_does(
-    digits: Path, finished: tuple[Path, rf.StudyResult], tmp_path: Path
+    life: Life, study: rf.Study, tmp_path: Path
 ) -> None:
-    storage, _ = finished
-    ensemble = rf.Ensemble.greedy("digits", num_members=5, storage=storage, model=Picky)
-    single = rf.Ensemble.single_best("digits", storage=storage, model=Picky)
+    ensemble = rf.Ensemble.greedy("digits", num_members=5, storage=life.storage)
+    single = rf.Ensemble.single_best("digits", storage=life.storage)
     assert ensemble.out_of_fold_loss <= single.out_of_fold_loss
     folder = ensemble.export(tmp_path / "bundle")
-    bundle = rf.load_bundle(folder, models={ensemble.members[0].model: Picky})
-    with h5py.File(digits) as file:
+    bundle = rf.load_bundle(folder, allow_references=True)
+    with h5py.File(life.folder / "digits.h5") as file:
         features, labels = file["features"][:], file["labels"][:]
     np.testing.assert_allclose(
         bundle.predict_proba(features), ensemble.predict_proba(features), atol=1e-12
@@ -168,30 +344,53 @@ def test_the_ensemble_from_mlflow_predicts_as_its_bundle_does(
 
 
 def test_a_study_that_has_changed_is_refused_and_nothing_is_written(
-    digits: Path, finished: tuple[Path, rf.StudyResult]
+    life: Life, study: rf.Study
 ) -> None:
-    journal = finished[0] / "digits" / "journal.jsonl"
-    before = journal.read_bytes()
-    changed = make_study(digits, finished[0], epochs=4)
-    with pytest.raises(RecipeError, match=r"study 'digits' began with epochs = 3, now it is 4"):
-        changed.run(show_progress=False)
-    assert journal.read_bytes() == before
+    path = life.storage / "digits" / "journal.jsonl"
+    before = path.read_bytes()
+    changed = load_recipe("digits.yaml", ["fixed.epochs=4"])
+    with pytest.raises(RecipeError, match=r"study 'digits' began with epochs = 40, now it is 4"):
+        rf.Study.from_recipe(changed).run(show_progress=False)
+    assert path.read_bytes() == before
 
 
 def test_a_trial_gives_what_each_of_its_folds_gives_alone(
-    digits: Path, finished: tuple[Path, rf.StudyResult], tmp_path: Path
+    study: rf.Study, result: rf.StudyResult, tmp_path: Path
 ) -> None:
-    study = make_study(digits, tmp_path)
-    trial = next(trial for trial in finished[1].trials if trial.status == "completed")
+    """The first trial, whose folds advanced together; the others may have been interrupted."""
+    trial = next(trial for trial in result.trials if trial.status == "completed")
     setup = StudySetup(
-        model_class=Picky,
-        settings=Settings(epochs=3, metrics=("accuracy",)),
+        model_class=resolve_model("./net.py:Net", base=Path.cwd()),
+        settings=Settings(epochs=40, metrics=("accuracy",)),
         plan=study.folds.split(study.dataset),
         folder=tmp_path / "alone",
     )
     for fold in trial.folds:
-        task = FoldTask(trial=trial.id, config=trial.config, fold=fold.fold, until_epoch=3)
+        task = FoldTask(trial=trial.id, config=trial.config, fold=fold.fold, until_epoch=40)
         run = FoldRun(task, setup=setup, data=study.dataset, strategy=SingleProcess())
         alone = run.advance(task)
         assert alone is not None
         assert fold.score == pytest.approx(alone.score, abs=1e-5)
+
+
+def test_the_commands_show_and_use_what_was_run(life: Life) -> None:
+    table = output_of(life.folder, "trials", "digits", "--csv")
+    assert len(table.strip().splitlines()) == 6
+    output_of(life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle")
+    predicted = output_of(
+        life.folder, "predict", "bundle", str(life.folder / "digits.h5"), "--held-out",
+        "--allow-references", "--output", "predictions.h5",
+    )  # fmt: skip
+    assert predicted.startswith("72 rows, accuracy ")
+    with h5py.File(life.folder / "predictions.h5") as file:
+        assert file["predictions"].shape == (72,)
+        assert file["probabilities"].shape == (72, 10)
+
+
+def output_of(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [RAYFOLD, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout

@@ -1,5 +1,8 @@
 """``rayfold run``: run a recipe, or go on where it stopped."""
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +37,8 @@ def run(
             f"rayfold.error) and in {study.folder / 'journal.jsonl'}"
         )
     if result.interrupted:
-        typer.echo(f"Interrupted. Run 'rayfold run {recipe}' again to go on.")
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        typer.echo(f"Interrupted. Run '{command}' again to go on.")
         raise typer.Exit(130)
     failures = result.failures(study.accept)
     for failure in failures:

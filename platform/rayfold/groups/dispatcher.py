@@ -21,7 +21,7 @@ LOST_SECONDS = 60.0
 """A busy group that has been silent for this long has lost its order to another group."""
 
 MAX_ATTEMPTS = 3
-"""After so many deaths of a worker on the same order, the order has failed."""
+"""After so many deaths or lone failures of a worker on the same order, the order has failed."""
 
 RANKS_SECONDS = 10.0
 """How long a failed rank waits for the others to fail as well."""
@@ -76,6 +76,7 @@ class Snapshot:
 class _Job:
     task: FoldTask
     attempts: int = 0
+    error: str = ""
 
 
 @dataclass
@@ -242,8 +243,9 @@ class Dispatcher:
 
         Returns:
             True when all ranks failed, so that the group can go on with the next order. False
-            when some did not: they wait in a collective that will never be complete, the order
-            is settled as failed, and the group has to be rebuilt.
+            when some did not, and the group has to be rebuilt: they are dead, or wait in a
+            collective that will never be complete. The two look alike from here, so that the
+            order is given out again, until it has been so ``MAX_ATTEMPTS`` times.
         """
         state = self._groups[group]
         if state.token != token:
@@ -257,8 +259,8 @@ class Dispatcher:
                 return False
         if len(failed_ranks) >= world_size:
             return True
-        if job is not None and state.job is job:
-            self._settle(state, FoldOutcome(task=job.task, error=error))
+        if job is not None:
+            job.error = error
         return False
 
     async def start_failed(self, group: int, error: str) -> None:
@@ -375,7 +377,7 @@ class Dispatcher:
             group.lease.wake.set()
 
     def _take_back(self, group: _Group) -> None:
-        """Queue the order of a group whose worker has died once more, unless that is hopeless."""
+        """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
         if lease is None:
             return
@@ -385,9 +387,10 @@ class Dispatcher:
         job.attempts += 1
         if job.attempts >= MAX_ATTEMPTS:
             error = (
-                f"the worker process died {job.attempts} times on fold {job.task.fold}; out of "
-                f"memory is the usual reason: lower batch_size or the model's size."
-            )
+                f"a worker process failed alone or died {job.attempts} times on fold "
+                f"{job.task.fold}; out of memory is the usual reason: lower batch_size or the "
+                f"model's size.\n{job.error}"
+            ).rstrip()
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return

@@ -163,7 +163,7 @@ class NotebookTable(Progress):
     def __init__(self) -> None:
         from IPython.display import display
 
-        self._handle: Any = display(_Html("", ""), display_id=True)  # type: ignore[no-untyped-call]
+        self._handle: Any = display(_Html("", ""), display_id=True)
 
     def update(self, state: StudyState) -> None:
         """Replace the table."""
