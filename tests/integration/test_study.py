@@ -375,7 +375,7 @@ def test_a_trial_gives_what_each_of_its_folds_gives_alone(
 
 def test_the_commands_show_and_use_what_was_run(life: Life) -> None:
     table = output_of(life.folder, "trials", "digits", "--csv")
-    assert len(table.strip().splitlines()) == 6
+    assert len(table.splitlines()) == 5  # a head and the completed trials
     output_of(life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle")
     predicted = output_of(
         life.folder, "predict", "bundle", str(life.folder / "digits.h5"), "--held-out",
