@@ -1,6 +1,6 @@
 """The searchers that come with Rayfold keep the contract that third parties inherit."""
 
-from rayfold.search import Genetic, Random, Searcher
+from rayfold.search import Bayesian, Genetic, Random, Searcher
 from rayfold.testing import SearcherContract
 
 
@@ -17,3 +17,18 @@ class TestGenetic(SearcherContract):
 class TestSmallestGenetic(SearcherContract):
     def make_searcher(self, random_seed: int) -> Searcher:
         return Genetic(population=2, generations=12, random_seed=random_seed)
+
+
+class TestBayesian(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Bayesian(random_seed=random_seed, num_initial=4)
+
+
+class TestBayesianBeliever(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Bayesian(random_seed=random_seed, num_initial=4, pending="believer")
+
+
+class TestBayesianForest(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Bayesian(random_seed=random_seed, num_initial=4, surrogate="extra_trees")

@@ -1,11 +1,13 @@
 """Searchers: they propose configurations and learn from scores, without Ray."""
 
 from rayfold.search.base import Observation, Searcher, Suggestion
+from rayfold.search.bayesian import Bayesian
 from rayfold.search.genetic import Genetic
 from rayfold.search.random import Random
 from rayfold.search.registry import SEARCHERS, create
 
 __all__ = [
+    "Bayesian",
     "Genetic",
     "Observation",
     "Random",

@@ -103,11 +103,21 @@ class Searcher(ABC):
         if self.finished:
             return None
         config = self._propose()
-        if config is None:
-            return None
-        suggestion = Suggestion(f"{len(self._suggestions):04d}", config)
-        self._suggestions[suggestion.id] = suggestion
-        return suggestion
+        return None if config is None else self._enter(config)
+
+    def restore(self, config: Config) -> Suggestion:
+        """Take up a suggestion of an earlier run of the same search, instead of making one.
+
+        Args:
+            config: What that run's searcher suggested next.
+
+        Raises:
+            RecipeError: If this searcher does not suggest it, or is not started.
+        """
+        self._require_start()
+        if self.finished or not self._recall(config):
+            raise RecipeError(f"this {self._kind} does not suggest {dict(config)} next.")
+        return self._enter(config)
 
     def observe(
         self,
@@ -197,9 +207,22 @@ class Searcher(ABC):
     def _propose(self) -> Config | None:
         """Return the next configuration; None if results must come in first."""
 
+    def _recall(self, config: Config) -> bool:
+        """Propose what an earlier run proposed; tell whether that is ``config``.
+
+        One for which proposing is costly takes ``config`` for granted instead.
+        """
+        proposed = self._propose()
+        return proposed is not None and dict(proposed) == dict(config)
+
     @abstractmethod
     def _learn(self, observation: Observation) -> None:
         """Take in what became of a suggestion, each one once."""
+
+    def _enter(self, config: Config) -> Suggestion:
+        suggestion = Suggestion(f"{len(self._suggestions):04d}", config)
+        self._suggestions[suggestion.id] = suggestion
+        return suggestion
 
     def _require_start(self) -> SearchSpace:
         if self._space is None:

@@ -6,10 +6,15 @@ from typing import Any
 
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.search.base import Searcher
+from rayfold.search.bayesian import Bayesian
 from rayfold.search.genetic import Genetic
 from rayfold.search.random import Random
 
-SEARCHERS: dict[str, type[Searcher]] = {"random": Random, "genetic": Genetic}
+SEARCHERS: dict[str, type[Searcher]] = {
+    "random": Random,
+    "genetic": Genetic,
+    "bayesian": Bayesian,
+}
 """Name in a recipe to class."""
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rayfold.errors import JournalError
+from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal
 from rayfold.results import (
     Config,
@@ -122,14 +122,15 @@ class Ledger:
         self._journal.append("group", group=group, node=node, ready_at=at)
 
     def _replay_suggestion(self, entry: Entry) -> None:
-        suggestion = self._searcher.suggest()
         trial, config = entry.fields["trial"], entry.fields["config"]
-        if suggestion is None or (suggestion.id, dict(suggestion.config)) != (trial, config):
+        try:
+            self._searcher.restore(config)
+        except RecipeError as error:
             raise JournalError(
                 f"the searcher no longer suggests what the journal holds as trial {trial}; "
                 f"resume with the searcher, space and version that began the study, "
                 f"or give the study another name."
-            )
+            ) from error
         self._enter(trial, config, entry.time)
 
     def _enter(self, trial: str, config: Config, at: float) -> None:

@@ -1,0 +1,114 @@
+"""Where to look next: the logarithm of expected improvement, and the search for its best place.
+
+References:
+    Ament et al., "Unexpected Improvements to Expected Improvement for Bayesian Optimization",
+    arXiv 2310.20708 (the logarithm that does not underflow).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfcx, log_ndtr
+
+from rayfold.search.bayesian.encoding import Encoding
+
+Matrix = NDArray[np.float64]
+Acquisition = Callable[[Matrix], Matrix]
+"""Value of each place, shape ``(n, d)`` to ``(n,)``; more is better."""
+
+NUM_RANDOM = 512
+NUM_NEAR = 256
+NUM_STARTS = 4
+WIDTHS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.004)
+"""Steps of the local search, as shares of a number's range."""
+
+_LOG_ROOT = 0.5 * math.log(2 * math.pi)
+
+
+def log_expected_improvement(mean: Matrix, deviation: Matrix, best: float) -> Matrix:
+    """Return log E[max(best - score, 0)] of normally distributed scores.
+
+    Args:
+        mean: Means, shape ``(n,)``.
+        deviation: Standard deviations, above 0, shape ``(n,)``.
+        best: The score to improve on; lower is better.
+    """
+    z = (best - mean) / deviation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        density = -np.square(z) / 2 - _LOG_ROOT
+        near = np.log(np.exp(density) + z * np.exp(log_ndtr(z)))
+        tail = 1 + z * math.sqrt(math.pi / 2) * erfcx(-z / math.sqrt(2))
+        far = density + np.log(np.maximum(tail, 1e-300))
+        farthest = density - 2 * np.log(-z)  # the tail's expansion, where it cancels out
+    values: Matrix = np.where(z > -1, near, np.where(z > -1e4, far, farthest)) + np.log(deviation)
+    return values
+
+
+def confidence_bound(mean: Matrix, deviation: Matrix, kappa: float) -> Matrix:
+    """Return how low a score may be: ``kappa * deviation - mean``; more is better."""
+    return kappa * deviation - mean
+
+
+def best_place(
+    acquisition: Acquisition,
+    encoding: Encoding,
+    *,
+    taken: set[bytes],
+    good: Matrix,
+    generator: np.random.Generator,
+) -> Matrix | None:
+    """Return the place with the highest acquisition that is not taken.
+
+    Random places and variations of good ones are compared; from the best of them, all places
+    that differ in one parameter are tried again and again, until none is better.
+
+    Args:
+        acquisition: What is maximised.
+        encoding: Of the search space.
+        taken: Keys of the places that were suggested before.
+        good: Places of the best observations, shape ``(m, d)``.
+        generator: Draws the candidates.
+
+    Returns:
+        The place, shape ``(d,)``; None if all candidates are taken.
+    """
+    places = _candidates(encoding, good, generator)
+    values = acquisition(places)
+    order = np.argsort(-values, kind="stable")
+    reached: list[tuple[float, Matrix]] = []
+    for index in order[:NUM_STARTS]:
+        reached += _climb(acquisition, encoding, places[index], float(values[index]))
+    reached += [(float(values[index]), places[index]) for index in order]
+    free = (entry for entry in reached if encoding.key(entry[1]) not in taken)
+    best = max(free, key=lambda entry: entry[0], default=None)
+    return None if best is None else best[1]
+
+
+def _candidates(encoding: Encoding, good: Matrix, generator: np.random.Generator) -> Matrix:
+    dimension = good.shape[1]
+    random = generator.random((NUM_RANDOM, dimension))
+    if not len(good):
+        return encoding.places(random)
+    parents = good[generator.integers(len(good), size=NUM_NEAR)]
+    moved = parents + generator.normal(0.0, 0.1, parents.shape)
+    changed = generator.random(parents.shape) < max(2 / dimension, 0.2)
+    fresh = generator.random(parents.shape) < 0.3
+    near = np.where(changed, np.where(fresh, generator.random(parents.shape), moved), parents)
+    return encoding.places(np.concatenate([random, np.clip(near, 0.0, 1.0)]))
+
+
+def _climb(
+    acquisition: Acquisition, encoding: Encoding, place: Matrix, value: float
+) -> list[tuple[float, Matrix]]:
+    """Return every place on the way up, with its value."""
+    path = []
+    for width in WIDTHS:
+        neighbours = encoding.neighbours(place, width=width)
+        values = acquisition(neighbours)
+        path += list(zip(map(float, values), neighbours, strict=True))
+        best = int(np.argmax(values))
+        if values[best] > value:
+            place, value = neighbours[best], float(values[best])
+    return path

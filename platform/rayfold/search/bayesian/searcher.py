@@ -1,0 +1,246 @@
+"""Bayesian search."""
+
+import logging
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher, whole_number
+from rayfold.search.bayesian.acquisition import (
+    best_place,
+    confidence_bound,
+    log_expected_improvement,
+)
+from rayfold.search.bayesian.encoding import Encoding
+from rayfold.search.bayesian.forests import Forest
+from rayfold.search.bayesian.gaussian_process import GaussianProcess
+
+logger = logging.getLogger(__name__)
+
+Matrix = NDArray[np.float64]
+SurrogateName = Literal["auto", "gaussian_process", "extra_trees", "random_forest"]
+Pending = Literal["ignore", "believer", "liar"]
+
+MAX_GAUSSIAN = 2000
+"""Beyond so many observations ``"auto"`` takes extra trees."""
+
+NUM_GOOD = 10
+"""Of so many best observations, variations are candidates."""
+
+
+class Bayesian(Searcher):
+    """Models the score and suggests where it is likely to improve; never ends.
+
+    The first configurations are spread evenly at random. Then a Gaussian process, or a forest
+    of trees, is fitted to all scores, and the configuration of the highest expected improvement
+    is suggested, none twice. The worse half of the scores is flattened, so that failures and
+    divergence do not drown the differences that count. Failed trials count as the worst score.
+
+    Whatever the surrogate, a numerical failure of it is told through ``logging`` once, and extra
+    trees, at last random draws, take over.
+
+    Args:
+        random_seed: Seed of all the drawing, at least 0.
+        num_initial: Configurations before the first model, at least 2.
+        surrogate: ``"gaussian_process"``, ``"extra_trees"``, ``"random_forest"``, or ``"auto"``:
+            a Gaussian process up to 2,000 observations, then extra trees.
+        pending: What the model takes running trials for: ``"ignore"`` (nothing), ``"believer"``
+            (the score that it predicts) or ``"liar"`` (the best score so far).
+        fold_noise: Whether the scores' standard errors over folds enter the Gaussian process.
+
+    Raises:
+        RecipeError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        random_seed: int = 0,
+        num_initial: int = 8,
+        surrogate: SurrogateName = "auto",
+        pending: Pending = "ignore",
+        fold_noise: bool = False,
+    ) -> None:
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._num_initial = whole_number("num_initial", num_initial, at_least=2)
+        self._surrogate = _one_of("surrogate", surrogate, get_args(SurrogateName))
+        self._pending_as = _one_of("pending", pending, get_args(Pending))
+        if not isinstance(fold_noise, bool):
+            raise RecipeError(f"fold_noise must be true or false, got {fold_noise!r}.")
+        self._fold_noise = fold_noise
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"bayesian": {"random_seed": 0, "num_initial": 8, ...}}``."""
+        return {
+            "bayesian": {
+                "random_seed": self._random_seed,
+                "num_initial": self._num_initial,
+                "surrogate": self._surrogate,
+                "pending": self._pending_as,
+                "fold_noise": self._fold_noise,
+            }
+        }
+
+    def _begin(self) -> None:
+        self._encoding = Encoding(self.space)
+        self._initial = self._spread()
+        self._places: dict[str, Matrix] = {}
+        self._taken: set[bytes] = set()
+        self._told: list[Observation] = []
+        self._process = GaussianProcess(self._encoding.num_features)
+        self._warned: set[str] = set()
+
+    def _propose(self) -> Config:
+        number = len(self._places)
+        generator = np.random.default_rng([self._random_seed, number])
+        place = None
+        scored = [entry for entry in self._told if entry.score is not None]
+        if number < self._num_initial:
+            place = self._initial[number]
+        elif len(scored) > 1:
+            place = self._model_based(generator)
+        if place is None or self._encoding.key(place) in self._taken:
+            place = self._random_place(generator)
+        return self._take(self._encoding.config(place))
+
+    def _recall(self, config: Config) -> bool:
+        """Take it for granted: models are fitted when something new is asked for."""
+        self.space.check(config)
+        self._take(config)
+        return True
+
+    def _learn(self, observation: Observation) -> None:
+        self._told.append(observation)
+
+    def _take(self, config: Config) -> Config:
+        place = self._encoding.place(config)
+        self._places[f"{len(self._places):04d}"] = place
+        self._taken.add(self._encoding.key(place))
+        return config
+
+    def _spread(self) -> Matrix:
+        """Return the first places: a scrambled Sobol sequence."""
+        from scipy.stats import qmc
+
+        sobol = qmc.Sobol(self.space.dimension, rng=np.random.default_rng(self._random_seed))
+        points = sobol.random_base2(max(1, (self._num_initial - 1).bit_length()))
+        return self._encoding.places(points[: self._num_initial])
+
+    def _random_place(self, generator: np.random.Generator) -> Matrix:
+        """Return a random place that is not taken, as long as one is easy to find."""
+        places = self._encoding.places(generator.random((64, self.space.dimension)))
+        return next(
+            (place for place in places if self._encoding.key(place) not in self._taken), places[0]
+        )
+
+    def _model_based(self, generator: np.random.Generator) -> Matrix | None:
+        """Return the best place by the first surrogate that does not fail; None if all do."""
+        name = self._surrogate
+        if name == "auto":
+            small = len(self._told) <= MAX_GAUSSIAN
+            name = "gaussian_process" if small else "extra_trees"
+        for attempt in dict.fromkeys([name, "extra_trees"]):
+            suggest = self._by_process if attempt == "gaussian_process" else self._by_forest
+            try:
+                return suggest(attempt, generator)
+            except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+                self._warn_once(attempt, error)
+        return None
+
+    def _by_process(self, _: str, generator: np.random.Generator) -> Matrix | None:
+        places, scores, variances = self._observations()
+        features = self._encoding.features(places)
+        process = self._process
+        process.fit(features, scores, variances, seed=self._random_seed)
+        best = float(process.predict(features)[0].min())
+        waiting = self._waiting()
+        if len(waiting) and self._pending_as != "ignore":
+            believed = self._encoding.features(waiting)
+            lies = process.predict(believed)[0]
+            if self._pending_as == "liar":
+                lies = np.full(len(waiting), scores.min())
+            process = process.with_beliefs(believed, lies)
+            best = min(best, float(lies.min()))
+
+        def improvement(candidates: Matrix) -> Matrix:
+            mean, deviation = process.predict(self._encoding.features(candidates))
+            return log_expected_improvement(mean, deviation, best)
+
+        return self._search(improvement, places, scores, generator)
+
+    def _by_forest(self, kind: str, generator: np.random.Generator) -> Matrix | None:
+        places, scores, _ = self._observations()
+        forest = Forest("random_forest" if kind == "random_forest" else "extra_trees")
+        forest.fit(
+            self._encoding.features(places), scores, seed=int(generator.integers(2**31))
+        )
+        kappa = float(generator.exponential())
+
+        def bound(candidates: Matrix) -> Matrix:
+            mean, deviation = forest.predict(self._encoding.features(candidates))
+            return confidence_bound(mean, deviation, kappa)
+
+        return self._search(bound, places, scores, generator)
+
+    def _search(
+        self, acquisition: Any, places: Matrix, scores: Matrix, generator: np.random.Generator
+    ) -> Matrix | None:
+        good = places[np.argsort(scores, kind="stable")[:NUM_GOOD]]
+        return best_place(
+            acquisition, self._encoding, taken=self._taken, good=good, generator=generator
+        )
+
+    def _observations(self) -> tuple[Matrix, Matrix, Matrix]:
+        """Return places, standardised scores (lower is better) and their known variances."""
+        sign = 1.0 if self.mode == "min" else -1.0
+        places = np.array([self._places[entry.suggestion.id] for entry in self._told])
+        raw = np.array(
+            [np.nan if entry.score is None else sign * entry.score for entry in self._told]
+        )
+        scores, unit = standardized(raw)
+        variances = np.zeros(len(scores))
+        if self._fold_noise:
+            errors = [entry.standard_error or 0.0 for entry in self._told]
+            variances = np.square(np.array(errors) / unit)
+        return places, scores, variances
+
+    def _waiting(self) -> Matrix:
+        told = {entry.suggestion.id for entry in self._told}
+        waiting = [place for id_, place in self._places.items() if id_ not in told]
+        return np.array(waiting).reshape(-1, self.space.dimension)
+
+    def _warn_once(self, surrogate: str, error: Exception) -> None:
+        if surrogate not in self._warned:
+            self._warned.add(surrogate)
+            logger.warning("%s failed (%s); another surrogate takes over.", surrogate, error)
+
+
+def standardized(scores: Matrix) -> tuple[Matrix, float]:
+    """Return scores with mean 0 and variance 1, the worse half flattened, and their unit.
+
+    Scores above the median are cut off where they are as far above it as the best is below; NaN
+    (failed) becomes the worst that is left.
+
+    Args:
+        scores: Lower is better; NaN for failed trials, at least one of them is not.
+
+    Returns:
+        The scores, and how much of the raw score one unit of them is.
+    """
+    median, best = float(np.nanmedian(scores)), float(np.nanmin(scores))
+    worst = min(float(np.nanmax(scores)), median + (median - best))
+    flat = np.minimum(np.nan_to_num(scores, nan=worst), worst)
+    unit = float(flat.std())
+    if not unit > 0 or not np.isfinite(unit):
+        return np.zeros(len(flat)), 1.0
+    return (flat - flat.mean()) / unit, unit
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        hint = did_you_mean(str(value), allowed)
+        raise RecipeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}.")
+    return str(value)

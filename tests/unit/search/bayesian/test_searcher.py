@@ -1,0 +1,144 @@
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from rayfold.errors import RecipeError
+from rayfold.results import Config
+from rayfold.search import Bayesian, Random, Searcher
+from rayfold.search.bayesian import searcher as module
+from rayfold.search.bayesian.searcher import standardized
+from rayfold.space import Choice, Float, Int, SearchSpace
+
+SPACE = SearchSpace(
+    {
+        "x": Float(-5.0, 10.0),
+        "y": Float(0.0, 15.0),
+        "shift": Choice("none", "some", "much"),
+    }
+)
+
+
+def branin(config: Config) -> float:
+    """Branin's function, 0.398 at best, plus a penalty for two of three categories."""
+    x, y = float(config["x"]), float(config["y"])
+    base = (y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6) ** 2
+    penalty = {"none": 0.0, "some": 5.0, "much": 20.0}[str(config["shift"])]
+    return base + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 + penalty
+
+
+def run(searcher: Searcher, number: int, *, sign: float = 1.0) -> list[float]:
+    searcher.start(SPACE, mode="min" if sign > 0 else "max")
+    scores = []
+    for _ in range(number):
+        suggestion = searcher.suggest()
+        assert suggestion is not None
+        scores.append(branin(suggestion.config))
+        searcher.observe(suggestion.id, score=sign * scores[-1])
+    return scores
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_it_comes_close_to_the_minimum_where_random_search_does_not(sign: float) -> None:
+    assert min(run(Bayesian(random_seed=1), 40, sign=sign)) < 0.45
+    assert min(run(Random(random_seed=1), 40)) > 0.6
+
+
+@pytest.mark.parametrize("surrogate", ["extra_trees", "random_forest"])
+def test_forests_learn_too(surrogate: str) -> None:
+    scores = run(Bayesian(random_seed=1, surrogate=surrogate), 40)  # type: ignore[arg-type]
+    assert min(scores) < 1.5
+    assert np.median(scores[20:]) < np.median(scores[:8])
+
+
+@pytest.mark.parametrize("pending", ["ignore", "believer", "liar"])
+def test_sixteen_running_trials_are_all_different(pending: str) -> None:
+    searcher = Bayesian(random_seed=1, pending=pending)  # type: ignore[arg-type]
+    run(searcher, 12)
+    places = {repr(searcher.suggest()) for _ in range(16)}
+    configs = [tuple(suggestion.config.values()) for suggestion in searcher._suggestions.values()]
+    assert len(places) == 16
+    assert len(set(configs)) == 28
+
+
+def test_no_configuration_is_suggested_twice_before_all_were() -> None:
+    searcher = Bayesian(random_seed=0, num_initial=2)
+    searcher.start(SearchSpace({"n": Int(1, 4), "c": Choice("a", "b", "c")}), mode="min")
+    seen = []
+    for _ in range(12):
+        suggestion = searcher.suggest()
+        assert suggestion is not None
+        seen.append(tuple(suggestion.config.items()))
+        searcher.observe(suggestion.id, score=float(suggestion.config["n"]))
+    assert len(set(seen)) == 12
+    assert searcher.suggest() is not None
+
+
+def test_a_space_of_equal_scores_is_searched_on() -> None:
+    searcher = Bayesian(random_seed=0)
+    searcher.start(SPACE, mode="min")
+    for _ in range(15):
+        suggestion = searcher.suggest()
+        assert suggestion is not None
+        searcher.observe(suggestion.id, score=3.0)
+
+
+def test_a_failing_surrogate_is_told_once_and_another_takes_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("not positive definite")
+
+    monkeypatch.setattr(module.GaussianProcess, "fit", fail)
+    with caplog.at_level(logging.WARNING):
+        run(Bayesian(random_seed=1), 15)
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [
+            "gaussian_process failed (not positive definite); another surrogate takes over."
+        ]
+        monkeypatch.setattr(module.Forest, "fit", fail)
+        run(Bayesian(random_seed=1), 15)
+    assert len(caplog.records) == 3
+    assert caplog.records[-1].getMessage().startswith("extra_trees failed")
+
+
+def test_resuming_takes_suggestions_for_granted_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = Bayesian(random_seed=1)
+    scores = run(first, 20)
+    second = Bayesian(random_seed=1)
+    second.start(SPACE, mode="min")
+    with monkeypatch.context() as patch:
+        patch.setattr(module.GaussianProcess, "fit", None)  # not even called
+        for suggestion, score in zip(first._suggestions.values(), scores, strict=True):
+            assert second.restore(suggestion.config) == suggestion
+            second.observe(suggestion.id, score=score)
+    assert first.best == second.best
+    suggestion = second.suggest()
+    assert suggestion is not None
+    assert branin(suggestion.config) < np.median(scores)
+
+
+def test_the_worse_half_is_flattened_and_failures_are_the_worst() -> None:
+    raw = np.array([1.0, 2.0, 3.0, 50.0, 1e9, np.nan])
+    scores, unit = standardized(raw)
+    flat = np.array([1.0, 2.0, 3.0, 5.0, 5.0, 5.0])
+    np.testing.assert_allclose(scores, (flat - flat.mean()) / flat.std())
+    assert unit == pytest.approx(flat.std())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_initial": 1}, "num_initial must be a whole number of at least 2"),
+        ({"surrogate": "gausian_process"}, r"surrogate must be one of .*'gaussian_process'"),
+        ({"pending": "lie"}, "pending must be one of ignore, believer, liar"),
+        ({"fold_noise": 1}, "fold_noise must be true or false"),
+        ({"random_seed": -1}, "random_seed must be a whole number"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Bayesian(**arguments)  # type: ignore[arg-type]
