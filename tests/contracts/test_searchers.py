@@ -21,14 +21,9 @@ class TestSmallestGenetic(SearcherContract):
 
 class TestBayesian(SearcherContract):
     def make_searcher(self, random_seed: int) -> Searcher:
-        return Bayesian(random_seed=random_seed, num_initial=4)
-
-
-class TestBayesianBeliever(SearcherContract):
-    def make_searcher(self, random_seed: int) -> Searcher:
-        return Bayesian(random_seed=random_seed, num_initial=4, pending="believer")
+        return Bayesian(random_seed=random_seed, num_initial=12)
 
 
 class TestBayesianForest(SearcherContract):
     def make_searcher(self, random_seed: int) -> Searcher:
-        return Bayesian(random_seed=random_seed, num_initial=4, surrogate="extra_trees")
+        return Bayesian(random_seed=random_seed, num_initial=25, surrogate="extra_trees")

@@ -77,13 +77,15 @@ def best_place(
     places = _candidates(encoding, good, generator)
     values = acquisition(places)
     order = np.argsort(-values, kind="stable")
-    reached: list[tuple[float, Matrix]] = []
-    for index in order[:NUM_STARTS]:
-        reached += _climb(acquisition, encoding, places[index], float(values[index]))
-    reached += [(float(values[index]), places[index]) for index in order]
-    free = (entry for entry in reached if encoding.key(entry[1]) not in taken)
-    best = max(free, key=lambda entry: entry[0], default=None)
-    return None if best is None else best[1]
+    starts = order[:NUM_STARTS]
+    climbed = _climb(acquisition, encoding, places[starts], values[starts])
+    reached = [*climbed, (places[order], values[order])]
+    places, values = (np.concatenate(parts) for parts in zip(*reached, strict=True))
+    for index in np.argsort(-values, kind="stable"):
+        if encoding.key(places[index]) not in taken:
+            place: Matrix = places[index]
+            return place
+    return None
 
 
 def _candidates(encoding: Encoding, good: Matrix, generator: np.random.Generator) -> Matrix:
@@ -100,15 +102,20 @@ def _candidates(encoding: Encoding, good: Matrix, generator: np.random.Generator
 
 
 def _climb(
-    acquisition: Acquisition, encoding: Encoding, place: Matrix, value: float
-) -> list[tuple[float, Matrix]]:
-    """Return every place on the way up, with its value."""
-    path = []
+    acquisition: Acquisition, encoding: Encoding, places: Matrix, values: Matrix
+) -> list[tuple[Matrix, Matrix]]:
+    """Return every place tried on the way up from each start, with its value."""
+    tops, tried = list(zip(places, values, strict=True)), []
     for width in WIDTHS:
-        neighbours = encoding.neighbours(place, width=width)
+        around = [encoding.neighbours(place, width=width) for place, _ in tops]
+        neighbours = np.concatenate(around)  # one call for all: models cost by the call
+        if not len(neighbours):
+            break
         values = acquisition(neighbours)
-        path += list(zip(map(float, values), neighbours, strict=True))
-        best = int(np.argmax(values))
-        if values[best] > value:
-            place, value = neighbours[best], float(values[best])
-    return path
+        tried.append((neighbours, values))
+        ends = np.cumsum([len(part) for part in around])
+        for number, part in enumerate(np.split(values, ends[:-1])):
+            if len(part) and part.max() > tops[number][1]:
+                best = int(np.argmax(part))
+                tops[number] = (around[number][best], part[best])
+    return tried

@@ -9,7 +9,7 @@ sees of them: categories one-hot, and a flag for every condition.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,16 +113,21 @@ class Encoding:
 def _snap(domain: Domain, points: Matrix) -> Matrix:
     """Return the centre of the share that holds each point; a ``Float`` has no shares."""
     if isinstance(domain, Choice):
-        count = len(domain.values)
-        return (np.minimum(np.floor(points * count), count - 1) + 0.5) / count
+        return _centres(points, len(domain.values))
+    if isinstance(domain, Int) and not domain.log:
+        return _centres(points, domain.high - domain.low + 1)
     if isinstance(domain, Int):
-        if domain.log:
-            start, stretch = math.log(domain.low), math.log(domain.high + 1) - math.log(domain.low)
-            values = np.floor(np.exp(start + points * stretch)).clip(domain.low, domain.high)
-            return (np.log(values) + np.log1p(1 / values) / 2 - start) / stretch
-        count = domain.high - domain.low + 1
-        return (np.minimum(np.floor(points * count), count - 1) + 0.5) / count
+        start, stretch = math.log(domain.low), math.log(domain.high + 1) - math.log(domain.low)
+        values = np.floor(np.exp(start + points * stretch)).clip(domain.low, domain.high)
+        centres: Matrix = (np.log(values) + np.log1p(1 / values) / 2 - start) / stretch
+        return centres
     return points
+
+
+def _centres(points: Matrix, count: int) -> Matrix:
+    """Return the centres of the shares of [0, 1] that hold the points; ``count`` equal ones."""
+    centres: Matrix = (np.minimum(np.floor(points * count), count - 1) + 0.5) / count
+    return centres
 
 
 def _feature_columns(domain: Domain, places: Matrix, active: NDArray[np.bool_]) -> list[Matrix]:
@@ -146,20 +151,17 @@ def _other_values(domain: Domain, place: float, width: float) -> Iterator[float]
         steps = (place - width, place - width / 2, place + width / 2, place + width)
         yield from (step for step in steps if 0.0 < step < 1.0)
         yield from (end for end in (0.0, 1.0) if end != place)
-        return
-    count = len(domain.values) if isinstance(domain, Choice) else domain.high - domain.low + 1
-    if count <= MAX_STEPS or isinstance(domain, Choice):
-        values = _snap(domain, (np.arange(count) + 0.5) / count) if not _is_log(domain) else None
-        if values is None:
-            values = np.array([domain.to_unit(v) for v in range(domain.low, domain.high + 1)])
-        yield from (float(value) for value in values if abs(value - place) > 1e-12)
-        return
-    value = domain.from_unit(place)
-    near = [value + step for step in (-2, -1, 1, 2) if domain.low <= value + step <= domain.high]
-    yield from (domain.to_unit(other) for other in near)
+    elif isinstance(domain, Choice):
+        yield from (domain.to_unit(value) for value in domain.values)
+    elif isinstance(domain, Int):
+        yield from (domain.to_unit(value) for value in _other_integers(domain, place, width))
+
+
+def _other_integers(domain: Int, place: float, width: float) -> Iterable[int]:
+    if domain.high - domain.low < MAX_STEPS:
+        return range(domain.low, domain.high + 1)
+    value = int(domain.from_unit(place))
+    near = (value + step for step in (-2, -1, 1, 2))
     far = np.clip(place + width * np.array([-1.0, -0.5, 0.5, 1.0]), 0.0, 1.0)
-    yield from (float(u) for u in (*far, 0.0, 1.0))
-
-
-def _is_log(domain: Domain) -> bool:
-    return isinstance(domain, Int) and domain.log
+    values = {*near, *(int(domain.from_unit(u)) for u in far), domain.low, domain.high}
+    return sorted(value for value in values if domain.low <= value <= domain.high)

@@ -11,6 +11,7 @@ References:
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ Matrix = NDArray[np.float64]
 MAX_FITTED = 256
 """Observations that hyperparameters are fitted to, at most."""
 
-GROWTH = 1.1
-"""Hyperparameters are fitted again when there are so many times the observations."""
+GROWTH = 0.1
+"""Hyperparameters are fitted again when observations have grown by this share."""
 
 JITTER = 1e-8
 
@@ -73,14 +74,24 @@ class GaussianProcess:
         Raises:
             ValueError, FloatingPointError, numpy.linalg.LinAlgError: If that fails numerically.
         """
-        if len(scores) >= GROWTH * self._num_fitted:
-            rows = _representative(scores, np.random.default_rng([seed, len(scores)]))
-            self.hyperparameters = self._prior.fit(
-                features[rows], scores[rows], variances[rows], start=self.hyperparameters
-            )
-            self._num_fitted = len(scores)
-            self._inverse_factor = np.empty((0, 0))
+        if self.outgrown(len(scores)):
+            self.fit_hyperparameters(features, scores, variances, seed=seed)
         self._condition(features, scores, variances)
+
+    def outgrown(self, num_observations: int) -> bool:
+        """Tell whether so many observations call for new hyperparameters."""
+        return num_observations - self._num_fitted >= GROWTH * self._num_fitted
+
+    def fit_hyperparameters(
+        self, features: Matrix, scores: Matrix, variances: Matrix, *, seed: int
+    ) -> None:
+        """Do the first half of ``fit``: what later fits start from."""
+        rows = _representative(scores, np.random.default_rng([seed, len(scores)]))
+        self.hyperparameters = self._prior.fit(
+            features[rows], scores[rows], variances[rows], start=self.hyperparameters
+        )
+        self._num_fitted = len(scores)
+        self._inverse_factor = np.empty((0, 0))
 
     def predict(self, features: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and standard deviation of the function, shapes ``(m,)``."""
@@ -181,7 +192,8 @@ class _Prior:
         self, features: Matrix, scores: Matrix, variances: Matrix, *, start: Hyperparameters
     ) -> Hyperparameters:
         """Return the most probable hyperparameters, climbing from ``start``."""
-        from skopt.learning import GaussianProcessRegressor  # it takes a second to import
+        from sklearn.exceptions import ConvergenceWarning  # these take a second to import
+        from skopt.learning import GaussianProcessRegressor
         from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
         kernel = ConstantKernel(start.amplitude, (1e-2, 1e2)) * Matern(
@@ -190,7 +202,9 @@ class _Prior:
         regressor = GaussianProcessRegressor(
             kernel, alpha=JITTER + variances, optimizer=self._climb
         )
-        regressor.fit(features, scores)
+        with warnings.catch_warnings():  # a length scale at its bound is a feature of no effect
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            regressor.fit(features, scores)
         return _unpack(self._found)
 
     def _climb(

@@ -15,7 +15,7 @@ from rayfold.search.bayesian.acquisition import (
     log_expected_improvement,
 )
 from rayfold.search.bayesian.encoding import Encoding
-from rayfold.search.bayesian.forests import Forest
+from rayfold.search.bayesian.forests import Forest, Kind
 from rayfold.search.bayesian.gaussian_process import GaussianProcess
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ Pending = Literal["ignore", "believer", "liar"]
 
 MAX_GAUSSIAN = 2000
 """Beyond so many observations ``"auto"`` takes extra trees."""
+
+NUMERICAL_ERRORS = (ValueError, FloatingPointError, np.linalg.LinAlgError)
 
 NUM_GOOD = 10
 """Of so many best observations, variations are candidates."""
@@ -39,8 +41,11 @@ class Bayesian(Searcher):
     is suggested, none twice. The worse half of the scores is flattened, so that failures and
     divergence do not drown the differences that count. Failed trials count as the worst score.
 
-    Whatever the surrogate, a numerical failure of it is told through ``logging`` once, and extra
-    trees, at last random draws, take over.
+    A numerical failure of a surrogate is told through ``logging`` once, and extra trees, at last
+    random draws, take over.
+
+    A study that is taken up again goes on as if it had never ended: the Gaussian process is taken
+    through the same fits, of which there is one whenever observations have grown by a tenth.
 
     Args:
         random_seed: Seed of all the drawing, at least 0.
@@ -90,6 +95,7 @@ class Bayesian(Searcher):
         self._places: dict[str, Matrix] = {}
         self._taken: set[bytes] = set()
         self._told: list[Observation] = []
+        self._num_scored = 0
         self._process = GaussianProcess(self._encoding.num_features)
         self._warned: set[str] = set()
 
@@ -97,23 +103,31 @@ class Bayesian(Searcher):
         number = len(self._places)
         generator = np.random.default_rng([self._random_seed, number])
         place = None
-        scored = [entry for entry in self._told if entry.score is not None]
         if number < self._num_initial:
             place = self._initial[number]
-        elif len(scored) > 1:
+        elif self._modelled:
             place = self._model_based(generator)
         if place is None or self._encoding.key(place) in self._taken:
             place = self._random_place(generator)
         return self._take(self._encoding.config(place))
 
     def _recall(self, config: Config) -> bool:
-        """Take it for granted: models are fitted when something new is asked for."""
+        """Take it for granted, but learn what the model learnt by then: fits build on another."""
         self.space.check(config)
+        if self._modelled and self._process_is_used and self._process.outgrown(len(self._told)):
+            places, scores, variances = self._observations()
+            try:
+                self._process.fit_hyperparameters(
+                    self._encoding.features(places), scores, variances, seed=self._random_seed
+                )
+            except NUMERICAL_ERRORS as error:
+                self._warn_once("gaussian_process", error)
         self._take(config)
         return True
 
     def _learn(self, observation: Observation) -> None:
         self._told.append(observation)
+        self._num_scored += observation.score is not None
 
     def _take(self, config: Config) -> Config:
         place = self._encoding.place(config)
@@ -138,19 +152,30 @@ class Bayesian(Searcher):
 
     def _model_based(self, generator: np.random.Generator) -> Matrix | None:
         """Return the best place by the first surrogate that does not fail; None if all do."""
-        name = self._surrogate
-        if name == "auto":
-            small = len(self._told) <= MAX_GAUSSIAN
-            name = "gaussian_process" if small else "extra_trees"
-        for attempt in dict.fromkeys([name, "extra_trees"]):
-            suggest = self._by_process if attempt == "gaussian_process" else self._by_forest
+        if self._process_is_used:
             try:
-                return suggest(attempt, generator)
-            except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
-                self._warn_once(attempt, error)
+                return self._by_process(generator)
+            except NUMERICAL_ERRORS as error:
+                self._warn_once("gaussian_process", error)
+        kind: Kind = "random_forest" if self._surrogate == "random_forest" else "extra_trees"
+        try:
+            return self._by_forest(kind, generator)
+        except NUMERICAL_ERRORS as error:
+            self._warn_once(kind, error)
         return None
 
-    def _by_process(self, _: str, generator: np.random.Generator) -> Matrix | None:
+    @property
+    def _modelled(self) -> bool:
+        """Whether the next suggestion comes from a model: there are two scores and more."""
+        return len(self._places) >= self._num_initial and self._num_scored > 1
+
+    @property
+    def _process_is_used(self) -> bool:
+        if self._surrogate == "auto":
+            return len(self._told) <= MAX_GAUSSIAN
+        return self._surrogate == "gaussian_process"
+
+    def _by_process(self, generator: np.random.Generator) -> Matrix | None:
         places, scores, variances = self._observations()
         features = self._encoding.features(places)
         process = self._process
@@ -171,12 +196,10 @@ class Bayesian(Searcher):
 
         return self._search(improvement, places, scores, generator)
 
-    def _by_forest(self, kind: str, generator: np.random.Generator) -> Matrix | None:
+    def _by_forest(self, kind: Kind, generator: np.random.Generator) -> Matrix | None:
         places, scores, _ = self._observations()
-        forest = Forest("random_forest" if kind == "random_forest" else "extra_trees")
-        forest.fit(
-            self._encoding.features(places), scores, seed=int(generator.integers(2**31))
-        )
+        forest = Forest(kind)
+        forest.fit(self._encoding.features(places), scores, seed=int(generator.integers(2**31)))
         kappa = float(generator.exponential())
 
         def bound(candidates: Matrix) -> Matrix:

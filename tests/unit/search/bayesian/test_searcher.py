@@ -47,9 +47,8 @@ def test_it_comes_close_to_the_minimum_where_random_search_does_not(sign: float)
 
 @pytest.mark.parametrize("surrogate", ["extra_trees", "random_forest"])
 def test_forests_learn_too(surrogate: str) -> None:
-    scores = run(Bayesian(random_seed=1, surrogate=surrogate), 40)  # type: ignore[arg-type]
-    assert min(scores) < 1.5
-    assert np.median(scores[20:]) < np.median(scores[:8])
+    scores = run(Bayesian(random_seed=1, surrogate=surrogate), 25)  # type: ignore[arg-type]
+    assert np.median(scores[15:]) < np.median(scores[:8]) / 2
 
 
 @pytest.mark.parametrize("pending", ["ignore", "believer", "liar"])
@@ -103,22 +102,24 @@ def test_a_failing_surrogate_is_told_once_and_another_takes_over(
     assert caplog.records[-1].getMessage().startswith("extra_trees failed")
 
 
-def test_resuming_takes_suggestions_for_granted_and_goes_on(
+def test_a_resumed_search_goes_on_as_if_it_had_never_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = Bayesian(random_seed=1)
+    first, second = Bayesian(random_seed=1), Bayesian(random_seed=1)
     scores = run(first, 20)
-    second = Bayesian(random_seed=1)
     second.start(SPACE, mode="min")
     with monkeypatch.context() as patch:
-        patch.setattr(module.GaussianProcess, "fit", None)  # not even called
+        patch.setattr(module, "best_place", None)  # what costs most is not done again
         for suggestion, score in zip(first._suggestions.values(), scores, strict=True):
             assert second.restore(suggestion.config) == suggestion
             second.observe(suggestion.id, score=score)
     assert first.best == second.best
-    suggestion = second.suggest()
-    assert suggestion is not None
-    assert branin(suggestion.config) < np.median(scores)
+    for _ in range(3):
+        ours, theirs = first.suggest(), second.suggest()
+        assert ours == theirs
+        assert ours is not None
+        first.observe(ours.id, score=branin(ours.config))
+        second.observe(ours.id, score=branin(ours.config))
 
 
 def test_the_worse_half_is_flattened_and_failures_are_the_worst() -> None:
