@@ -19,6 +19,26 @@ class TestSmallestGenetic(SearcherContract):
         return Genetic(population=2, generations=12, random_seed=random_seed)
 
 
+class TestGenerationalGenetic(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=6, generations=4, random_seed=random_seed, update="generational")
+
+
+class TestOriginalGenetic(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=6, generations=4, random_seed=random_seed, preset="nnlo")
+
+
+class TestGeneticOfTheFittest(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=6, generations=4, random_seed=random_seed, ageing=False)
+
+
+class TestRestartingGenetic(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return Genetic(population=2, generations=25, random_seed=random_seed, restart=True)
+
+
 class TestBayesian(SearcherContract):
     def make_searcher(self, random_seed: int) -> Searcher:
         return Bayesian(random_seed=random_seed, num_initial=12)

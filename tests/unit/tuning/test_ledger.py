@@ -278,7 +278,9 @@ class TestReplay:
     def test_a_searcher_that_waits_hands_out_nothing_and_is_not_exhausted(
         self, open_ledger: Open
     ) -> None:
-        ledger = open_ledger()
+        ledger = open_ledger(
+            Genetic(population=4, generations=3, random_seed=3, update="generational")
+        )
         trials = [take(ledger) for _ in range(4)]
         assert ledger.next_trial() is None
         assert not ledger.exhausted

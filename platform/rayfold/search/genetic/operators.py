@@ -5,12 +5,17 @@ log scales, integers and categories are the encoding's business. DEAP itself has
 operators nor a tournament of distinct individuals, and draws from Python's global generator; so
 all of them are ours, and draw from the generator that the toolbox is made with.
 
+A gene counts only where it is active, that is where the individual's configuration holds its
+hyperparameter. An inactive gene says nothing about what is good, so no child is moved by one.
+
 References:
     Michalewicz, "Genetic Algorithms + Data Structures = Evolution Programs", 1996 (non-uniform
     mutation).
+    Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
+    arXiv 1802.01548 (tournaments over a sample).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +23,14 @@ import numpy as np
 from deap import base
 from numpy.typing import NDArray
 
-from rayfold.results import Mode
+from rayfold.results import Config, Mode
+from rayfold.space import SearchSpace
 
 Genes = NDArray[np.float64]
 """Coordinates in [0, 1], shape ``(d,)``: one gene per hyperparameter."""
+
+Active = NDArray[np.bool_]
+"""Which genes count, shape ``(d,)``."""
 
 
 class MinimizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
@@ -42,12 +51,16 @@ class Individual:
 
     Attributes:
         number: Its place in the order of suggestion, counted from 0.
-        genes: Its chromosome, shape ``(d,)``.
+        genes: Its chromosome, shape ``(d,)``; inactive genes are 0.5.
+        config: The configuration that they stand for.
+        active: Which genes its configuration holds, shape ``(d,)``.
         fitness: Empty until its score is known.
     """
 
     number: int
     genes: Genes
+    config: Config
+    active: Active
     fitness: base.Fitness
 
 
@@ -79,6 +92,23 @@ def mutation(genes: Genes, r1: Genes, r2: Genes, *, progress: float) -> Genes:
     return np.clip(moved, 0.0, 1.0)  # only rounding is left to clip
 
 
+def inherited(crossed: Genes, fitter: Individual, other: Individual, fresh: Genes) -> Genes:
+    """Return a child's genes, of which only those active in both parents are crossed.
+
+    A gene that is active in one parent comes from that one as it is; one that is active in
+    neither is drawn anew.
+
+    Args:
+        crossed: What ``crossover`` makes of the parents, shape ``(d,)``.
+        fitter: The fitter parent.
+        other: The other one.
+        fresh: Uniform random numbers, shape ``(d,)``.
+    """
+    alone = np.where(fitter.active, fitter.genes, np.where(other.active, other.genes, fresh))
+    genes: Genes = np.where(fitter.active & other.active, crossed, alone)
+    return genes
+
+
 def rank(individual: Individual) -> tuple[tuple[float, ...], int]:
     """Return a key that is greatest for the fittest; of equals, for the earliest suggested."""
     return individual.fitness.wvalues, -individual.number
@@ -97,43 +127,55 @@ def distinct_pair(population: Sequence[Individual], u1: float, u2: float) -> lis
     return [population[first], population[second + (second >= first)]]
 
 
-def build_toolbox(generator: np.random.Generator, *, dimension: int, mode: Mode) -> base.Toolbox:
+def sample(population: Sequence[Individual], keys: Genes) -> list[Individual]:
+    """Return a quarter of the population, at least two, every choice being equally likely.
+
+    Args:
+        population: At least two individuals.
+        keys: Uniform random numbers, one per individual; the lowest are chosen.
+    """
+    size = max(2, len(population) // 4)
+    return [population[place] for place in np.argsort(keys, kind="stable")[:size]]
+
+
+def build_toolbox(
+    generator: np.random.Generator, *, space: SearchSpace, mode: Mode
+) -> base.Toolbox:
     """Return DEAP's toolbox with the operators registered, all drawing from ``generator``.
 
-    * ``individual(number)``: random genes, without a fitness.
+    * ``draw()``: random genes.
+    * ``individual(number, genes)``: an individual with these genes, without a fitness.
     * ``tournament(population)``: the fitter of two distinct individuals.
-    * ``select(population)``: two distinct parents, each from a tournament, the fitter one first.
-    * ``mate(fitter, other)``: genes of a child, by ``crossover``.
-    * ``mutate(genes, progress=g/G)``: the genes moved, by ``mutation``.
-    * ``child(number, genes)``: an individual with these genes, without a fitness.
+    * ``sample_tournament(population)``: the fittest of a quarter of the population.
+    * ``select(population, tournament)``: two distinct parents, each from a tournament, the
+      fitter one first.
+    * ``mate(fitter, other)``: genes of a child, by ``crossover`` and ``inherited``.
+    * ``mutate(genes, progress=g/G, probability=p)``: the genes moved, by ``mutation``, each with
+      probability p.
     * ``keep(population, k)``: the k fittest, the fittest first.
 
     Args:
         generator: Where all random numbers come from.
-        dimension: Number of genes.
+        space: What the genes stand for.
         mode: Whether lower or higher scores are fitter.
     """
     fitness = MinimizedFitness if mode == "min" else MaximizedFitness
     toolbox = base.Toolbox()
-    toolbox.register("child", _individual, fitness=fitness)
-    toolbox.register("individual", _random, toolbox, generator=generator, dimension=dimension)
+    toolbox.register("draw", generator.random, space.dimension)
+    toolbox.register("individual", _individual, space=space, fitness=fitness)
     toolbox.register("tournament", _tournament, generator=generator)
-    toolbox.register("select", _select, toolbox)
+    toolbox.register("sample_tournament", _sample_tournament, generator=generator)
+    toolbox.register("select", _select)
     toolbox.register("mate", _mate, generator=generator)
     toolbox.register("mutate", _mutate, generator=generator)
     toolbox.register("keep", _keep)
     return toolbox
 
 
-def _individual(number: int, genes: Genes, *, fitness: Any) -> Individual:
-    return Individual(number, genes, fitness())
-
-
-def _random(
-    toolbox: base.Toolbox, number: int, *, generator: np.random.Generator, dimension: int
-) -> Individual:
-    individual: Individual = toolbox.child(number, generator.random(dimension))
-    return individual
+def _individual(number: int, genes: Genes, *, space: SearchSpace, fitness: Any) -> Individual:
+    config = space.decode(genes)
+    active = np.array([name in config for name in space.names])
+    return Individual(number, np.where(active, genes, 0.5), config, active, fitness())
 
 
 def _tournament(population: Sequence[Individual], *, generator: np.random.Generator) -> Individual:
@@ -141,24 +183,43 @@ def _tournament(population: Sequence[Individual], *, generator: np.random.Genera
     return max(distinct_pair(population, u1, u2), key=rank)
 
 
-def _select(toolbox: base.Toolbox, population: Sequence[Individual]) -> list[Individual]:
-    first = toolbox.tournament(population)
+def _sample_tournament(
+    population: Sequence[Individual], *, generator: np.random.Generator
+) -> Individual:
+    return max(sample(population, generator.random(len(population))), key=rank)
+
+
+def _select(
+    population: Sequence[Individual], tournament: Callable[[Sequence[Individual]], Individual]
+) -> list[Individual]:
+    first = tournament(population)
     if len(population) == 2:  # the fitter one wins every tournament; the other is its partner
         second = population[population[0] is first]
     else:
-        second = toolbox.tournament(population)
+        second = tournament(population)
         while second is first:
-            second = toolbox.tournament(population)
+            second = tournament(population)
     return sorted([first, second], key=rank, reverse=True)
 
 
-def _mate(fitter: Genes, other: Genes, *, generator: np.random.Generator) -> Genes:
-    return crossover(fitter, other, _uniform(generator, len(fitter)))
+def _mate(fitter: Individual, other: Individual, *, generator: np.random.Generator) -> Genes:
+    size = len(fitter.genes)
+    crossed = crossover(fitter.genes, other.genes, _uniform(generator, size))
+    if np.all(fitter.active | other.active):
+        return inherited(crossed, fitter, other, crossed)  # nothing has to be drawn
+    return inherited(crossed, fitter, other, generator.random(size))
 
 
-def _mutate(genes: Genes, *, generator: np.random.Generator, progress: float) -> Genes:
-    r1, r2 = _uniform(generator, len(genes)), _uniform(generator, len(genes))
-    return mutation(genes, r1, r2, progress=progress)
+def _mutate(
+    genes: Genes, *, generator: np.random.Generator, progress: float, probability: float
+) -> Genes:
+    size = len(genes)
+    moved = mutation(
+        genes, _uniform(generator, size), _uniform(generator, size), progress=progress
+    )
+    if probability == 1.0:
+        return moved
+    return np.where(generator.random(size) < probability, moved, genes)
 
 
 def _keep(population: Sequence[Individual], k: int) -> list[Individual]:

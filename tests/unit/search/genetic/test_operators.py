@@ -7,14 +7,28 @@ import pytest
 from deap import base
 
 from rayfold.results import Mode
-from rayfold.search.operators import (
+from rayfold.search.genetic.operators import (
     Individual,
     build_toolbox,
     crossover,
     distinct_pair,
+    inherited,
     mutation,
     rank,
+    sample,
 )
+from rayfold.space import Choice, Float, SearchSpace
+
+LINE = SearchSpace({"x": Float(0.0, 1.0)})
+SQUARE = SearchSpace({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+OPTIMIZERS = SearchSpace(
+    {
+        "optimizer.momentum": Float(0.0, 1.0, when={"optimizer.name": "sgd"}),
+        "optimizer.name": Choice("sgd", "adamw"),
+        "optimizer.beta": Float(0.0, 1.0, when={"optimizer.name": "adamw"}),
+    }
+)
+"""A name below 0.5 is sgd and has a momentum; from there on it is adamw and has a beta."""
 
 
 class Scripted(np.random.Generator):
@@ -30,13 +44,18 @@ class Scripted(np.random.Generator):
         return np.array(drawn)
 
 
-def toolbox_of(*numbers: float, mode: Mode = "min") -> base.Toolbox:
-    return build_toolbox(Scripted(numbers), dimension=1, mode=mode)
+def toolbox_of(*numbers: float, mode: Mode = "min", space: SearchSpace = LINE) -> base.Toolbox:
+    return build_toolbox(Scripted(numbers), space=space, mode=mode)
+
+
+def individual_of(*genes: float, space: SearchSpace) -> Individual:
+    individual: Individual = toolbox_of(space=space).individual(0, np.array(genes))
+    return individual
 
 
 def population_of(*scores: float, mode: Mode = "min") -> list[Individual]:
     toolbox = toolbox_of(mode=mode)
-    population = [toolbox.child(number, np.array([0.5])) for number in range(len(scores))]
+    population = [toolbox.individual(number, np.array([0.5])) for number in range(len(scores))]
     for individual, score in zip(population, scores, strict=True):
         individual.fitness.values = (score,)
     return population
@@ -60,8 +79,9 @@ def test_a_child_is_clipped_to_the_range() -> None:
 
 
 def test_crossover_draws_anew_for_each_gene() -> None:
-    toolbox = toolbox_of(0.5, 0.25)
-    child = toolbox.mate(np.array([0.6, 0.6]), np.array([0.4, 0.4]))
+    toolbox = toolbox_of(0.5, 0.25, space=SQUARE)
+    fitter, other = (individual_of(p, p, space=SQUARE) for p in (0.6, 0.4))
+    child = toolbox.mate(fitter, other)
     np.testing.assert_allclose(child, [0.7, 0.65], atol=1e-12)
 
 
@@ -99,23 +119,73 @@ def test_mutation_never_leaves_the_range() -> None:
 
 def test_mutation_draws_how_far_and_which_way_for_each_gene() -> None:
     toolbox = toolbox_of(0.75, 0.5, 0.9, 0.1)
-    moved = toolbox.mutate(np.array([0.2, 0.2]), progress=0.0)
+    moved = toolbox.mutate(np.array([0.2, 0.2]), progress=0.0, probability=1.0)
     np.testing.assert_allclose(moved, [0.4, 0.1], atol=1e-12)
 
 
 def test_the_operators_leave_the_parents_alone() -> None:
-    fitter, other = np.array([0.6]), np.array([0.4])
-    toolbox_of(0.5, 0.5, 0.9).mutate(toolbox_of(0.5).mate(fitter, other), progress=0.0)
-    assert (fitter.tolist(), other.tolist()) == ([0.6], [0.4])
+    fitter, other = (individual_of(p, space=LINE) for p in (0.6, 0.4))
+    child = toolbox_of(0.5).mate(fitter, other)
+    toolbox_of(0.5, 0.9).mutate(child, progress=0.0, probability=1.0)
+    assert (fitter.genes.tolist(), other.genes.tolist()) == ([0.6], [0.4])
 
 
 def test_a_drawn_zero_is_kept_out_of_the_open_interval() -> None:
     """From 0 a gene would leap to the end even in the last generation; 1e-308 ** 0.001 = 0.49."""
-    moved = toolbox_of(0.0, 0.9).mutate(np.array([0.0]), progress=0.9)
+    moved = toolbox_of(0.0, 0.9).mutate(np.array([0.0]), progress=0.9, probability=1.0)
     assert moved[0] == pytest.approx(0.51, abs=0.01)
 
 
+def test_each_gene_is_mutated_with_its_probability() -> None:
+    """Both would move from 0.2 to 0.4; the last numbers, 0.29 and 0.3, are drawn for that."""
+    toolbox = toolbox_of(0.75, 0.75, 0.9, 0.9, 0.29, 0.3)
+    moved = toolbox.mutate(np.array([0.2, 0.2]), progress=0.0, probability=0.3)
+    np.testing.assert_allclose(moved, [0.4, 0.2], atol=1e-12)
+
+
+# Genes that are active
+
+
+def test_inactive_genes_are_blank() -> None:
+    individual = individual_of(0.9, 0.7, 0.2, space=OPTIMIZERS)
+    assert individual.config == {"optimizer.name": "adamw", "optimizer.beta": 0.2}
+    assert individual.active.tolist() == [False, True, True]
+    assert individual.genes.tolist() == [0.5, 0.7, 0.2]
+
+
+def test_a_gene_is_crossed_only_where_both_parents_have_it() -> None:
+    """Both, the fitter one, the other one, and neither has it."""
+    fitter, other = (individual_of(0.0, space=LINE) for _ in range(2))
+    fitter.genes, fitter.active = np.full(4, 0.2), np.array([True, True, False, False])
+    other.genes, other.active = np.full(4, 0.3), np.array([True, False, True, False])
+    genes = inherited(np.full(4, 0.1), fitter, other, np.full(4, 0.4))
+    assert genes.tolist() == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_an_inactive_gene_of_a_parent_does_not_push_the_child() -> None:
+    """Parents of either kind: only the name is crossed, 0.5 (0.4 - 0.6) + 0.4 = 0.3."""
+    sgd = individual_of(0.9, 0.4, 0.0, space=OPTIMIZERS)
+    adamw = individual_of(0.0, 0.6, 0.8, space=OPTIMIZERS)
+    child = toolbox_of(0.5, 0.5, 0.5, space=OPTIMIZERS).mate(sgd, adamw)
+    np.testing.assert_allclose(child, [0.9, 0.3, 0.8], atol=1e-12)
+
+
+def test_a_gene_that_neither_parent_has_is_drawn_anew() -> None:
+    """Two of adamw: name 0.5 (0.6 - 0.9) + 0.6 = 0.45 makes it sgd, and its momentum is new."""
+    fitter = individual_of(0.1, 0.6, 0.8, space=OPTIMIZERS)
+    other = individual_of(0.2, 0.9, 0.8, space=OPTIMIZERS)
+    toolbox = toolbox_of(0.5, 0.5, 0.5, 0.25, 0.99, 0.99, space=OPTIMIZERS)
+    child = toolbox.individual(1, toolbox.mate(fitter, other))
+    assert child.config == {"optimizer.name": "sgd", "optimizer.momentum": 0.25}
+    np.testing.assert_allclose(child.genes, [0.25, 0.45, 0.5], atol=1e-12)
+
+
 # Selection
+
+
+def chosen(population: list[Individual], toolbox: base.Toolbox) -> list[Individual]:
+    parents: list[Individual] = toolbox.select(population, toolbox.tournament)
+    return parents
 
 
 @pytest.mark.parametrize(
@@ -158,21 +228,21 @@ def test_the_fitter_one_wins_a_tournament(mode: Mode, winner: int) -> None:
 def test_parents_are_ordered_by_fitness() -> None:
     """The first tournament is between 2 and 3 (2 wins), the second between 0 and 1 (0 wins)."""
     population = population_of(1.0, 2.0, 3.0, 4.0)
-    parents = toolbox_of(0.5, 0.99, 0.0, 0.0).select(population)
+    parents = chosen(population, toolbox_of(0.5, 0.99, 0.0, 0.0))
     assert [parent.number for parent in parents] == [0, 2]
 
 
 def test_the_same_winner_is_drawn_again_until_the_parents_differ() -> None:
     """0 beats 1, 0 beats 2, 0 beats 3, then 1 beats 2."""
     population = population_of(1.0, 2.0, 3.0, 4.0)
-    parents = toolbox_of(0.0, 0.0, 0.0, 0.5, 0.0, 0.99, 0.25, 0.5).select(population)
+    parents = chosen(population, toolbox_of(0.0, 0.0, 0.0, 0.5, 0.0, 0.99, 0.25, 0.5))
     assert [parent.number for parent in parents] == [0, 1]
 
 
 @pytest.mark.parametrize("scores", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (math.inf, math.inf)])
 def test_two_individuals_are_both_parents(scores: tuple[float, float]) -> None:
     population = population_of(*scores)
-    parents = toolbox_of(0.0, 0.0).select(population)
+    parents = chosen(population, toolbox_of(0.0, 0.0))
     assert [parent.number for parent in parents] == ([1, 0] if scores == (2.0, 1.0) else [0, 1])
 
 
@@ -192,8 +262,25 @@ def test_close_scores_are_told_apart() -> None:
     assert toolbox_of().keep(population, 1)[0].number == 1
 
 
+@pytest.mark.parametrize(("size", "num_drawn"), [(2, 2), (3, 2), (11, 2), (12, 3), (100, 25)])
+def test_a_quarter_is_sampled_but_two_at_least(size: int, num_drawn: int) -> None:
+    population = population_of(*[0.0] * size)
+    keys = np.linspace(1.0, 0.0, size)
+    numbers = [individual.number for individual in sample(population, keys)]
+    assert numbers == list(range(size))[: -num_drawn - 1 : -1]
+
+
+@pytest.mark.parametrize(("mode", "winner"), [("min", 2), ("max", 4)])
+def test_the_fittest_of_the_sample_wins_its_tournament(mode: Mode, winner: int) -> None:
+    """Twelve individuals; 0.1, 0.2 and 0.3 are drawn for those with the scores 5, 9 and 7."""
+    population = population_of(0.0, 0.0, 5.0, 0.0, 9.0, 7.0, *[99.0] * 6, mode=mode)
+    keys = [0.9, 0.9, 0.1, 0.9, 0.2, 0.3, *[0.9] * 6]
+    assert toolbox_of(*keys, mode=mode).sample_tournament(population).number == winner
+
+
 def test_an_individual_has_no_fitness_at_first() -> None:
-    individual = toolbox_of(0.25).individual(3)
+    toolbox = toolbox_of(0.25)
+    individual = toolbox.individual(3, toolbox.draw())
     assert individual.number == 3
     assert individual.genes.tolist() == [0.25]
     assert not individual.fitness.valid

@@ -1,0 +1,71 @@
+"""Generation by generation: a barrier after each."""
+
+from collections import deque
+
+from rayfold.search.genetic.breeder import Breeder
+from rayfold.search.genetic.operators import Individual
+from rayfold.search.genetic.stagnation import Stagnation
+
+
+class Generational:
+    """Breeds a generation when all results of the one before are in.
+
+    The fittest of a generation are the elites of the next, and the rest are their children; at a
+    restart, random individuals.
+
+    Args:
+        breeder: Makes the individuals.
+        stagnation: Knows when to restart.
+        size: Individuals in a generation.
+        num_elites: How many of them are kept.
+        num_generations: G in the formulas.
+
+    Attributes:
+        population: The present generation, the elites first.
+    """
+
+    def __init__(
+        self,
+        breeder: Breeder,
+        stagnation: Stagnation,
+        *,
+        size: int,
+        num_elites: int,
+        num_generations: int,
+    ) -> None:
+        self._breeder, self._stagnation = breeder, stagnation
+        self._num_elites, self._num_generations = num_elites, num_generations
+        self._generation = 0
+        self.population = [breeder.random() for _ in range(size)]
+        self._waiting = deque(self.population)
+        self._num_out = 0
+
+    def propose(self) -> Individual | None:
+        """Return the next individual; None while results are outstanding."""
+        if not self._waiting:
+            if self._num_out:
+                return None
+            self._breed()
+        self._num_out += 1
+        return self._waiting.popleft()
+
+    def learn(self, individual: Individual) -> None:
+        """Take in that an individual of the present generation has its fitness."""
+        self._num_out -= 1
+
+    def _breed(self) -> None:
+        """Replace the population by its elites and their generation's children."""
+        self._generation += 1
+        elites = self._breeder.fittest(self.population, self._num_elites)
+        num_children = len(self.population) - len(elites)
+        if self._stagnation.reached:
+            self._stagnation.reset(num_made=self._breeder.num_made)
+            children = [self._breeder.random() for _ in range(num_children)]
+        else:
+            progress = self._generation / self._num_generations
+            children = [
+                self._breeder.child(self.population, progress=progress)
+                for _ in range(num_children)
+            ]
+        self.population = elites + children
+        self._waiting.extend(children)

@@ -1,0 +1,269 @@
+"""The genetic searcher: its arguments, and which form it takes."""
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher, whole_number
+from rayfold.search.genetic.breeder import Breeder
+from rayfold.search.genetic.generational import Generational
+from rayfold.search.genetic.operators import Individual
+from rayfold.search.genetic.stagnation import Stagnation
+from rayfold.search.genetic.steady_state import SteadyState
+
+Update = Literal["auto", "generational", "steady_state"]
+Preset = Literal["nnlo"]
+
+DEFAULTS: dict[str, Any] = {
+    "update": "auto",
+    "mutation_probability": 0.3,
+    "allow_duplicates": False,
+    "immigrants": 0.1,
+    "restart": False,
+    "ageing": True,
+}
+"""What an argument is that neither the caller nor a preset gives."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nnlo": {
+        "update": "generational",
+        "mutation_probability": 1.0,
+        "allow_duplicates": True,
+        "immigrants": 0.0,
+        "restart": False,
+        "ageing": False,
+    }
+}
+"""Arguments by the name of a preset."""
+
+PATIENCE = 5
+"""A search restarts after so many populations of trials without a better one."""
+
+
+class Genetic(Searcher):
+    """Evolves a population of configurations.
+
+    The first ``population`` suggestions are random. Children have two parents, each the winner
+    of a tournament; they are crossed away from the less fit one and mutated, the less the
+    further the search has come. A chromosome is a point of the unit cube, one gene per
+    hyperparameter; only genes that are active in a parent are inherited from it. Failed trials
+    are the least fit, all alike. The formulas stand in ``operators``.
+
+    *Generational*: the fittest of a generation are kept as elites, with their scores and without
+    being trained again, and the rest are replaced by children. They are bred when all results of
+    the generation are in; until then ``suggest()`` returns None.
+
+    *Steady state*: there is no barrier. Whenever asked, it breeds one child of its population,
+    which are the latest ``population`` trials told so far, or, without ``ageing``, the fittest.
+    Until so many are told it draws at random, so that it never waits.
+
+    *Auto*, the default, is steady state however many trials run at once: on tables of real
+    trainings it was ahead of the generational form even one trial at a time, and neither resuming
+    nor the number of groups changes what it is. ``settings()`` spells it out.
+
+    Both forms suggest the same number of configurations, ``capacity``.
+
+    Example::
+
+        Genetic(population=20, generations=24)
+        Genetic(preset="nnlo", population=50, mutation_probability=0.3)
+
+    Args:
+        population: Size of the population, at least 2.
+        generations: How many generations, G in the formulas, the random one included, at least
+            1. Generational: the children of generation g, counted from 0, mutate with ``g / G``.
+            Steady state: the same counted in trials; with n of them told, the next child
+            mutates with ``n / capacity``.
+        random_seed: Seed of all the drawing, at least 0.
+        elite_fraction: Share of a generation that is kept, between 0 and 1: rounded down, at
+            least one individual, and never all of them. Steady state keeps nobody so; there it
+            enters ``capacity`` alone.
+        update: ``"generational"``, ``"steady_state"`` or ``"auto"`` (default).
+        mutation_probability: How likely each gene of a child is mutated, from 0 to 1; 0.3 by
+            default.
+        allow_duplicates: Whether a configuration may be suggested twice. By default it may only
+            where nothing new is found any more: a known child is bred again, then mutated
+            harder, then drawn at random.
+        immigrants: Which share of the children is drawn at random, from 0 to 1; 0.1 by default.
+        restart: Whether, after 5 x ``population`` trials without a better one, to keep the
+            fittest and draw the rest of the population anew. Off by default.
+        ageing: Whether, in steady state, the oldest member of the population makes room for a
+            new one instead of the least fit, and parents win their tournaments over a quarter of
+            the population instead of over one other (regularised evolution). By default it does.
+        preset: ``"nnlo"``: the original parameters, that is generational, with mutation of every
+            gene, duplicates, no immigrants and no restart. Arguments beside it override it.
+
+    Raises:
+        RecipeError: If an argument is out of range, or ageing is asked of the generational form.
+
+    References:
+        Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
+        arXiv 1802.01548 (ageing).
+    """
+
+    def __init__(
+        self,
+        *,
+        population: int = 16,
+        generations: int = 8,
+        random_seed: int = 0,
+        elite_fraction: float = 0.2,
+        update: Update | None = None,
+        mutation_probability: float | None = None,
+        allow_duplicates: bool | None = None,
+        immigrants: float | None = None,
+        restart: bool | None = None,
+        ageing: bool | None = None,
+        preset: Preset | None = None,
+    ) -> None:
+        self._size = whole_number("population", population, at_least=2)
+        self._num_generations = whole_number("generations", generations, at_least=1)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        if type(elite_fraction) is not float or not 0.0 < elite_fraction < 1.0:
+            raise RecipeError(
+                f"elite_fraction must be a number between 0 and 1, got {elite_fraction!r}."
+            )
+        self._elite_fraction = elite_fraction
+        given: dict[str, object] = {
+            "update": update,
+            "mutation_probability": mutation_probability,
+            "allow_duplicates": allow_duplicates,
+            "immigrants": immigrants,
+            "restart": restart,
+            "ageing": ageing,
+        }
+        self._options = _options(preset, given)
+
+    @property
+    def generation(self) -> int:
+        """Generation of the latest suggestion, counted from 0.
+
+        In steady state: of the trial that has its number in the generational form.
+        """
+        if self._space is None or len(self._suggestions) <= self._size:
+            return 0
+        num_children = len(self._suggestions) - self._size
+        return math.ceil(num_children / (self._size - self.num_elites))
+
+    @property
+    def num_elites(self) -> int:
+        """How many individuals of a generation are kept for the next."""
+        share = math.floor(self._elite_fraction * self._size + 1e-9)  # 0.29 * 100 is 28.99...
+        return min(max(share, 1), self._size - 1)
+
+    @property
+    def capacity(self) -> int:
+        """How many configurations will be suggested in all: elites are counted once.
+
+        In every form: the first ``population``, and ``population - num_elites`` for each
+        further generation.
+        """
+        return self._size + (self._num_generations - 1) * (self._size - self.num_elites)
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"genetic": {"population": 16, "generations": 8, ...}}``.
+
+        A preset and ``"auto"`` are spelt out.
+        """
+        return {
+            "genetic": {
+                "population": self._size,
+                "generations": self._num_generations,
+                "random_seed": self._random_seed,
+                "elite_fraction": self._elite_fraction,
+                **self._options,
+            }
+        }
+
+    def _begin(self) -> None:
+        options = self._options
+        self._stagnation = Stagnation(
+            patience=PATIENCE * self._size if options["restart"] else math.inf
+        )
+        self._breeder = Breeder(
+            self.space,
+            self.mode,
+            np.random.default_rng(self._random_seed),
+            mutation_probability=options["mutation_probability"],
+            allow_duplicates=options["allow_duplicates"],
+            immigrants=options["immigrants"],
+        )
+        self._form: Generational | SteadyState = (
+            self._generational() if options["update"] == "generational" else self._steady_state()
+        )
+        self._training: dict[int, Individual] = {}
+
+    def _propose(self) -> Config | None:
+        individual = self._form.propose()
+        if individual is None:
+            return None
+        self._training[individual.number] = individual
+        return individual.config
+
+    def _learn(self, observation: Observation) -> None:
+        worst = math.inf if self.mode == "min" else -math.inf
+        individual = self._training.pop(observation.suggestion.number)
+        individual.fitness.values = (worst if observation.score is None else observation.score,)
+        self._stagnation.learn(individual, num_made=self._breeder.num_made)
+        self._form.learn(individual)
+
+    def _steady_state(self) -> SteadyState:
+        return SteadyState(
+            self._breeder,
+            self._stagnation,
+            size=self._size,
+            capacity=self.capacity,
+            ageing=self._options["ageing"],
+        )
+
+    def _generational(self) -> Generational:
+        return Generational(
+            self._breeder,
+            self._stagnation,
+            size=self._size,
+            num_elites=self.num_elites,
+            num_generations=self._num_generations,
+        )
+
+
+def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
+    """Return the arguments with a default of their own or the preset's, each checked."""
+    preferred = {} if preset is None else PRESETS[_one_of("preset", preset, tuple(PRESETS))]
+    explicit = {name: value for name, value in given.items() if value is not None}
+    options = {**DEFAULTS, **preferred, **explicit}
+    update = _one_of("update", options["update"], get_args(Update))
+    checked = {
+        "update": "steady_state" if update == "auto" else update,
+        "mutation_probability": _share("mutation_probability", options["mutation_probability"]),
+        "allow_duplicates": _switch("allow_duplicates", options["allow_duplicates"]),
+        "immigrants": _share("immigrants", options["immigrants"]),
+        "restart": _switch("restart", options["restart"]),
+        "ageing": _switch("ageing", options["ageing"]),
+    }
+    if update == "generational":
+        if explicit.get("ageing"):
+            raise RecipeError("ageing needs update auto or steady_state, got update generational.")
+        checked["ageing"] = False  # nobody grows old: a generation goes all at once
+    return checked
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        hint = did_you_mean(str(value), allowed)
+        raise RecipeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}.")
+    return str(value)
+
+
+def _share(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise RecipeError(f"{name} must be a number from 0 to 1, got {value!r}.")
+    return float(value)
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RecipeError(f"{name} must be true or false, got {value!r}.")
+    return value
