@@ -88,6 +88,7 @@ def simulate(
             f"{table.source}: it holds {table.num_measurements} folds' scores, but a trial has "
             f"{num_folds} folds; lower fixed.folds.count, or add columns."
         )
+    groups_per_trial = min(groups_per_trial, num_folds)
     at_once = num_groups // groups_per_trial
     spare = max(1, at_once // 4) if waiting_trials is None else waiting_trials
     simulator = _Simulator(
@@ -96,7 +97,7 @@ def simulate(
         num_groups=num_groups,
         num_trials=min(limits) if limits else None,
         num_folds=num_folds,
-        groups_per_trial=min(groups_per_trial, num_folds),
+        groups_per_trial=groups_per_trial,
         room=at_once + spare,
         max_seconds=max_seconds,
         scheduler=scheduler,
