@@ -215,9 +215,7 @@ def test_no_trial_begins_after_the_time_limit() -> None:
 def test_the_first_trial_to_a_threshold_and_the_best_over_time() -> None:
     """On one group: 5 after 60 s, 7 at 140 s is no improvement, 2 at 170 s, 1 at 190 s."""
     simulation = run(InTurn(5, 7, 2, 1), num_groups=1)
-    improvements = [
-        (n, trial.finished_at, trial.score) for n, trial in simulation.best_over_time()
-    ]
+    found = [(n, trial.finished_at, trial.score) for n, trial in simulation.best_over_time()]
     assert found == [(1, 60.0, 5.0), (3, 170.0, 2.0), (4, 190.0, 1.0)]
     reached = simulation.first_to(2.5)
     assert reached is not None
