@@ -102,7 +102,7 @@ def simulate(
         max_seconds=max_seconds,
         scheduler=scheduler,
         charges=charges or Charges(),
-        generator=np.random.default_rng(random_seed),
+        generator=np.random.default_rng([random_seed, 1]),  # not what a searcher draws
     )
     return simulator.run()
 
