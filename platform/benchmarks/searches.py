@@ -198,7 +198,7 @@ def run_in_turn(
     name: str, searcher: Searcher, problem: Problem, seed: int, trials: int, max_seconds: float
 ) -> Run:
     """Run one trial after another until ``max_seconds`` of own time are over."""
-    table, generator = problem.table, np.random.default_rng(seed)
+    table, generator = problem.table, np.random.default_rng([seed, 1])
     best, own = Best(problem), 0.0
     regrets: list[float] = []
     spent: list[float] = []
@@ -381,24 +381,29 @@ def table_lines(runs: list[Run], arguments: argparse.Namespace) -> Iterator[str]
         columns += ["own s to 100 trials", "own s in all"]
     yield "| searcher | " + " | ".join(columns) + " |"
     yield "|---|" + "---|" * len(columns)
+    tables = len({run.table for run in runs})
     for name in arguments.searchers:
         own = [run for run in runs if run.searcher == name]
-        wanted = arguments.seeds * len({run.table for run in runs})
-        budgets = zip(*(run.regrets for run in own), strict=True)
-        cells = [mean_cell(values, wanted) for values in budgets]
-        cells = cells or ["-"] * len(TIMES if arguments.workers else BUDGETS)
+        count = len(TIMES if arguments.workers else BUDGETS)
+        cells = [mean_cell(own, index, arguments.seeds, tables) for index in range(count)]
         cells += speed_cells(own, bool(arguments.workers)) if own else []
         yield f"| {name} | " + " | ".join(cells) + " |"
     yield ""
 
 
-def mean_cell(values: Any, wanted: int) -> str:
-    present = [value for value in values if value is not None]
-    if not present:
+def mean_cell(runs: list[Run], index: int, seeds: int, tables: int) -> str:
+    """Return mean and standard error over seeds, of each seed's mean over the tables."""
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        regret = run.regrets[index]
+        if regret is not None:
+            by_seed.setdefault(run.seed, []).append(regret)
+    means = [np.mean(regrets) for regrets in by_seed.values() if len(regrets) == tables]
+    if not means:
         return "-"
-    error = np.std(present, ddof=1) / math.sqrt(len(present)) if len(present) > 1 else 0.0
-    few = f" (of {len(present)})" if len(present) < wanted else ""
-    return f"{np.mean(present):.4f} ± {error:.4f}{few}"
+    error = np.std(means, ddof=1) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    few = f" (of {len(means)} seeds)" if len(means) < seeds else ""
+    return f"{np.mean(means):.4f} ± {error:.4f}{few}"
 
 
 def speed_cells(runs: list[Run], at_once: bool) -> list[str]:
@@ -458,11 +463,9 @@ def better_pairs(regrets: np.ndarray[Any, Any], level: float = 0.05) -> list[tup
     tests = []
     for one, other in itertools.combinations(range(regrets.shape[1]), 2):
         difference = regrets[:, one] - regrets[:, other]
-        p = (
-            float(stats.wilcoxon(difference, zero_method="zsplit").pvalue)
-            if any(difference)
-            else 1.0
-        )
+        p = 1.0
+        if difference.any():
+            p = float(stats.wilcoxon(difference, zero_method="zsplit").pvalue)
         ranks = stats.rankdata(np.abs(difference))
         tests.append((p, (one, other) if (np.sign(difference) @ ranks) < 0 else (other, one)))
     found = []

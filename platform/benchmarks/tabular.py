@@ -80,10 +80,7 @@ def load_problem(name: str) -> Problem:
         for key, values in family.search_space.items()
     }
     configs = [
-        {
-            key: values[int(digit)]
-            for (key, values), digit in zip(grid.items(), digits, strict=True)
-        }
+        {key: grid[key][int(digit)] for key, digit in zip(grid, digits, strict=True)}
         for digits in rows
     ]
     count = max(len(row[metric]) for row in rows.values())  # some rows have a seed less
