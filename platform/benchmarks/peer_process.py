@@ -9,6 +9,7 @@ Usage: ``python peer_process.py skopt|optuna|deephyper SETTING``
 
 import json
 import sys
+import tempfile
 from typing import Any, Protocol
 
 
@@ -83,13 +84,44 @@ class Optuna:
             self._study.tell(trial, loss)
 
 
+class DeepHyper:
+    """DeepHyper's centralised Bayesian optimisation, which maximises."""
+
+    def __init__(self, search: str, parameters: list[Any], random_seed: int) -> None:
+        import deephyper.hpo
+
+        problem = deephyper.hpo.HpProblem()
+        for name, size, ordered in parameters:
+            values = (0, size - 1) if ordered else [str(index) for index in range(size)]
+            problem.add_hyperparameter(values, name)
+        self._names = [name for name, *_ in parameters]
+        self._folder = tempfile.TemporaryDirectory()
+        self._search = getattr(deephyper.hpo, search)(
+            problem,
+            random_state=random_seed,
+            log_dir=self._folder.name,
+            checkpoint_history_to_csv=False,
+        )
+        self._asked: dict[int, Any] = {}
+
+    def ask(self, number: int) -> list[int]:
+        """Return what ``Search.ask`` does."""
+        [self._asked[number]] = self._search.ask(1)
+        return [int(self._asked[number][name]) for name in self._names]
+
+    def tell(self, number: int, loss: float | None) -> None:
+        """Tell the search; it calls a failure F."""
+        objective = "F_failed" if loss is None else -loss
+        self._search.tell([(self._asked.pop(number), objective)])
+
+
 def serve(tool: str, setting: str) -> None:
     """Answer line by line until the input ends."""
     lines, answers = sys.stdin, sys.stdout
     sys.stdout = sys.stderr  # what a tool prints is no answer
     begun = json.loads(lines.readline())
     sign = 1.0 if begun["mode"] == "min" else -1.0
-    kind = {"skopt": Skopt, "optuna": Optuna}[tool]
+    kind = {"skopt": Skopt, "optuna": Optuna, "deephyper": DeepHyper}[tool]
     search: Tool = kind(setting, begun["parameters"], begun["random_seed"])
     answer: dict[str, Any] = {}
     while True:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rayfold.results import Config, Mode, Status
+from rayfold.results import Config, Mode, Status, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class Simulation:
                 f"{number:,} trials"
             )
         if best is not None:
-            values = ", ".join(f"{name} {value}" for name, value in best.config.items())
+            values = ", ".join(f"{name} {_text(value)}" for name, value in best.config.items())
             lines.append(f"best         {best.score:.6g} by trial {best.id}: {values}")
         if foreign:
             lines.append(
@@ -169,3 +169,7 @@ class Simulation:
             return 0.0
         starts, ends = np.minimum(self.intervals, until).T
         return float((ends - starts).sum()) / (self.num_groups * until)
+
+
+def _text(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
