@@ -430,38 +430,35 @@ def seconds_cell(seconds: list[float]) -> str:
 
 
 def rank_lines(runs: list[Run], arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield mean ranks at the latest budget that all searchers have come to on most seeds.
+    """Yield mean ranks at the last three budgets, of the searchers that came to most cases.
 
-    Searches of the same table and seed are pairs; pairs of searchers are told apart by the
-    Wilcoxon signed-rank test, with Holm's correction for all of them.
+    A case is a table with a seed. Searches of one case are pairs; pairs of searchers are told
+    apart by the Wilcoxon signed-rank test, with Holm's correction for all of them.
     """
     labels = [f"{share:g} of the time" for share in TIMES]
     if not arguments.workers:
         labels = [f"{budget} trials" for budget in BUDGETS]
-    by_case: dict[tuple[str, int], dict[str, Run]] = {}
-    for run in runs:
-        by_case.setdefault((run.table, run.seed), {})[run.searcher] = run
-    names = [name for name in arguments.searchers if any(run.searcher == name for run in runs)]
-    for index in reversed(range(len(labels))):
-        cases = [
-            [case[name].regrets[index] for name in names]
-            for case in by_case.values()
-            if all(name in case and case[name].regrets[index] is not None for name in names)
-        ]
-        if len(names) > 1 and 2 * len(cases) > len(by_case):
-            break
-    else:
-        return
-    regrets = np.array(cases, dtype=np.float64)
-    ranks = stats.rankdata(regrets, axis=1).mean(axis=0)
-    better = better_pairs(regrets)
-    yield from [f"## Ranks after {labels[index]}", ""]
-    yield f"Of {len(cases)} searches each; better at 5 % (Wilcoxon, Holm for all pairs)."
-    yield from ["", "| searcher | mean rank | better than |", "|---|---|---|"]
-    for place in np.argsort(ranks, kind="stable"):
-        beaten = ", ".join(names[other] for one, other in better if one == place)
-        yield f"| {names[place]} | {ranks[place]:.2f} | {beaten} |"
-    yield ""
+    cases = {(run.table, run.seed) for run in runs}
+    for index in range(len(labels) - 3, len(labels)):
+        reached: dict[str, dict[tuple[str, int], float]] = {}
+        for run in runs:
+            regret = run.regrets[index]
+            if regret is not None:
+                reached.setdefault(run.searcher, {})[run.table, run.seed] = regret
+        names = [name for name, found in reached.items() if 2 * len(found) > len(cases)]
+        common = [case for case in sorted(cases) if all(case in reached[name] for name in names)]
+        if len(names) < 2 or len(common) < 2:
+            continue
+        regrets = np.array([[reached[name][case] for name in names] for case in common])
+        ranks = stats.rankdata(regrets, axis=1).mean(axis=0)
+        better = better_pairs(regrets)
+        yield from [f"## Ranks after {labels[index]}", ""]
+        yield f"Over {len(common)} pairs of table and seed. Better: at 5 %, Wilcoxon and Holm."
+        yield from ["", "| searcher | mean rank | better than |", "|---|---|---|"]
+        for place in np.argsort(ranks, kind="stable"):
+            beaten = ", ".join(names[other] for one, other in better if one == place)
+            yield f"| {names[place]} | {ranks[place]:.2f} | {beaten} |"
+        yield ""
 
 
 def better_pairs(regrets: np.ndarray[Any, Any], level: float = 0.05) -> list[tuple[int, int]]:
