@@ -30,7 +30,7 @@ from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
-COMMANDS = ("run", "plan", "trials", "ensemble", "predict", "ui")
+COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "ui")
 START_SECONDS = 120
 RECIPE = """\
 study: digits
@@ -146,6 +146,79 @@ def test_plan_says_what_would_run_and_starts_nothing(folder: Path) -> None:
     assert lines["N_nodes"] == "1 + N_G 2 x N_F 2 x (N_W 2 x N_GPU 1 (a CPU)) = 9"
     assert lines["groups"] == "1 to 4, each 2 worker(s) of 1 CPU and 0 GPU"
     assert lines["memory"].startswith("about ")
+
+
+TABLE = """\
+layers,name,score_0,score_1,score_2,seconds
+1,sgd,0.5,0.6,0.7,10
+2,sgd,0.2,0.3,0.4,20
+1,adamw,0.9,0.9,0.9,30
+2,adamw,,,,40
+"""
+SIMULATED = (
+    "simulate",
+    "recipe.yaml",
+    "--table",
+    "table.csv",
+    "--set",
+    "search.space={layers: {int: [1, 2]}, name: {choice: [sgd, adamw]}}",
+    "--set",
+    "search.searcher=random",
+)
+
+
+def test_simulate_tells_times_and_scores_of_a_study_that_needs_no_data(folder: Path) -> None:
+    """Of two groups for each of 500 trials at once; the best row is the best 0.1 %, too."""
+    (folder / "table.csv").write_text(TABLE)
+    (folder / "digits.h5").unlink()
+    done = rayfold(folder, *SIMULATED, "--groups", "1000", "--charge", "none")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert list(lines) == ["trials", "time", "utilisation", "driver", "threshold", "best"]
+    assert lines["time"].endswith(" s on 1,000 groups")
+    assert lines["threshold"].startswith("0.3 reached after 40.0 s, ")
+    assert lines["best"].endswith(": layers 2, name sgd")
+    assert re.fullmatch(r"20 of \d+ folds in all, \d failed", lines["trials"])
+
+
+def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: Path) -> None:
+    (folder / "table.csv").write_text(TABLE)
+    with (
+        mock.patch.object(sys, "argv", ["rayfold", *SIMULATED, "--output", "best.csv"]),
+        redirect_stdout(io.StringIO()),
+        pytest.raises(SystemExit) as end,
+    ):
+        main()
+    assert end.value.code == 0
+    header, *rows = (folder / "best.csv").read_text().splitlines()
+    assert header == "seconds,trials,trial,score,layers,name"
+    assert rows[-1].endswith(",2,sgd")
+    done = rayfold(folder, *SIMULATED, "--output", "best.csv")
+    assert refusal(done).startswith("best.csv exists; choose another file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--table", "none.csv"], r"none\.csv: the table cannot be read"),
+        (["--groups", "0"], "'--groups': .* or equal to 1"),
+        (["--groups", "3"], "num_groups is 3, but each trial takes 2"),
+        (["--charge", "all"], "'--charge': .* 'measured', 'none'"),
+        (["--set", "fixed.folds.count=4"], r"table\.csv: it holds 3 folds' scores"),
+        (["--set", "search.searcher=radom"], "searcher must be one of .*did you mean 'random'"),
+        (["--set", "search.metric=val_f2"], "search.metric 'val_f2' is unknown; .*search.mode"),
+        (["--set", "search.num_trials=null"], "num_trials is missing"),
+        (
+            ["--set", "search.space={layer: {int: [1, 2]}}"],
+            r"there is no column 'layer' \(did you mean 'layers'\?\)",
+        ),
+    ],
+)
+def test_a_simulation_that_cannot_be_is_one_line(
+    folder: Path, arguments: list[str], message: str
+) -> None:
+    (folder / "table.csv").write_text(TABLE)
+    assert re.search(message, refusal(rayfold(folder, *SIMULATED, *arguments)))
 
 
 @pytest.mark.parametrize(

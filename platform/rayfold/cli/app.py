@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rayfold.cli import ensemble, plan, predict, run, trials, ui
+from rayfold.cli import ensemble, plan, predict, run, simulate, trials, ui
 
 app = typer.Typer(
     name="rayfold",
@@ -32,5 +32,13 @@ def _options(
     pass
 
 
-for command in (run.run, plan.plan, trials.trials, ensemble.ensemble, predict.predict, ui.ui):
+for command in (
+    run.run,
+    plan.plan,
+    simulate.simulate,
+    trials.trials,
+    ensemble.ensemble,
+    predict.predict,
+    ui.ui,
+):
     app.command()(command)

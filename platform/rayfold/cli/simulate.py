@@ -1,0 +1,117 @@
+"""``rayfold simulate``: a recipe's search in simulated time, from tabulated scores."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rayfold.cli.options import Overrides, RecipePath
+
+if TYPE_CHECKING:
+    from rayfold.recipe import Recipe
+    from rayfold.results import Mode
+    from rayfold.simulation import Simulation
+
+
+def simulate(
+    recipe: RecipePath,
+    table: Annotated[
+        Path, typer.Option(help="Scores and running times: CSV, or HDF5 (.h5, .hdf5).")
+    ],
+    groups: Annotated[
+        int | None, typer.Option(min=1, help="Groups; else the recipe's groups.maximum.")
+    ] = None,
+    overrides: Overrides = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Begin no trial later, in simulated seconds.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Score to be reached; else that of the table's best 0.1 %."),
+    ] = None,
+    charge: Annotated[
+        Literal["measured", "none"],
+        typer.Option(help="Charge what the searcher and the study cost, or training alone."),
+    ] = "measured",
+    fold_start: Annotated[
+        float | None, typer.Option(min=0, help="Seconds charged for a fold's start.")
+    ] = None,
+    journal_append: Annotated[
+        float | None, typer.Option(min=0, help="Seconds charged for an entry of the journal.")
+    ] = None,
+    random_seed: Annotated[
+        int, typer.Option(min=0, help="Seed of drawing from a table's repetitions.")
+    ] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the best score over time to this new CSV file.")
+    ] = None,
+) -> None:
+    """Run a recipe's search in simulated time, on any number of groups; trains nothing.
+
+    The searcher is the real one; scores and running times come from a table with a row per
+    configuration. Neither data nor model are needed.
+    """
+    from rayfold import search
+    from rayfold.errors import DataError
+    from rayfold.library import resolve_space
+    from rayfold.recipe import load_recipe
+    from rayfold.simulation import Charges, read_table
+    from rayfold.simulation import simulate as run_simulation
+
+    loaded = load_recipe(recipe, overrides or ())
+    if output is not None and output.exists():
+        raise DataError(f"{output} exists; choose another file for the best score over time.")
+    mode = _mode(loaded)
+    given = {"fold_start": fold_start, "journal_append": journal_append}
+    constants = {name: seconds for name, seconds in given.items() if seconds is not None}
+    if charge == "none":
+        constants = {"fold_start": 0.0, "journal_append": 0.0} | constants
+    charges = Charges(searcher=charge == "measured", **constants)
+    searcher = search.create(*loaded.search.searcher_call)
+    space = resolve_space(loaded.search.space, base=loaded.base)
+    searcher.start(space, mode=mode)
+    rows = read_table(table, space, epochs=loaded.fixed.epochs)
+    bounds = loaded.resources.groups
+    simulation = run_simulation(
+        searcher,
+        rows,
+        num_groups=groups if groups is not None else bounds.maximum,
+        num_trials=loaded.search.num_trials,
+        num_folds=loaded.fixed.folds.count,
+        groups_per_trial=bounds.per_trial,
+        max_seconds=max_seconds,
+        charges=charges,
+        random_seed=random_seed,
+    )
+    if threshold is None:
+        threshold = rows.good_score(mode)
+    for line in simulation.lines(threshold):
+        typer.echo(line)
+    if output is not None:
+        _write(simulation, output)
+        typer.echo(f"written to {output}")
+
+
+def _mode(recipe: "Recipe") -> "Mode":
+    """Return whether a small or a large score is good, without reading the data."""
+    metric = recipe.search.metric
+    if recipe.search.mode is not None:
+        return recipe.search.mode
+    if metric == "val_loss":
+        return "min"
+    from rayfold.errors import RecipeError
+    from rayfold.training.metrics import METRICS  # takes seconds to import
+
+    for metrics in METRICS.values():
+        if metric.removeprefix("val_") in metrics:
+            return metrics[metric.removeprefix("val_")].mode
+    raise RecipeError(f"search.metric {metric!r} is unknown; say in search.mode which are good.")
+
+
+def _write(simulation: "Simulation", path: Path) -> None:
+    from rayfold.errors import DataError
+
+    try:
+        simulation.best_table().to_csv(path, index=False)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}).") from None
