@@ -102,7 +102,9 @@ def test_a_trial_asks_for_no_more_groups_than_it_has_folds() -> None:
 
 def test_a_generation_that_waits_for_its_last_trial_leaves_groups_idle() -> None:
     """Every generation takes as long as its longest trial, here with as many groups as trials."""
-    searcher = Genetic(population=4, generations=3, random_seed=1, elite_fraction=0.25)
+    searcher = Genetic(
+        preset="nnlo", population=4, generations=3, random_seed=1, elite_fraction=0.25
+    )
     simulation = run(searcher, num_groups=4)
     seconds = [10.0 * (int(trial.config["number"]) + 1) for trial in by_id(simulation)]
     generations = [seconds[:4], seconds[4:7], seconds[7:]]
