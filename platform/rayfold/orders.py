@@ -7,8 +7,12 @@ PyTorch.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from rayfold.results import Config, FoldResult
+
+FoldOrder: TypeAlias = Literal["in_turn", "together"]
+"""One fold of a trial after another, or all folds of it epoch by epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

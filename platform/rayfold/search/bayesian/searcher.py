@@ -174,9 +174,7 @@ class Bayesian(Searcher):
     def _by_forest(self, kind: str, generator: np.random.Generator) -> Matrix | None:
         places, scores, _ = self._observations()
         forest = Forest("random_forest" if kind == "random_forest" else "extra_trees")
-        forest.fit(
-            self._encoding.features(places), scores, seed=int(generator.integers(2**31))
-        )
+        forest.fit(self._encoding.features(places), scores, seed=int(generator.integers(2**31)))
         kappa = float(generator.exponential())
 
         def bound(candidates: Matrix) -> Matrix:

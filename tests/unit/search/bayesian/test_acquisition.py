@@ -40,9 +40,7 @@ def test_the_bound_is_how_low_a_score_may_be() -> None:
 def target(places: np.ndarray) -> np.ndarray:
     """Highest, 0, at x = 0.7321, n = 4, c = "b"."""
     configs = [ENCODING.config(place) for place in places]
-    return np.array(
-        [-abs(c["x"] - 0.7321) - (c["n"] != 4) - 2 * (c["c"] != "b") for c in configs]
-    )
+    return np.array([-abs(c["x"] - 0.7321) - (c["n"] != 4) - 2 * (c["c"] != "b") for c in configs])
 
 
 def test_the_search_finds_the_highest_place() -> None:
