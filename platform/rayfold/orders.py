@@ -57,7 +57,8 @@ class FoldOutcome:
     Attributes:
         task: The order.
         epoch: Epochs that the fold has trained.
-        metrics: Metrics of its last epoch; empty when it has none.
+        metrics: Metrics of the epoch that was ordered, or of its last one before that; empty when
+            it has none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
     """

@@ -77,7 +77,10 @@ class TestContents:
             "search": {
                 "space": "mlp",
                 "searcher": "random",
+                "scheduler": None,
                 "num_trials": 1,
+                "max_time": None,
+                "max_time_per_trial": None,
                 "metric": "val_loss",
                 "mode": None,
             },

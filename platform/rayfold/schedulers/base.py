@@ -101,7 +101,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return the scheduler as a recipe names it: ``{"racing": {"rule": "forgiving", ...}}``."""
+        """Return the scheduler as a recipe names it: ``{"racing": {"top": 0.1, ...}}``."""
 
     @property
     def mode(self) -> Mode:

@@ -59,6 +59,7 @@ class Halving(Scheduler):
 
     def _begin(self) -> None:
         self._rungs: dict[float, dict[str, float]] = {}
+        self._stopped: set[str] = set()
         epoch: float = self._grace_epochs
         while epoch < self.epochs:
             self._rungs[epoch] = {}
@@ -71,13 +72,13 @@ class Halving(Scheduler):
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
         reached = [rung for rung in self._rungs if rung <= epoch]
-        if not reached or epoch >= self.epochs or trial in self._rungs[reached[-1]]:
-            return "go on"
-        score = math.fsum(scores.values()) / len(scores)
-        before = self._rungs[reached[-1]]
-        goes_on = not before or not self._is_worse(score, than=self._cutoff([*before.values()]))
-        before[trial] = score
-        return "go on" if goes_on else "stop"
+        if reached and epoch < self.epochs and trial not in self._rungs[reached[-1]]:
+            score = math.fsum(scores.values()) / len(scores)
+            before = self._rungs[reached[-1]]
+            if before and self._is_worse(score, than=self._cutoff([*before.values()])):
+                self._stopped.add(trial)
+            before[trial] = score
+        return "stop" if trial in self._stopped else "go on"
 
     def _end(self, trial: str, status: Status) -> None:
         """Keep what it has scored: a rung stays as full as it was."""

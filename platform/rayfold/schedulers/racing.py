@@ -110,7 +110,8 @@ class Racing(Scheduler):
         row = self._rows.setdefault(trial, len(self._rows))
         if row == len(self._table):
             self._table = np.concatenate([self._table, np.full_like(self._table, np.nan)])
-        return self._table[row]
+        scores: Scores = self._table[row]
+        return scores
 
 
 def paired_p_value(losses: Scores, *, correction: float) -> float:

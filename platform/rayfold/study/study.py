@@ -2,8 +2,10 @@
 
 import copy
 import logging
+import math
 import os
 import platform
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -12,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 
-from rayfold import search
+from rayfold import schedulers, search
 from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import Groups, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, Value
+from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
@@ -34,7 +38,8 @@ from rayfold.training.metrics import check_metrics, metric_mode
 from rayfold.tuning.ledger import Ledger
 
 if TYPE_CHECKING:
-    from rayfold.tuning.trainable import FoldOrder
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher as TuneSearcher
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +56,8 @@ class Study:
             ``"./net.py:Net"``) or the class itself.
         data: Where the data lie.
         space: What is searched; None takes the search space of the library's model.
-        searcher: Proposes the trials; None takes ``search.Genetic()``.
+        searcher: Proposes the trials; None takes ``search.Genetic()``. Any searcher of Ray Tune
+            will do, see ``tuning.foreign``.
         folds: How each trial is cross-validated.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
@@ -59,6 +65,10 @@ class Study:
         metric: What the study searches for, ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
         mode: Whether a small or a large metric is good; None knows it from the metric.
         parameters: Hyperparameters that are not searched, dotted name to value.
+        scheduler: Ends weak trials early, such as ``schedulers.Racing()``; None trains all folds
+            of every trial. Any scheduler of Ray Tune will do.
+        max_time_per_trial: Seconds of training after which a trial ends as stopped, with what it
+            has after its present epoch; None sets no limit.
         fold_order: ``"in_turn"`` or ``"together"``, see ``tuning.TrialRunner``.
         groups: The worker groups.
         random_seed: Seed of every fold's initial weights, batches and dropout.
@@ -79,7 +89,9 @@ class Study:
         model: str | type[nn.Module],
         data: HDF5,
         space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
-        searcher: Searcher | None = None,
+        searcher: "Searcher | TuneSearcher | None" = None,
+        scheduler: "Scheduler | TrialScheduler | None" = None,
+        max_time_per_trial: float | None = None,
         folds: Folds | None = None,
         epochs: int = 10,
         loss: str | None = None,
@@ -87,7 +99,7 @@ class Study:
         metric: str = "val_loss",
         mode: Mode | None = None,
         parameters: Mapping[str, Value] | None = None,
-        fold_order: "FoldOrder" = "in_turn",
+        fold_order: FoldOrder = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
         accept: Sequence[Acceptance] = (),
@@ -112,13 +124,16 @@ class Study:
         self._model_reference = model_reference(model)
         self._data = data
         self._dataset: DataSet | None = None
-        self._searcher = searcher or search.Genetic()
+        self._searcher = _own_searcher(searcher)
+        self._scheduler, self._tune_scheduler = _own_scheduler(scheduler)
+        self._max_time_per_trial = _check_seconds("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
-        self._fold_order: FoldOrder = fold_order
+        self._fold_order = fold_order
         self._random_seed, self._checkpoint_seconds = random_seed, checkpoint_seconds
         self.accept = tuple(accept)
         self._num_trials: int | None = None
+        self._max_time: float | None = None
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
@@ -130,6 +145,12 @@ class Study:
             data=fixed.data.source(base),
             space=recipe.search.space,
             searcher=search.create(*recipe.search.searcher_call),
+            scheduler=(
+                schedulers.create(*recipe.search.scheduler_call)
+                if recipe.search.scheduler_call
+                else None
+            ),
+            max_time_per_trial=recipe.search.max_time_per_trial,
             folds=Folds(
                 fixed.folds.count, random_seed=fixed.folds.random_seed, kind=fixed.folds.kind
             ),
@@ -147,6 +168,7 @@ class Study:
             base=base,
         )
         study._num_trials = recipe.search.num_trials
+        study._max_time = recipe.search.max_time
         return study
 
     @property
@@ -168,7 +190,7 @@ class Study:
             RecipeError: If anything about the study is wrong.
             DataError: If the data cannot be read, or hold too few rows for the folds.
         """
-        self._settings()
+        self._start_scheduler(self._settings().mode)
         self.folds.split(self.dataset)
         _check_folder(self.folder)
         return Plan(
@@ -183,6 +205,7 @@ class Study:
         self,
         num_trials: int | None = None,
         *,
+        max_time: float | None = None,
         address: str | None = None,
         show_progress: bool = True,
     ) -> StudyResult:
@@ -194,6 +217,9 @@ class Study:
         Args:
             num_trials: Trials at most, those of earlier runs included; None takes what the
                 searcher or the recipe says.
+            max_time: Seconds after which the study ends in order: no new trials, and folds in
+                training write a checkpoint after their epoch. Run it again to go on for as long.
+                None takes what the recipe says.
             address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
             show_progress: Whether to show a live table.
 
@@ -206,6 +232,8 @@ class Study:
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
         from rayfold.study.execution import Execution
 
+        max_time = _check_seconds("max_time", max_time) or self._max_time
+        deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
         setup = StudySetup(
@@ -217,16 +245,17 @@ class Study:
         )
         searcher = copy.deepcopy(self._searcher)
         searcher.start(self.space, mode=settings.mode)
+        scheduler, tune_scheduler = self._start_scheduler(settings.mode)
         uri = tracking_uri(self.storage)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             self._begin(journal, entries, self._description(setup, searcher))
-            ledger = Ledger(searcher, journal, num_trials=num_trials)
+            ledger = Ledger(searcher, journal, num_trials=num_trials, scheduler=scheduler)
             ledger.replay(entries)
             uploader = Uploader(self.folder, uri, self.storage / "artifacts")
             uploader.start()
-            interruption = Interruption()
+            interruption, out_of_time = Interruption(), False
             try:
                 if not ledger.exhausted:
                     with interruption.listening(), create_progress(show_progress) as progress:
@@ -235,14 +264,19 @@ class Study:
                             setup=setup,
                             groups=self.groups,
                             fold_order=self._fold_order,
+                            first_fold_by_epoch=bool(scheduler and scheduler.first_fold_by_epoch),
+                            max_time_per_trial=self._max_time_per_trial,
+                            deadline=deadline,
+                            tune_scheduler=tune_scheduler,
                             ledger=ledger,
                             uploader=uploader,
                             progress=progress,
                             interruption=interruption,
                         )
                         execution.run(self.dataset, address)
-                state = "interrupted" if interruption.requested else "finished"
-                journal.append("run", state=state)
+                        out_of_time = execution.out_of_time and not interruption.requested
+                state = "out_of_time" if out_of_time else "finished"
+                journal.append("run", state="interrupted" if interruption.requested else state)
             finally:
                 uploaded = uploader.finish(UPLOAD_SECONDS)
             if not uploaded:
@@ -259,7 +293,37 @@ class Study:
             interrupted=interruption.requested,
             uploaded=uploaded,
             tracking_uri=uri,
+            out_of_time=out_of_time,
         )
+
+    def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
+        """Return the scheduler, one of ours started or one of Ray Tune, or neither.
+
+        Raises:
+            RecipeError: If it does not suit the study.
+        """
+        if self._tune_scheduler is not None:
+            from rayfold.tuning.foreign import prepared_scheduler
+
+            return None, prepared_scheduler(self._tune_scheduler, mode)
+        if self._scheduler is None:
+            return None, None
+        name = next(iter(self._scheduler.settings()))
+        wanted = self._scheduler.fold_order
+        if wanted != self._fold_order:
+            what = "fold by fold" if wanted == "in_turn" else "epoch by epoch"
+            raise RecipeError(
+                f"the scheduler {name} compares trials {what}; set fold_order={wanted!r} "
+                f"(fixed.folds.order in a recipe), not {self._fold_order!r}."
+            )
+        if self._scheduler.first_fold_by_epoch and self.groups.per_trial > 1:
+            raise RecipeError(
+                f"the scheduler {name} trains the first fold alone, so that other groups of a "
+                f"trial would stay idle; set groups.per_trial to 1, not {self.groups.per_trial}."
+            )
+        scheduler = copy.deepcopy(self._scheduler)
+        scheduler.start(mode=mode, num_folds=self.folds.count, epochs=self._epochs)
+        return scheduler, None
 
     def _limit(self, num_trials: int | None) -> int:
         """Return how many trials there will be at most."""
@@ -328,6 +392,7 @@ class Study:
             "parameters": dict(self._parameters),
             "random_seed": settings.random_seed,
             "searcher": searcher.settings(),
+            "scheduler": self._scheduler_settings(),
             "space": self.space.to_dict(),
             "environment": {
                 "python": platform.python_version(),
@@ -337,6 +402,11 @@ class Study:
                 "torch": version("torch"),
             },
         }
+
+    def _scheduler_settings(self) -> dict[str, Any] | None:
+        if self._tune_scheduler is not None:
+            return {"tune": {"scheduler": type(self._tune_scheduler).__name__}}
+        return None if self._scheduler is None else self._scheduler.settings()
 
     def _begin(
         self, journal: Journal, entries: Sequence[Entry], description: dict[str, Any]
@@ -348,6 +418,48 @@ class Study:
         else:
             _check_same(self.name, begun.fields["description"], description)
         journal.append("run", state="started")
+
+
+def _check_seconds(name: str, value: object) -> float | None:
+    """Return a time limit, checked; None is none.
+
+    Raises:
+        RecipeError: If it is no number above 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise RecipeError(f"{name} must be a number of seconds above 0, not {value!r}.")
+    return float(value)
+
+
+def _own_searcher(searcher: object) -> Searcher:
+    """Return a searcher of ours, be it around one of Ray Tune's."""
+    if searcher is None:
+        return search.Genetic()
+    if isinstance(searcher, Searcher):
+        return searcher
+    from rayfold.tuning.foreign import ForeignSearcher, is_tune_searcher
+
+    if is_tune_searcher(searcher):
+        return ForeignSearcher(searcher)
+    raise RecipeError(
+        f"searcher must be one of rayfold.search or a Searcher of ray.tune, not {searcher!r}."
+    )
+
+
+def _own_scheduler(scheduler: object) -> "tuple[Scheduler | None, TrialScheduler | None]":
+    """Return a scheduler as one of ours or as one of Ray Tune's."""
+    if scheduler is None or isinstance(scheduler, Scheduler):
+        return scheduler, None
+    from rayfold.tuning.foreign import is_tune_scheduler
+
+    if is_tune_scheduler(scheduler):
+        return None, scheduler
+    raise RecipeError(
+        "scheduler must be one of rayfold.schedulers or a TrialScheduler of ray.tune, not "
+        f"{scheduler!r}."
+    )
 
 
 def _check_folder(folder: Path) -> None:

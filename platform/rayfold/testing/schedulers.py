@@ -162,7 +162,7 @@ def _run(scheduler: Scheduler, mode: Mode, *, times: int = 1) -> list[_Event]:
             decisions = [
                 scheduler.report(trial, steps[step][0], epoch=steps[step][1]) for _ in range(times)
             ]
-            events.append(_Event(trial, *steps[step], decision=decisions[0]))
+            events.append(_Event(trial, *steps[step], decision=decisions[-1]))
             running[trial] += 1
             if decisions[0] == "stop" or step == len(steps) - 1:
                 status: Status = "stopped" if decisions[0] == "stop" else "completed"
