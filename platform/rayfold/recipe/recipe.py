@@ -90,6 +90,8 @@ class FoldSettings(Section):
     """Seed of the split into folds."""
     kind: Literal["auto", "stratified", "plain", "grouped"] = "auto"
     """How rows are dealt out; auto follows from the labels and ``row_groups``."""
+    repeats: Count = 1
+    """How often the rows are cut into folds; more than once steadies the scores of few rows."""
     order: Literal["in_turn", "together"] = "in_turn"
     """One fold after another, or all folds epoch by epoch."""
 

@@ -28,6 +28,13 @@ from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
+from rayfold.study.arguments import (
+    check_order,
+    check_seconds,
+    own_scheduler,
+    own_searcher,
+    scheduler_settings,
+)
 from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
@@ -45,6 +52,9 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+FEW_ROWS = 1000
+"""Below so many development rows, the plan advises to cut them into folds more than once."""
 
 
 class Study:
@@ -124,9 +134,9 @@ class Study:
         self._model_reference = model_reference(model)
         self._data = data
         self._dataset: DataSet | None = None
-        self._searcher = _own_searcher(searcher)
-        self._scheduler, self._tune_scheduler = _own_scheduler(scheduler)
-        self._max_time_per_trial = _check_seconds("max_time_per_trial", max_time_per_trial)
+        self._searcher = own_searcher(searcher)
+        self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
+        self._max_time_per_trial = check_seconds("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
         self._fold_order = fold_order
@@ -152,7 +162,10 @@ class Study:
             ),
             max_time_per_trial=recipe.search.max_time_per_trial,
             folds=Folds(
-                fixed.folds.count, random_seed=fixed.folds.random_seed, kind=fixed.folds.kind
+                fixed.folds.count,
+                random_seed=fixed.folds.random_seed,
+                kind=fixed.folds.kind,
+                repeats=fixed.folds.repeats,
             ),
             epochs=fixed.epochs,
             loss=fixed.loss,
@@ -196,9 +209,10 @@ class Study:
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
-            num_folds=self.folds.count,
+            num_folds=self.folds.total,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
+            hints=self._hints(),
         )
 
     def run(
@@ -232,7 +246,7 @@ class Study:
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
         from rayfold.study.execution import Execution
 
-        max_time = _check_seconds("max_time", max_time) or self._max_time
+        max_time = check_seconds("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
@@ -308,22 +322,21 @@ class Study:
             return None, prepared_scheduler(self._tune_scheduler, mode)
         if self._scheduler is None:
             return None, None
-        name = next(iter(self._scheduler.settings()))
-        wanted = self._scheduler.fold_order
-        if wanted != self._fold_order:
-            what = "fold by fold" if wanted == "in_turn" else "epoch by epoch"
-            raise RecipeError(
-                f"the scheduler {name} compares trials {what}; set fold_order={wanted!r} "
-                f"(fixed.folds.order in a recipe), not {self._fold_order!r}."
-            )
-        if self._scheduler.first_fold_by_epoch and self.groups.per_trial > 1:
-            raise RecipeError(
-                f"the scheduler {name} trains the first fold alone, so that other groups of a "
-                f"trial would stay idle; set groups.per_trial to 1, not {self.groups.per_trial}."
-            )
+        check_order(self._scheduler, self._fold_order, self.groups)
         scheduler = copy.deepcopy(self._scheduler)
-        scheduler.start(mode=mode, num_folds=self.folds.count, epochs=self._epochs)
+        scheduler.start(
+            mode=mode,
+            num_folds=self.folds.total,
+            epochs=self._epochs,
+            repeats=self.folds.repeats,
+        )
         return scheduler, None
+
+    def _hints(self) -> tuple[str, ...]:
+        num_rows = len(self.dataset.development_rows)
+        if num_rows >= FEW_ROWS or self.folds.repeats > 1:
+            return ()
+        return (f"{num_rows} rows are few: folds.repeats=3 would steady the scores",)
 
     def _limit(self, num_trials: int | None) -> int:
         """Return how many trials there will be at most."""
@@ -392,7 +405,7 @@ class Study:
             "parameters": dict(self._parameters),
             "random_seed": settings.random_seed,
             "searcher": searcher.settings(),
-            "scheduler": self._scheduler_settings(),
+            "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": self.space.to_dict(),
             "environment": {
                 "python": platform.python_version(),
@@ -402,11 +415,6 @@ class Study:
                 "torch": version("torch"),
             },
         }
-
-    def _scheduler_settings(self) -> dict[str, Any] | None:
-        if self._tune_scheduler is not None:
-            return {"tune": {"scheduler": type(self._tune_scheduler).__name__}}
-        return None if self._scheduler is None else self._scheduler.settings()
 
     def _begin(
         self, journal: Journal, entries: Sequence[Entry], description: dict[str, Any]
@@ -418,48 +426,6 @@ class Study:
         else:
             _check_same(self.name, begun.fields["description"], description)
         journal.append("run", state="started")
-
-
-def _check_seconds(name: str, value: object) -> float | None:
-    """Return a time limit, checked; None is none.
-
-    Raises:
-        RecipeError: If it is no number above 0.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise RecipeError(f"{name} must be a number of seconds above 0, not {value!r}.")
-    return float(value)
-
-
-def _own_searcher(searcher: object) -> Searcher:
-    """Return a searcher of ours, be it around one of Ray Tune's."""
-    if searcher is None:
-        return search.Genetic()
-    if isinstance(searcher, Searcher):
-        return searcher
-    from rayfold.tuning.foreign import ForeignSearcher, is_tune_searcher
-
-    if is_tune_searcher(searcher):
-        return ForeignSearcher(searcher)
-    raise RecipeError(
-        f"searcher must be one of rayfold.search or a Searcher of ray.tune, not {searcher!r}."
-    )
-
-
-def _own_scheduler(scheduler: object) -> "tuple[Scheduler | None, TrialScheduler | None]":
-    """Return a scheduler as one of ours or as one of Ray Tune's."""
-    if scheduler is None or isinstance(scheduler, Scheduler):
-        return scheduler, None
-    from rayfold.tuning.foreign import is_tune_scheduler
-
-    if is_tune_scheduler(scheduler):
-        return None, scheduler
-    raise RecipeError(
-        "scheduler must be one of rayfold.schedulers or a TrialScheduler of ray.tune, not "
-        f"{scheduler!r}."
-    )
 
 
 def _check_folder(folder: Path) -> None:

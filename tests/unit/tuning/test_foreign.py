@@ -124,7 +124,7 @@ class TestSearcher:
 
     def test_a_proposal_outside_our_space_is_refused(self) -> None:
         with pytest.raises(
-            SpaceError, match="optimizer.name must be one of 'sgd', 'adam', got 'r"
+            SpaceError, match=r"optimizer\.name must be one of 'sgd', 'adam', got 'r"
         ):
             started(Listing({"optimizer.name": "rmsprop"}), CONDITIONAL).suggest()
         with pytest.raises(SpaceError, match="'batch_size' is not a parameter of the space"):
