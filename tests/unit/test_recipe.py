@@ -195,6 +195,17 @@ class TestErrors:
                 "a hyperparameter with one value is fixed, not searched.",
             ),
             (
+                "search.scheduler=[racing]",
+                "search.scheduler must be the name of one scheduler, or that name with its "
+                "arguments such as {racing: {rule: paired}}, got ['racing'].",
+            ),
+            ("search.max_time=0", "search.max_time must be above 0.0, got 0."),
+            (
+                "search.max_time_per_trial=1h",
+                "search.max_time_per_trial must be a number, got '1h'.",
+            ),
+            ("fixed.folds.repeats=0", "fixed.folds.repeats must be at least 1, got 0."),
+            (
                 "search.searcher={a: {}, b: {}}",
                 "search.searcher must be the name of one searcher, or that name with its "
                 "arguments such as {genetic: {population: 16}}, got {'a': {}, 'b': {}}.",
