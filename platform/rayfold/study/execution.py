@@ -24,6 +24,7 @@ from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
+from rayfold.schedulers import Scheduler
 from rayfold.study.interruption import Interruption
 from rayfold.tracking import Uploader
 from rayfold.training import StudySetup
@@ -51,19 +52,18 @@ class Execution:
         setup: StudySetup,
         groups: Groups,
         fold_order: FoldOrder,
-        first_fold_by_epoch: bool,
+        scheduler: Scheduler | None,
+        tune_scheduler: TrialScheduler | None,
         max_time_per_trial: float | None,
         deadline: float,
-        tune_scheduler: TrialScheduler | None,
         ledger: Ledger,
         uploader: Uploader,
         progress: Progress,
         interruption: Interruption,
     ) -> None:
         self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
-        self._first_fold_by_epoch = first_fold_by_epoch
+        self._scheduler, self._tune_scheduler = scheduler, tune_scheduler
         self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
-        self._tune_scheduler = tune_scheduler
         self.out_of_time = False
         self._ledger, self._uploader = ledger, uploader
         self._progress, self._interruption = progress, interruption
@@ -105,7 +105,8 @@ class Execution:
             order=self._order,
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
-            first_fold_by_epoch=self._first_fold_by_epoch,
+            orders_ahead=0 if self._scheduler or self._tune_scheduler else 1,
+            first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
             max_seconds=self._max_time_per_trial,
         )
         spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
