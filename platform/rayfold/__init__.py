@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rayfold import search
+    from rayfold import schedulers, search
     from rayfold.data import HDF5, Folds
     from rayfold.ensemble import Ensemble, load_bundle
     from rayfold.errors import RayfoldError
@@ -39,6 +39,7 @@ __all__ = [
     "StudyResult",
     "load_bundle",
     "load_recipe",
+    "schedulers",
     "search",
 ]
 
@@ -68,8 +69,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: Ray, PyTorch and MLflow take seconds."""
-    if name == "search":
-        return import_module("rayfold.search")
+    if name in ("schedulers", "search"):
+        return import_module(f"rayfold.{name}")
     if name in _HOMES:
         return getattr(import_module(f"rayfold.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'rayfold' has no attribute {name!r}")

@@ -7,8 +7,12 @@ PyTorch.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from rayfold.results import Config, FoldResult
+
+FoldOrder: TypeAlias = Literal["in_turn", "together"]
+"""One fold of a trial after another, or all folds of it epoch by epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,8 @@ class FoldOutcome:
     Attributes:
         task: The order.
         epoch: Epochs that the fold has trained.
-        metrics: Metrics of its last epoch; empty when it has none.
+        metrics: Metrics of the epoch that was ordered, or of its last one before that; empty when
+            it has none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
     """

@@ -67,7 +67,13 @@ class TestContents:
                     "test_fraction": 0.0,
                     "random_seed": 0,
                 },
-                "folds": {"count": 5, "random_seed": 0, "kind": "auto", "order": "in_turn"},
+                "folds": {
+                    "count": 5,
+                    "random_seed": 0,
+                    "kind": "auto",
+                    "repeats": 1,
+                    "order": "in_turn",
+                },
                 "epochs": 1,
                 "loss": None,
                 "metrics": (),
@@ -77,7 +83,10 @@ class TestContents:
             "search": {
                 "space": "mlp",
                 "searcher": "random",
+                "scheduler": None,
                 "num_trials": 1,
+                "max_time": None,
+                "max_time_per_trial": None,
                 "metric": "val_loss",
                 "mode": None,
             },
@@ -185,6 +194,17 @@ class TestErrors:
                 "search.space is wrong: model.depth: Int: low must be below high, got 3 and 1; "
                 "a hyperparameter with one value is fixed, not searched.",
             ),
+            (
+                "search.scheduler=[racing]",
+                "search.scheduler must be the name of one scheduler, or that name with its "
+                "arguments such as {racing: {rule: paired}}, got ['racing'].",
+            ),
+            ("search.max_time=0", "search.max_time must be above 0.0, got 0."),
+            (
+                "search.max_time_per_trial=1h",
+                "search.max_time_per_trial must be a number, got '1h'.",
+            ),
+            ("fixed.folds.repeats=0", "fixed.folds.repeats must be at least 1, got 0."),
             (
                 "search.searcher={a: {}, b: {}}",
                 "search.searcher must be the name of one searcher, or that name with its "

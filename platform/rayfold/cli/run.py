@@ -36,10 +36,12 @@ def run(
             f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow (tag "
             f"rayfold.error) and in {study.folder / 'journal.jsonl'}"
         )
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         typer.echo(f"Interrupted. Run '{command}' again to go on.")
         raise typer.Exit(130)
+    if result.out_of_time:
+        typer.echo(f"The time is up. Run '{command}' again to go on for as long.")
     failures = result.failures(study.accept)
     for failure in failures:
         typer.echo(f"not accepted: {failure}")

@@ -32,7 +32,7 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """All folds; each development row validates in exactly one of them.
+    """All folds; each development row validates in exactly one of them for each repeat.
 
     Attributes:
         folds: In order of their index.
@@ -57,6 +57,9 @@ class Folds:
             StratifiedGroupKFold), for regression each fold gets as many groups (GroupKFold).
             ``"auto"``: grouped for data with row groups, stratified for other classification,
             plain for other regression. Kinds other than grouped ignore row groups.
+        repeats: How often the rows are cut anew; ``count`` times as many folds are trained for
+            each trial. With few rows (below 1,000, say) one cut decides too much by chance. The
+            predictions of a row by the models of several cuts are averaged.
 
     Raises:
         DataError: If a field has no such value.
@@ -65,17 +68,27 @@ class Folds:
     count: int = 5
     random_seed: int = 0
     kind: Kind = "auto"
+    repeats: int = 1
 
     def __post_init__(self) -> None:
-        is_whole = isinstance(self.count, int) and not isinstance(self.count, bool)
-        if not is_whole or self.count < 2:
-            raise DataError(
-                f"the count of folds is {self.count!r}, expected a whole number of at least 2."
-            )
+        for name, number, least in (
+            ("count", self.count, 2),
+            ("number of repeats", self.repeats, 1),
+        ):
+            if type(number) is not int or number < least:
+                raise DataError(
+                    f"the {name} of folds is {number!r}, expected a whole number of at least "
+                    f"{least}."
+                )
         if self.kind not in get_args(Kind):
             expected = ", ".join(repr(kind) for kind in get_args(Kind))
             raise DataError(f"the kind of folds is {self.kind!r}, expected one of {expected}.")
         check_random_seed(self.random_seed)
+
+    @property
+    def total(self) -> int:
+        """Folds of each trial, over all repeats."""
+        return self.count * self.repeats
 
     def split(self, dataset: DataSet) -> FoldPlan:
         """Cut the development rows of a data set into folds.
@@ -91,10 +104,15 @@ class Folds:
         if kind == "grouped" and dataset.row_groups is not None:
             groups = dataset.row_groups[rows]
         self._check_counts(dataset, labels, groups)
-        splitter = self._splitter(kind, is_classification=dataset.classes is not None)
+        is_classification = dataset.classes is not None
+        cuts = [
+            cut
+            for repeat in range(self.repeats)
+            for cut in self._splitter(kind, repeat, is_classification).split(rows, labels, groups)
+        ]
         folds = tuple(
             Fold(index, np.sort(rows[training]), np.sort(rows[validation]))
-            for index, (training, validation) in enumerate(splitter.split(rows, labels, groups))
+            for index, (training, validation) in enumerate(cuts)
         )
         if dataset.classes is not None:
             _check_training_classes(dataset, folds)
@@ -151,7 +169,7 @@ class Folds:
             f"{remedy}."
         )
 
-    def _splitter(self, kind: Kind, *, is_classification: bool) -> Any:
+    def _splitter(self, kind: Kind, repeat: int, is_classification: bool) -> Any:
         # Imported here, for workers unpickle folds and never split: it takes them two seconds.
         from sklearn.model_selection import (
             GroupKFold,
@@ -165,7 +183,8 @@ class Folds:
             "plain": KFold,
             "grouped": StratifiedGroupKFold if is_classification else GroupKFold,
         }
-        return splitters[kind](self.count, shuffle=True, random_state=self.random_seed)
+        seed = (self.random_seed + repeat) % 2**32
+        return splitters[kind](self.count, shuffle=True, random_state=seed)
 
 
 def _check_training_classes(dataset: DataSet, folds: Sequence[Fold]) -> None:

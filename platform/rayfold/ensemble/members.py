@@ -143,7 +143,10 @@ def _check_digests(study: LoggedStudy) -> None:
 def _read_trial(
     trial: LoggedTrial, description: Mapping[str, Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[Any]]:
-    """Return a trial's rows, predictions and labels, sorted by row."""
+    """Return a trial's rows, predictions and labels, sorted by row.
+
+    Where the rows were cut into folds several times, the predictions of each row are averaged.
+    """
     missing = sorted(set(range(description["num_folds"])) - set(trial.folds))
     if missing:
         raise EnsembleError(
@@ -155,13 +158,16 @@ def _read_trial(
         np.concatenate([fold[part] for fold in folds]) for part in range(3)
     )
     order = np.argsort(rows, kind="stable")
-    rows = rows[order]
-    if len(rows) != description["num_rows"] or (np.diff(rows) == 0).any():
+    different, counts = np.unique(rows, return_counts=True)
+    repeats = max(1, round(len(rows) / description["num_rows"]))
+    if len(different) != description["num_rows"] or (counts != repeats).any():
         raise EnsembleError(
-            f"trial {trial.id} predicts {len(np.unique(rows))} rows in {len(rows)} predictions, "
-            f"expected each of {description['num_rows']} rows once; delete its run in MLflow."
+            f"trial {trial.id} predicts {len(different)} rows in {len(rows)} predictions, "
+            f"expected each of {description['num_rows']} rows once, or equally often; delete its "
+            "run in MLflow."
         )
-    return rows, predictions[order], labels[order]
+    predictions = predictions[order].reshape(len(different), repeats, -1).mean(axis=1)
+    return different, predictions, labels[order][::repeats]
 
 
 def _read_fold(trial: LoggedTrial, fold: int, num_outputs: int) -> Sequence[NDArray[Any]]:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rayfold.orders import FoldOutcome, FoldTask, Order
@@ -154,14 +155,20 @@ class Dispatcher:
         lease.queue.extend(_Job(task) for task in tasks)
         _wake_groups(lease)
 
-    async def wait(self, trial: str) -> list[FoldOutcome]:
-        """Wait for outcomes of the trial's orders; none at all means: interrupted or released."""
+    async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
+        """Wait for outcomes of the trial's orders.
+
+        None at all means: interrupted, released, or ``timeout`` seconds have passed.
+        """
         lease = self._leases.get(trial)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         while lease and not lease.outcomes and not self._interrupted:
-            if self._leases.get(trial) is not lease:
+            left = deadline - time.monotonic()
+            if self._leases.get(trial) is not lease or left <= 0:
                 return []
             lease.wake.clear()
-            await lease.wake.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lease.wake.wait(), None if left == math.inf else left)
         if lease is None:
             return []
         outcomes, lease.outcomes = lease.outcomes, []

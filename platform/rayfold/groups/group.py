@@ -3,7 +3,7 @@
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,10 @@ class _FoldTrainer:
         done = self._strategy.broadcast(finished_result(task, self._setup.folder))
         if done is not None:
             return FoldOutcome(
-                task=task, epoch=len(done.history), metrics=done.history[-1], result=done
+                task=task,
+                epoch=len(done.history),
+                metrics=_metrics_at(done.history, task.until_epoch),
+                result=done,
             )
         self._runs = {key: run for key, run in self._runs.items() if key[0] == task.trial}
         run = self._runs.get(task.key)
@@ -109,9 +112,14 @@ class _FoldTrainer:
         return FoldOutcome(
             task=task,
             epoch=run.epoch,
-            metrics=run.history[-1] if run.history else {},
+            metrics=_metrics_at(run.history, task.until_epoch),
             result=result,
         )
+
+
+def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[str, float]:
+    """Return the metrics of an epoch: a fold taken up from a checkpoint may be ahead of it."""
+    return history[min(epoch, len(history)) - 1] if history else {}
 
 
 class _Link:

@@ -84,6 +84,7 @@ class Plan:
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
+        hints: What could be better, a line each.
     """
 
     groups: Groups
@@ -91,6 +92,7 @@ class Plan:
     num_folds: int
     epochs: int
     data_bytes: int
+    hints: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -125,6 +127,7 @@ class Plan:
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
             f"{groups.cpus_per_worker:g} CPU and {groups.gpus_per_worker:g} GPU",
             f"memory     about {gigabytes:.1f} GB, {self.data_bytes / 1e6:.1f} MB of it data",
+            *(f"hint       {hint}" for hint in self.hints),
         ]
 
 

@@ -69,22 +69,29 @@ def _scalar(value: object) -> object:
     return value
 
 
-def _searcher(value: object) -> object:
-    if isinstance(value, str) and value:
-        return value
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise ValueError(
-            "must be the name of one searcher, or that name with its arguments such as "
-            f"{{genetic: {{population: 16}}}}, got {show(value)}"
-        )
-    ((name, arguments),) = value.items()
-    arguments = {} if arguments is None else arguments
-    if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
-        raise ValueError(f"must map {name} to its arguments, got {show(arguments)}")
-    for key, argument in arguments.items():
-        if isinstance(argument, float) and not math.isfinite(argument):
-            raise ValueError(f"must have finite numbers, got {name} {key} {show(argument)}")
-    return {name: dict(arguments)}
+def _named(kind: str, example: str) -> BeforeValidator:
+    """Return what reads a name, or a mapping of that one name to its arguments."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and value:
+            return value
+        if not isinstance(value, Mapping) or len(value) != 1:
+            raise ValueError(
+                f"must be the name of one {kind}, or that name with its arguments such as "
+                f"{example}, got {show(value)}"
+            )
+        ((name, arguments),) = value.items()
+        arguments = {} if arguments is None else arguments
+        if not isinstance(arguments, Mapping) or not all(
+            isinstance(key, str) for key in arguments
+        ):
+            raise ValueError(f"must map {name} to its arguments, got {show(arguments)}")
+        for key, argument in arguments.items():
+            if isinstance(argument, float) and not math.isfinite(argument):
+                raise ValueError(f"must have finite numbers, got {name} {key} {show(argument)}")
+        return {name: dict(arguments)}
+
+    return BeforeValidator(read)
 
 
 def _space(value: object) -> object:
@@ -123,8 +130,15 @@ Parameters = Annotated[
 ]
 """Hyperparameters' dotted names, each with one value."""
 
-SearcherName = Annotated[str | dict[str, dict[str, Any]], BeforeValidator(_searcher)]
+SearcherName = Annotated[
+    str | dict[str, dict[str, Any]], _named("searcher", "{genetic: {population: 16}}")
+]
 """A searcher's name, or a mapping of that one name to arguments."""
+
+SchedulerName = Annotated[
+    str | dict[str, dict[str, Any]], _named("scheduler", "{racing: {rule: paired}}")
+]
+"""A scheduler's name, or a mapping of that one name to arguments."""
 
 SpaceName = Annotated[str | dict[str, Any], BeforeValidator(_space)]
 """The name or path of a search space, or the space as plain values."""

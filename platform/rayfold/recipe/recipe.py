@@ -36,6 +36,7 @@ from rayfold.recipe.fields import (
     Count,
     Number,
     Parameters,
+    SchedulerName,
     SearcherName,
     Seed,
     SpaceName,
@@ -89,6 +90,8 @@ class FoldSettings(Section):
     """Seed of the split into folds."""
     kind: Literal["auto", "stratified", "plain", "grouped"] = "auto"
     """How rows are dealt out; auto follows from the labels and ``row_groups``."""
+    repeats: Count = 1
+    """How often the rows are cut into folds; more than once steadies the scores of few rows."""
     order: Literal["in_turn", "together"] = "in_turn"
     """One fold after another, or all folds epoch by epoch."""
 
@@ -121,8 +124,14 @@ class Search(Section):
     """The search space: a name of the library, a YAML file, or the space itself."""
     searcher: SearcherName = "random"
     """A searcher's name, or its name with its arguments."""
+    scheduler: SchedulerName | None = None
+    """A scheduler's name, or its name with its arguments; null trains every trial to its end."""
     num_trials: Count | None = None
     """Configurations to try at most; null takes all that the searcher has."""
+    max_time: Annotated[Number, Field(gt=0)] | None = None
+    """Seconds after which a run ends in order; the next one goes on."""
+    max_time_per_trial: Annotated[Number, Field(gt=0)] | None = None
+    """Seconds of training after which a trial ends with what it has."""
     metric: Text = "val_loss"
     """What to search for."""
     mode: Literal["min", "max"] | None = None
@@ -131,10 +140,19 @@ class Search(Section):
     @property
     def searcher_call(self) -> tuple[str, dict[str, Any]]:
         """The searcher's name, and its arguments."""
-        if isinstance(self.searcher, str):
-            return self.searcher, {}
-        ((name, arguments),) = self.searcher.items()
-        return name, arguments
+        return _call(self.searcher)
+
+    @property
+    def scheduler_call(self) -> tuple[str, dict[str, Any]] | None:
+        """The scheduler's name, and its arguments; None without one."""
+        return None if self.scheduler is None else _call(self.scheduler)
+
+
+def _call(named: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    if isinstance(named, str):
+        return named, {}
+    ((name, arguments),) = named.items()
+    return name, arguments
 
 
 class Acceptance(Section):

@@ -68,16 +68,24 @@ class StudyState:
             return None
         began = min(group.ready_at for group in self.pool.groups)
         open_folds = self.num_folds_done - sum(len(result.folds) for result in self.results)
-        remaining = (self.num_trials - len(self.results)) * self.num_folds - open_folds
+        remaining = (self.num_trials - len(self.results)) * self._folds_per_trial - open_folds
         seconds = (now - began) / done * max(0, remaining)
         return timedelta(seconds=round(seconds))
+
+    @property
+    def _folds_per_trial(self) -> float:
+        """Folds that a trial will get: all, or as many as others had where some were stopped."""
+        if not any(result.status == "stopped" for result in self.results):
+            return self.num_folds
+        return sum(len(result.folds) for result in self.results) / len(self.results)
 
     def summary(self, now: float) -> str:
         """Return one line: trials, best, groups busy, time left."""
         parts = [f"{len(self.results)}/{self.num_trials} trials"]
-        failed = sum(result.status == "failed" for result in self.results)
-        if failed:
-            parts.append(f"{failed} failed")
+        for status in ("stopped", "failed"):
+            number = sum(result.status == status for result in self.results)
+            if number:
+                parts.append(f"{number} {status}")
         if self.best is not None:
             parts.append(f"best {format_score(self.best, self.metric)} (trial {self.best.id})")
         if self.pool.groups:

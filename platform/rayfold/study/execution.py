@@ -5,11 +5,13 @@ import logging
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from torch import nn
 
 from rayfold.data import DataSet
@@ -20,13 +22,16 @@ from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
+from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
+from rayfold.schedulers import Scheduler
 from rayfold.study.interruption import Interruption
 from rayfold.tracking import Uploader
 from rayfold.training import StudySetup
-from rayfold.tuning.adapter import SearcherAdapter
+from rayfold.training.checkpoint import remove_checkpoints
+from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.trainable import FoldOrder, TrialRunner, trial_resources
+from rayfold.tuning.trainable import TrialRunner, trial_resources
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +39,11 @@ PROGRESS_SECONDS = 0.5
 
 
 class Execution:
-    """One run of a study on a cluster, from the first group to the last trial."""
+    """One run of a study on a cluster, from the first group to the last trial.
+
+    Attributes:
+        out_of_time: Whether it was ended at its deadline.
+    """
 
     def __init__(
         self,
@@ -43,12 +52,19 @@ class Execution:
         setup: StudySetup,
         groups: Groups,
         fold_order: FoldOrder,
+        scheduler: Scheduler | None,
+        tune_scheduler: TrialScheduler | None,
+        max_time_per_trial: float | None,
+        deadline: float,
         ledger: Ledger,
         uploader: Uploader,
         progress: Progress,
         interruption: Interruption,
     ) -> None:
         self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
+        self._scheduler, self._tune_scheduler = scheduler, tune_scheduler
+        self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
+        self.out_of_time = False
         self._ledger, self._uploader = ledger, uploader
         self._progress, self._interruption = progress, interruption
         self._folds_before = ledger.num_folds_done
@@ -76,6 +92,7 @@ class Execution:
                 finally:
                     pool.stop()
                     shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
+                    self._remove_unfinished_folds()
         self._progress.update(dataclasses.replace(self._state, ended=True))
 
     def _tune(self, pool: Pool) -> None:
@@ -88,6 +105,9 @@ class Execution:
             order=self._order,
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
+            orders_ahead=0 if self._scheduler or self._tune_scheduler else 1,
+            first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
+            max_seconds=self._max_time_per_trial,
         )
         spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
         tuner = tune.Tuner(
@@ -95,6 +115,12 @@ class Execution:
             tune_config=tune.TuneConfig(
                 search_alg=SearcherAdapter(
                     self._ledger, release=pool.release, on_change=self._on_change
+                ),
+                scheduler=SchedulerAdapter(
+                    self._ledger,
+                    release=pool.release,
+                    on_change=self._on_change,
+                    tune_scheduler=self._tune_scheduler,
                 ),
                 num_samples=-1,
                 max_concurrent_trials=groups.trials_at_once + spare,
@@ -109,6 +135,13 @@ class Execution:
             ),
         )
         tuner.fit()
+
+    def _remove_unfinished_folds(self) -> None:
+        """Remove the checkpoints of folds that will never be gone on with."""
+        for result in self._ledger.results:
+            if result.status == "stopped":
+                for folder in (self._setup.folder / "trials" / result.id).glob("fold_*"):
+                    remove_checkpoints(folder)
 
     def _on_change(self) -> None:
         """Runs in Tune's thread, which is the only one that changes the ledger."""
@@ -145,7 +178,10 @@ class Execution:
             ending = False
             while not done.wait(PROGRESS_SECONDS):
                 try:
-                    if not ending and (self._interruption.requested or self._failure):
+                    self.out_of_time = self.out_of_time or time.monotonic() > self._deadline
+                    if not ending and (
+                        self._interruption.requested or self._failure or self.out_of_time
+                    ):
                         ending = True
                         self._ledger.close()
                         pool.interrupt()

@@ -22,6 +22,7 @@ class StudyResult:
         interrupted: Whether the study was interrupted; run it again to go on.
         uploaded: Whether MLflow holds everything.
         tracking_uri: The MLflow store.
+        out_of_time: Whether the study was ended after its ``max_time``; run it again to go on.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StudyResult:
     interrupted: bool
     uploaded: bool
     tracking_uri: str
+    out_of_time: bool = False
 
     @property
     def best(self) -> TrialResult | None:

@@ -2,8 +2,10 @@
 
 import copy
 import logging
+import math
 import os
 import platform
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -12,18 +14,27 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 
-from rayfold import search
+from rayfold import schedulers, search
 from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import Groups, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, Value
+from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
+from rayfold.study.arguments import (
+    check_order,
+    check_seconds,
+    own_scheduler,
+    own_searcher,
+    scheduler_settings,
+)
 from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
@@ -34,12 +45,16 @@ from rayfold.training.metrics import check_metrics, metric_mode
 from rayfold.tuning.ledger import Ledger
 
 if TYPE_CHECKING:
-    from rayfold.tuning.trainable import FoldOrder
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher as TuneSearcher
 
 logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+FEW_ROWS = 1000
+"""Below so many development rows, the plan advises to cut them into folds more than once."""
 
 
 class Study:
@@ -51,7 +66,8 @@ class Study:
             ``"./net.py:Net"``) or the class itself.
         data: Where the data lie.
         space: What is searched; None takes the search space of the library's model.
-        searcher: Proposes the trials; None takes ``search.Genetic()``.
+        searcher: Proposes the trials; None takes ``search.Genetic()``. Any searcher of Ray Tune
+            will do, see ``tuning.foreign``.
         folds: How each trial is cross-validated.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
@@ -59,6 +75,10 @@ class Study:
         metric: What the study searches for, ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
         mode: Whether a small or a large metric is good; None knows it from the metric.
         parameters: Hyperparameters that are not searched, dotted name to value.
+        scheduler: Ends weak trials early, such as ``schedulers.Racing()``; None trains all folds
+            of every trial. Any scheduler of Ray Tune will do.
+        max_time_per_trial: Seconds of training after which a trial ends as stopped, with what it
+            has after its present epoch; None sets no limit.
         fold_order: ``"in_turn"`` or ``"together"``, see ``tuning.TrialRunner``.
         groups: The worker groups.
         random_seed: Seed of every fold's initial weights, batches and dropout.
@@ -79,7 +99,9 @@ class Study:
         model: str | type[nn.Module],
         data: HDF5,
         space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
-        searcher: Searcher | None = None,
+        searcher: "Searcher | TuneSearcher | None" = None,
+        scheduler: "Scheduler | TrialScheduler | None" = None,
+        max_time_per_trial: float | None = None,
         folds: Folds | None = None,
         epochs: int = 10,
         loss: str | None = None,
@@ -87,7 +109,7 @@ class Study:
         metric: str = "val_loss",
         mode: Mode | None = None,
         parameters: Mapping[str, Value] | None = None,
-        fold_order: "FoldOrder" = "in_turn",
+        fold_order: FoldOrder = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
         accept: Sequence[Acceptance] = (),
@@ -112,13 +134,16 @@ class Study:
         self._model_reference = model_reference(model)
         self._data = data
         self._dataset: DataSet | None = None
-        self._searcher = searcher or search.Genetic()
+        self._searcher = own_searcher(searcher)
+        self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
+        self._max_time_per_trial = check_seconds("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
-        self._fold_order: FoldOrder = fold_order
+        self._fold_order = fold_order
         self._random_seed, self._checkpoint_seconds = random_seed, checkpoint_seconds
         self.accept = tuple(accept)
         self._num_trials: int | None = None
+        self._max_time: float | None = None
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
@@ -130,8 +155,17 @@ class Study:
             data=fixed.data.source(base),
             space=recipe.search.space,
             searcher=search.create(*recipe.search.searcher_call),
+            scheduler=(
+                schedulers.create(*recipe.search.scheduler_call)
+                if recipe.search.scheduler_call
+                else None
+            ),
+            max_time_per_trial=recipe.search.max_time_per_trial,
             folds=Folds(
-                fixed.folds.count, random_seed=fixed.folds.random_seed, kind=fixed.folds.kind
+                fixed.folds.count,
+                random_seed=fixed.folds.random_seed,
+                kind=fixed.folds.kind,
+                repeats=fixed.folds.repeats,
             ),
             epochs=fixed.epochs,
             loss=fixed.loss,
@@ -147,6 +181,7 @@ class Study:
             base=base,
         )
         study._num_trials = recipe.search.num_trials
+        study._max_time = recipe.search.max_time
         return study
 
     @property
@@ -168,21 +203,23 @@ class Study:
             RecipeError: If anything about the study is wrong.
             DataError: If the data cannot be read, or hold too few rows for the folds.
         """
-        self._settings()
+        self._start_scheduler(self._settings().mode)
         self.folds.split(self.dataset)
         _check_folder(self.folder)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
-            num_folds=self.folds.count,
+            num_folds=self.folds.total,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
+            hints=self._hints(),
         )
 
     def run(
         self,
         num_trials: int | None = None,
         *,
+        max_time: float | None = None,
         address: str | None = None,
         show_progress: bool = True,
     ) -> StudyResult:
@@ -194,6 +231,9 @@ class Study:
         Args:
             num_trials: Trials at most, those of earlier runs included; None takes what the
                 searcher or the recipe says.
+            max_time: Seconds after which the study ends in order: no new trials, and folds in
+                training write a checkpoint after their epoch. Run it again to go on for as long.
+                None takes what the recipe says.
             address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
             show_progress: Whether to show a live table.
 
@@ -206,6 +246,8 @@ class Study:
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
         from rayfold.study.execution import Execution
 
+        max_time = check_seconds("max_time", max_time) or self._max_time
+        deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
         setup = StudySetup(
@@ -217,16 +259,17 @@ class Study:
         )
         searcher = copy.deepcopy(self._searcher)
         searcher.start(self.space, mode=settings.mode)
+        scheduler, tune_scheduler = self._start_scheduler(settings.mode)
         uri = tracking_uri(self.storage)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             self._begin(journal, entries, self._description(setup, searcher))
-            ledger = Ledger(searcher, journal, num_trials=num_trials)
+            ledger = Ledger(searcher, journal, num_trials=num_trials, scheduler=scheduler)
             ledger.replay(entries)
             uploader = Uploader(self.folder, uri, self.storage / "artifacts")
             uploader.start()
-            interruption = Interruption()
+            interruption, out_of_time = Interruption(), False
             try:
                 if not ledger.exhausted:
                     with interruption.listening(), create_progress(show_progress) as progress:
@@ -235,14 +278,19 @@ class Study:
                             setup=setup,
                             groups=self.groups,
                             fold_order=self._fold_order,
+                            scheduler=scheduler,
+                            tune_scheduler=tune_scheduler,
+                            max_time_per_trial=self._max_time_per_trial,
+                            deadline=deadline,
                             ledger=ledger,
                             uploader=uploader,
                             progress=progress,
                             interruption=interruption,
                         )
                         execution.run(self.dataset, address)
-                state = "interrupted" if interruption.requested else "finished"
-                journal.append("run", state=state)
+                        out_of_time = execution.out_of_time and not interruption.requested
+                state = "out_of_time" if out_of_time else "finished"
+                journal.append("run", state="interrupted" if interruption.requested else state)
             finally:
                 uploaded = uploader.finish(UPLOAD_SECONDS)
             if not uploaded:
@@ -259,7 +307,36 @@ class Study:
             interrupted=interruption.requested,
             uploaded=uploaded,
             tracking_uri=uri,
+            out_of_time=out_of_time,
         )
+
+    def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
+        """Return the scheduler, one of ours started or one of Ray Tune, or neither.
+
+        Raises:
+            RecipeError: If it does not suit the study.
+        """
+        if self._tune_scheduler is not None:
+            from rayfold.tuning.foreign import prepared_scheduler
+
+            return None, prepared_scheduler(self._tune_scheduler, mode)
+        if self._scheduler is None:
+            return None, None
+        check_order(self._scheduler, self._fold_order, self.groups)
+        scheduler = copy.deepcopy(self._scheduler)
+        scheduler.start(
+            mode=mode,
+            num_folds=self.folds.total,
+            epochs=self._epochs,
+            repeats=self.folds.repeats,
+        )
+        return scheduler, None
+
+    def _hints(self) -> tuple[str, ...]:
+        num_rows = len(self.dataset.development_rows)
+        if num_rows >= FEW_ROWS or self.folds.repeats > 1:
+            return ()
+        return (f"{num_rows} rows are few: folds.repeats=3 would steady the scores",)
 
     def _limit(self, num_trials: int | None) -> int:
         """Return how many trials there will be at most."""
@@ -328,6 +405,7 @@ class Study:
             "parameters": dict(self._parameters),
             "random_seed": settings.random_seed,
             "searcher": searcher.settings(),
+            "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": self.space.to_dict(),
             "environment": {
                 "python": platform.python_version(),

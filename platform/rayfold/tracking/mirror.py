@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RUN_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-_STUDY_STATUS = {"started": "RUNNING", "interrupted": "KILLED", "finished": "FINISHED"}
+_STUDY_STATUS = {
+    "started": "RUNNING",
+    "interrupted": "KILLED",
+    "out_of_time": "KILLED",
+    "finished": "FINISHED",
+}
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 _MAX_PARAM_LENGTH = 6000
 

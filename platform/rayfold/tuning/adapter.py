@@ -1,18 +1,23 @@
-"""Makes a study's ledger, and so any of our searchers, a searcher of Ray Tune."""
+"""Makes a study's ledger a searcher and a scheduler of Ray Tune.
+
+Everything happens in the driver's thread that runs Tune's loop. Of each result of a trial Tune
+tells the scheduler first; the last one, and how the trial ended, it tells both.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from rayfold.results import FoldResult
+from rayfold.schedulers import Decision
 from rayfold.tuning.ledger import Ledger
 
 
 class SearcherAdapter(TuneSearcher):
-    """Hands the ledger's trials to Ray Tune, and Ray Tune's results to the ledger.
-
-    Everything happens in the driver's thread that runs Tune's loop.
+    """Hands the ledger's trials to Ray Tune, and how they ended to the ledger.
 
     Args:
         ledger: What the study knows.
@@ -41,9 +46,7 @@ class SearcherAdapter(TuneSearcher):
         return {"trial": trial.id, "hyperparameters": dict(trial.config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Book the folds that this step has finished."""
-        self._book_folds(self._ids[trial_id], result)
-        self._on_change()
+        """Do nothing: the scheduler has booked it."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -55,7 +58,7 @@ class SearcherAdapter(TuneSearcher):
         trial = self._ids.pop(trial_id)
         self._release(trial)
         result = result or {}
-        self._book_folds(trial, result)
+        book(self._ledger, trial, result)
         if result.get("interrupted") or (error and self._ledger.closed):
             return  # it has no end in the journal, and so the next run takes it up again
         if error or result.get("error"):
@@ -67,10 +70,6 @@ class SearcherAdapter(TuneSearcher):
             self._ledger.trial_finished(trial, "stopped")
         self._on_change()
 
-    def _book_folds(self, trial: str, result: dict[str, Any]) -> None:
-        for fold in result.get("folds", ()):
-            self._ledger.fold_finished(trial, FoldResult.from_dict(fold))
-
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher for a resume that we never use; the journal stays here."""
         return {}
@@ -80,3 +79,97 @@ class SearcherAdapter(TuneSearcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Read nothing, for the same reason."""
+
+
+class SchedulerAdapter(FIFOScheduler):
+    """Books what each step of a trial reports, and stops the trials that the ledger stops.
+
+    Args:
+        ledger: What the study knows.
+        release: Gives the groups of a trial back (an id of ours, not of Tune's).
+        on_change: Called after anything was booked.
+        tune_scheduler: A scheduler of Ray Tune that decides on all others, ``score`` being its
+            metric; None lets them go on.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        release: Callable[[str], None],
+        on_change: Callable[[], None] = lambda: None,
+        tune_scheduler: TrialScheduler | None = None,
+    ) -> None:
+        super().__init__()
+        self._ledger, self._release, self._on_change = ledger, release, on_change
+        self._inner = tune_scheduler or FIFOScheduler()
+        self._pausing: dict[str, TuneTrial] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Pass on that there is a new trial."""
+        self._inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        """Book what this step has finished, and decide."""
+        decision = book(self._ledger, trial.config["trial"], result)
+        self._on_change()
+        if decision == "stop":
+            return str(TrialScheduler.STOP)
+        if result.get("score") is None:
+            return str(TrialScheduler.CONTINUE)
+        action = str(self._inner.on_trial_result(tune_controller, trial, result))
+        if action == TrialScheduler.PAUSE:
+            self._pausing[trial.config["trial"]] = trial
+        return action
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> None:
+        """Pass on that a trial has ended; one without a score counts as an error."""
+        if result.get("score") is None:
+            self._inner.on_trial_error(tune_controller, trial)
+        else:
+            self._inner.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Pass on that a trial's actor died."""
+        self._inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Pass on that a waiting or paused trial has ended."""
+        self._inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """Take the groups from trials that are paused by now, and choose the next one."""
+        for id_, trial in list(self._pausing.items()):
+            if trial.status == TuneTrial.PAUSED:
+                del self._pausing[id_]
+                self._release(id_)
+        return self._inner.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """Return what Tune's reports say of it."""
+        return str(self._inner.debug_string())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler for a resume that we never use."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the journal holds everything, and resuming replays it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing, for the same reason."""
+
+
+def book(ledger: Ledger, trial: str, result: dict[str, Any]) -> Decision:
+    """Book what a step of a trial reports; return what the ledger says last."""
+    decision: Decision = "go on"
+    if result.get("epoch_scores"):
+        scores = [(int(fold), float(score)) for fold, score in result["epoch_scores"]]
+        decision = ledger.epoch_finished(trial, result["epoch"], scores)
+    for fold in result.get("folds", ()):
+        decision = ledger.fold_finished(trial, FoldResult.from_dict(fold))
+    return decision

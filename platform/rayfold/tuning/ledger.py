@@ -1,7 +1,7 @@
 """What a study knows: every suggestion and result, written to the journal first."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rayfold.errors import JournalError, RecipeError
@@ -14,30 +14,41 @@ from rayfold.results import (
     TrialResult,
     mean_and_standard_error,
 )
+from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
 
 
 class Ledger:
-    """Joins a searcher to the study's journal.
+    """Joins a searcher and a scheduler to the study's journal.
 
-    Whatever happens is appended to the journal first and told to the searcher afterwards, in the
-    same order, so that replaying the journal to a new searcher gives the same searcher.
+    Whatever happens is appended to the journal first and told to both afterwards, in the same
+    order, so that replaying the journal to new ones gives the same searcher and scheduler.
 
     Args:
         searcher: Started, and not asked yet.
         journal: Open for appending.
         num_trials: Trials at most, those of earlier runs included.
+        scheduler: Started, and told nothing yet; None lets every trial go on.
 
     Attributes:
         num_trials: The same.
         closed: Whether this run hands out no more trials.
     """
 
-    def __init__(self, searcher: Searcher, journal: Journal, *, num_trials: int) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        journal: Journal,
+        *,
+        num_trials: int,
+        scheduler: Scheduler | None = None,
+    ) -> None:
         self._searcher, self._journal, self.num_trials = searcher, journal, num_trials
+        self._scheduler = scheduler
         self.closed = False
         self._suggested: dict[str, tuple[Config, float]] = {}
         self._folds: dict[str, dict[int, FoldResult]] = {}
+        self._epochs: dict[str, tuple[int, dict[int, float]]] = {}
         self._results: dict[str, TrialResult] = {}
         self._queue: deque[str] = deque()
 
@@ -54,7 +65,10 @@ class Ledger:
                 self._replay_suggestion(entry)
             elif entry.event == "fold":
                 fold = FoldResult.from_dict(entry.fields["result"])
-                self._folds[entry.fields["trial"]][fold.fold] = fold
+                self._enter_fold(entry.fields["trial"], fold)
+            elif entry.event == "epoch":
+                scores = dict(entry.fields["scores"])
+                self._enter_epoch(entry.fields["trial"], entry.fields["epoch"], scores)
             elif entry.event == "trial":
                 self._book(entry.fields, entry.time)
         self._queue = deque(id_ for id_ in self._suggested if id_ not in self._results)
@@ -97,15 +111,39 @@ class Ledger:
         """How many folds have been trained, over all trials."""
         return sum(len(folds) for folds in self._folds.values())
 
-    def fold_finished(self, trial: str, result: FoldResult) -> None:
-        """Book one fold; one that is known already (after a crash) is not written twice."""
+    def fold_finished(self, trial: str, result: FoldResult) -> Decision:
+        """Book one fold; one that is known already (after a crash) is not written twice.
+
+        Returns:
+            Whether the trial goes on.
+        """
         if result.fold not in self._folds[trial]:
             self._journal.append("fold", trial=trial, result=result.to_dict())
-        self._folds[trial][result.fold] = result
+        return self._enter_fold(trial, result)
+
+    def epoch_finished(
+        self, trial: str, epoch: int, scores: Sequence[tuple[int, float]]
+    ) -> Decision:
+        """Book an epoch of folds that advance together; a known one is not written twice.
+
+        Args:
+            trial: Its id.
+            epoch: How many epochs have been trained.
+            scores: Each fold with its score after that epoch.
+
+        Returns:
+            Whether the trial goes on.
+        """
+        if epoch > self._epochs.get(trial, (0, {}))[0]:
+            self._journal.append("epoch", trial=trial, epoch=epoch, scores=scores)
+        return self._enter_epoch(trial, epoch, dict(scores))
 
     def trial_finished(self, trial: str, status: Status, *, error: str | None = None) -> None:
-        """Book the end of a trial and tell the searcher."""
-        scores = [fold.score for _, fold in sorted(self._folds[trial].items())]
+        """Book the end of a trial and tell the searcher and the scheduler.
+
+        Its score is the mean over its finished folds; without one, that of its last epoch.
+        """
+        scores = self._scores(trial)
         score, standard_error = mean_and_standard_error(scores) if scores else (None, None)
         entry = self._journal.append(
             "trial",
@@ -137,6 +175,26 @@ class Ledger:
         self._suggested[trial] = (config, at)
         self._folds[trial] = {}
 
+    def _enter_fold(self, trial: str, result: FoldResult) -> Decision:
+        folds = self._folds[trial]
+        folds[result.fold] = result
+        if self._scheduler is None or self._scheduler.fold_order == "together":
+            return "go on"
+        scores = {fold: folds[fold].score for fold in sorted(folds)}
+        return self._scheduler.report(trial, scores, epoch=len(result.history))
+
+    def _enter_epoch(self, trial: str, epoch: int, scores: dict[int, float]) -> Decision:
+        if epoch > self._epochs.get(trial, (0, {}))[0]:
+            self._epochs[trial] = epoch, scores
+        if self._scheduler is None:
+            return "go on"
+        return self._scheduler.report(trial, scores, epoch=epoch)
+
+    def _scores(self, trial: str) -> list[float]:
+        folds = {number: fold.score for number, fold in self._folds[trial].items()}
+        _, of_epoch = self._epochs.get(trial, (0, {}))
+        return [score for _, score in sorted((folds or of_epoch).items())]
+
     def _book(self, fields: Mapping[str, Any], at: float) -> None:
         trial = fields["trial"]
         config, suggested_at = self._suggested[trial]
@@ -159,5 +217,7 @@ class Ledger:
                 trial,
                 score=fields["score"],
                 standard_error=fields["standard_error"],
-                num_folds=len(folds),
+                num_folds=len(self._scores(trial)),
             )
+        if self._scheduler is not None:
+            self._scheduler.finished(trial, fields["status"])

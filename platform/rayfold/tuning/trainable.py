@@ -1,16 +1,17 @@
 """A trial as Ray Tune sees it: an actor without compute of its own that hands out folds."""
 
 import json
+import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.orders import FoldOrder, FoldOutcome, FoldTask
 from rayfold.results import mean_and_standard_error
-
-FoldOrder = Literal["in_turn", "together"]
 
 POINTER = "folds.json"
 
@@ -28,12 +29,18 @@ class TrialRunner(Trainable):
     """Cross-validates one configuration on groups of the pool; reused for trial after trial.
 
     *In turn*: a step ends when a fold is complete; as many folds as the trial has groups train
-    at once, and one more waits at the door, so that no group idles while Tune thinks.
+    at once, and ``orders_ahead`` more wait at the door, so that no group idles while Tune thinks.
+    Where a scheduler judges each fold there had better be none: the next may not be wanted.
     *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
-    compare trials epoch by epoch.
+    compare trials epoch by epoch. In turn with ``first_fold_by_epoch``, the first fold trains
+    alone, and each step is one epoch of it.
 
-    Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds`` and
-    the ``folds`` newly finished; ``complete``, ``error`` or ``interrupted`` in the last one.
+    Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
+    ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
+    and score; ``complete``, ``error`` or ``interrupted`` in the last one.
+
+    A trial that has held groups for ``max_seconds`` ends with what it has: groups end after their
+    epoch.
     """
 
     def setup(
@@ -46,11 +53,16 @@ class TrialRunner(Trainable):
         order: FoldOrder,
         groups_per_trial: int,
         metric: str,
+        orders_ahead: int = 1,
+        first_fold_by_epoch: bool = False,
+        max_seconds: float | None = None,
     ) -> None:
         """Take the study's constants, then the first configuration."""
         self._dispatcher = dispatcher
         self._num_folds, self._epochs, self._order = num_folds, epochs, order
         self._groups_per_trial, self._metric = groups_per_trial, metric
+        self._orders_ahead, self._first_fold_by_epoch = orders_ahead, first_fold_by_epoch
+        self._max_seconds = math.inf if max_seconds is None else max_seconds
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,7 +70,9 @@ class TrialRunner(Trainable):
         self._trial: str = new_config["trial"]
         self._hyperparameters = new_config["hyperparameters"]
         self._num_groups = 0
+        self._deadline = math.inf
         self._scores: dict[int, float] = {}
+        self._finished: set[int] = set()
         self._epoch = 0
         self._to_submit = list(range(self._num_folds))
         self._num_submitted = 0
@@ -72,8 +86,15 @@ class TrialRunner(Trainable):
             self._num_groups = self._call("acquire", wanted)
             if not self._num_groups:
                 return {"interrupted": True, "done": True}
-        report = self._step_together() if self._order == "together" else self._step_in_turn()
-        if report.get("done"):
+            self._deadline = time.monotonic() + self._max_seconds
+        if self._order == "together":
+            report = self._step_epoch(range(self._num_folds))
+        elif self._first_fold_by_epoch and 0 not in self._finished:
+            report = self._step_epoch(range(1))
+        else:
+            report = self._step_in_turn()
+        report["done"] = report["done"] or self._time_left <= 0
+        if report["done"]:
             self._call("release")
             self._num_groups = 0
         return report
@@ -107,43 +128,58 @@ class TrialRunner(Trainable):
             self._call("release")
 
     def _step_in_turn(self) -> dict[str, Any]:
-        room = self._num_groups + 1 - self._num_submitted
+        room = self._num_groups + self._orders_ahead - self._num_submitted
         now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
         self._call("submit", [self._task(fold, self._epochs) for fold in now])
         self._num_submitted += len(now)
-        outcomes: list[FoldOutcome] = self._call("wait")
+        outcomes = self._wait()
         self._num_submitted -= len(outcomes)
         if not outcomes:
-            return {"interrupted": True, "done": True}
+            return self._report_silence()
         for outcome in outcomes:
             if outcome.error is None and outcome.result is None:  # ended early: go on later
                 self._to_submit.insert(0, outcome.task.fold)
         return self._report(outcomes)
 
-    def _step_together(self) -> dict[str, Any]:
-        self._call("submit", self._tasks(self._epoch + 1))
-        outcomes = self._wait_all(self._num_folds)
-        if len(outcomes) < self._num_folds and not any(outcome.error for outcome in outcomes):
-            return {"interrupted": True, "done": True}
+    def _step_epoch(self, folds: range) -> dict[str, Any]:
+        """Train one epoch of several folds."""
+        self._to_submit = [fold for fold in self._to_submit if fold not in folds]
+        self._call("submit", [self._task(fold, self._epoch + 1) for fold in folds])
+        outcomes = self._wait_all(len(folds))
+        if len(outcomes) < len(folds) and not any(outcome.error for outcome in outcomes):
+            return self._report_silence()
         self._epoch += 1
         self._start_from = {}
         for outcome in outcomes:
             if outcome.error is None:
                 self._scores[outcome.task.fold] = outcome.metrics[self._metric]
-        return self._report(outcomes)
+        return self._report(outcomes, epoch_scores=sorted(self._scores.items()))
 
-    def _report(self, outcomes: list[FoldOutcome]) -> dict[str, Any]:
+    def _report_silence(self) -> dict[str, Any]:
+        """Report that no outcome came: the trial's time is up, or the study is interrupted."""
+        if self._time_left <= 0:
+            return self._report([])
+        return {"interrupted": True, "done": True}
+
+    def _report(
+        self, outcomes: list[FoldOutcome], *, epoch_scores: Sequence[tuple[int, float]] = ()
+    ) -> dict[str, Any]:
         folds = [outcome.result for outcome in outcomes if outcome.result is not None]
-        self._scores |= {fold.fold: fold.score for fold in folds}
+        self._finished |= {fold.fold for fold in folds}
+        if self._order == "in_turn" and folds:
+            self._scores |= {fold.fold: fold.score for fold in folds}
+            epoch_scores = ()
         errors = [outcome.error for outcome in outcomes if outcome.error]
         scores = [score for _, score in sorted(self._scores.items())]
         mean, standard_error = mean_and_standard_error(scores) if scores else (None, None)
         trained = self._epoch >= self._epochs or self._order == "in_turn"
-        complete = trained and len(scores) == self._num_folds
+        complete = trained and len(self._finished) == self._num_folds
         return {
             "score": mean,
             "standard_error": standard_error,
             "num_folds": len(scores),
+            "epoch": self._epoch if epoch_scores else self._epochs,
+            "epoch_scores": epoch_scores,
             "folds": [fold.to_dict() for fold in folds],
             "error": errors[0] if errors else None,
             "complete": complete and not errors,
@@ -164,14 +200,24 @@ class TrialRunner(Trainable):
         )
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
-        """Wait for ``number`` outcomes; fewer when interrupted, or when one of them failed."""
+        """Wait for ``number`` outcomes; fewer when one failed, or when nothing comes any more."""
         outcomes: list[FoldOutcome] = []
         while len(outcomes) < number:
-            new: list[FoldOutcome] = self._call("wait")
+            new = self._wait()
             outcomes += new
             if not new or any(outcome.error for outcome in new):
                 break
         return outcomes
+
+    def _wait(self) -> list[FoldOutcome]:
+        """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""
+        left = None if self._deadline == math.inf else max(0.0, self._time_left)
+        outcomes: list[FoldOutcome] = self._call("wait", left)
+        return outcomes
+
+    @property
+    def _time_left(self) -> float:
+        return self._deadline - time.monotonic()
 
     def _call(self, method: str, *args: Any) -> Any:
         return ray.get(getattr(self._dispatcher, method).remote(self._trial, *args))

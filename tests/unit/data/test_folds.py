@@ -84,6 +84,28 @@ def test_same_seed_same_folds_and_another_seed_others(labelled: Labelled, kind: 
     assert first.digest != other.digest
 
 
+@pytest.mark.parametrize("kind", ["stratified", "plain", "grouped"])
+def test_repeats_cut_the_rows_anew(labelled: Labelled, kind: str) -> None:
+    """The first cut is that without repeats; each row validates once in each."""
+    dataset = labelled([0, 1] * 20, row_groups=[row // 2 for row in range(40)])
+    folds = Folds(4, random_seed=2**32 - 1, kind=kind, repeats=3)
+    parts = validation_parts(folds.split(dataset))
+    assert folds.total == len(parts) == 12
+    assert parts[:4] == validation_parts(Folds(4, random_seed=2**32 - 1, kind=kind).split(dataset))
+    cuts = [parts[start : start + 4] for start in (0, 4, 8)]
+    for cut in cuts:
+        assert sorted(row for part in cut for row in part) == list(range(40))
+    assert cuts[0] != cuts[1] != cuts[2] != cuts[0]
+
+
+@pytest.mark.parametrize("repeats", [0, -1, 1.5, True])
+def test_repeats_are_a_whole_number_from_one_on(repeats: object) -> None:
+    with pytest.raises(
+        DataError, match=r"the number of repeats of folds is .*, expected a whole number of at le"
+    ):
+        Folds(3, repeats=repeats)  # type: ignore[arg-type]
+
+
 def test_the_digest_changes_with_the_data_alone(labelled: Labelled) -> None:
     one, other = (Folds(2).split(labelled([0, 1] * 4, digest=digest)) for digest in ("aa", "ab"))
     assert validation_parts(one) == validation_parts(other)

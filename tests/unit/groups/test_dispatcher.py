@@ -277,6 +277,17 @@ class TestOrders:
         assert (busy.trial, busy.fold, busy.epoch, busy.num_starts) == ("0000", 4, 7, 1)
         assert (idle.group, idle.trial, idle.fold, idle.epoch) == (1, None, None, 0)
 
+    @in_a_loop
+    async def test_a_wait_for_outcomes_ends_after_its_time(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order = await worker.order()
+        assert await soon(dispatcher.wait("0000", 0.0)) == []
+        assert await soon(dispatcher.wait("0000", 0.01)) == []
+        outcome = done(order)
+        worker.ask(outcome)
+        assert await soon(dispatcher.wait("0000", DEADLINE_SECONDS)) == [outcome]
+
 
 class TestGivingBack:
     @in_a_loop

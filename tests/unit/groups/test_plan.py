@@ -50,6 +50,10 @@ def test_a_plan_in_words() -> None:
     ]
 
 
+def test_hints_stand_at_the_end_of_a_plan() -> None:
+    assert plan(Groups(), hints=("few rows",)).lines()[-1] == "hint       few rows"
+
+
 def test_a_worker_without_a_gpu_counts_as_one_node_and_says_so() -> None:
     assert plan(Groups(1, 2)).lines()[1] == (
         "N_nodes    1 + N_G 2 x N_F 1 x (N_W 1 x N_GPU 1 (a CPU)) = 3"

@@ -57,6 +57,17 @@ class TestStudyState:
         now = state(failed, num_trials=2, num_folds_done=1, pool=pool(group(0)))
         assert now.time_left(110.0) == timedelta(seconds=30)
 
+    def test_where_trials_are_stopped_the_others_will_get_as_many_folds(
+        self, make_result: MakeResult
+    ) -> None:
+        """A fold took 10 s; two trials had 2 folds each on average, and 3 more are to come."""
+        stopped = make_result("0000", num_folds=1, status="stopped")
+        now = state(
+            stopped, make_result("0001", num_folds=3), num_folds_done=4, pool=pool(group(0))
+        )
+        assert now.time_left(140.0) == timedelta(seconds=60)
+        assert "2/5 trials, 1 stopped, best" in now.summary(140.0)
+
     def test_the_time_left_is_never_below_nothing(self, make_result: MakeResult) -> None:
         results = (make_result("0000", num_folds=3), make_result("0001", num_folds=3))
         now = state(*results, num_trials=1, num_folds_done=6, pool=pool(group(0)))

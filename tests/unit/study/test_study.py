@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 import ray
+from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.search.optuna import OptunaSearch
 from torch import nn
 
 from rayfold.data import HDF5, Folds
@@ -13,6 +15,7 @@ from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Acceptance, Recipe
+from rayfold.schedulers import Halving, Racing, RacingHalving
 from rayfold.search import Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
@@ -140,6 +143,16 @@ class TestArguments:
             ({"epochs": True}, r"^epochs must be a whole number of at least 1, not True\.$"),
             ({"name": "../digits"}, r"^the name of a study "),
             ({"name": ""}, r"^the name of a study "),
+            (
+                {"searcher": "genetic"},
+                r"^searcher must be one of rayfold.search or a Searcher of ",
+            ),
+            ({"scheduler": "racing"}, r"^scheduler must be one of rayfold.schedulers or a Trial"),
+            (
+                {"max_time_per_trial": 0},
+                r"^max_time_per_trial must be a number of seconds above 0, not 0\.$",
+            ),
+            ({"max_time_per_trial": "1h"}, r"^max_time_per_trial must be a number of seconds abo"),
         ],
     )
     def test_a_wrong_argument_is_told_at_once(
@@ -160,6 +173,26 @@ class TestArguments:
             ({"parameters": {"optimiser.eps": 1.0}}, r"'optimiser.eps' .* mean 'optimizer\.'"),
             ({"parameters": {"schedule.gamma": 0.5}}, r"^schedule.gamma does not belong to "),
             ({"space": {"batch_size": {"int": [0, 8]}}}, r"^batch_size must be a whole number"),
+            (
+                {"scheduler": Halving()},
+                r"^the scheduler halving compares trials epoch by epoch; set fold_order='toget",
+            ),
+            (
+                {"scheduler": Racing(), "fold_order": "together"},
+                r"^the scheduler racing compares trials fold by fold; set fold_order='in_turn' ",
+            ),
+            (
+                {"scheduler": RacingHalving(), "groups": Groups(1, 2, per_trial=2)},
+                r"^the scheduler racing_halving trains the first fold alone, .* set groups\.",
+            ),
+            (
+                {"scheduler": RacingHalving(grace_epochs=10)},
+                r"^grace_epochs is 10, but the study has 10 epochs; lower it",
+            ),
+            (
+                {"scheduler": AsyncHyperBandScheduler(metric="loss", mode="min")},
+                r"^AsyncHyperBandScheduler has metric='loss' and mode='min'; leave both out",
+            ),
         ],
     )
     def test_a_wrong_name_is_told_by_the_plan(
@@ -199,6 +232,52 @@ class TestArguments:
         monkeypatch.setenv("RAYFOLD_STORAGE", str(tmp_path / "elsewhere"))
         assert make_study("faces", storage=None).folder == tmp_path / "elsewhere" / "faces"
 
+    @pytest.mark.parametrize("max_time", [0, -1.0, True, "60", float("inf")])
+    def test_a_limit_of_time_is_a_number_of_seconds(
+        self, make_study: MakeStudy, max_time: object
+    ) -> None:
+        with pytest.raises(RecipeError, match=r"^max_time must be a number of seconds above 0"):
+            make_study().run(1, max_time=max_time)  # type: ignore[arg-type]
+
+    def test_few_rows_are_told_of_unless_they_are_cut_more_than_once(
+        self, make_study: MakeStudy
+    ) -> None:
+        [hint] = make_study().plan().hints
+        assert hint == "60 rows are few: folds.repeats=3 would steady the scores"
+        plan = make_study(folds=Folds(3, repeats=2)).plan(2)
+        assert plan.hints == ()
+        assert (plan.num_folds, plan.num_fold_trainings) == (6, 12)
+
+    def test_a_recipe_names_the_scheduler_and_the_limits(self, digits: Path) -> None:
+        text = f"""
+            study: digits
+            fixed: {{model: mlp, data: {{hdf5: {digits}}}, epochs: 4, folds: {{repeats: 2}}}}
+            search:
+              space: mlp
+              scheduler: {{racing: {{rule: paired, level: 0.1}}}}
+              num_trials: 2
+              max_time: 60
+              max_time_per_trial: 7.5
+            """
+        study = Study.from_recipe(Recipe.from_yaml(text))
+        assert describe(study)["scheduler"] == {
+            "racing": {"rule": "paired", "top": 0.1, "level": 0.1}
+        }
+        assert (study._max_time, study._max_time_per_trial) == (60.0, 7.5)
+        assert study.plan().num_folds == 10
+        unknown = Recipe.from_yaml(text, overrides=["search.scheduler=rasing"])
+        with pytest.raises(
+            RecipeError, match=r"^scheduler must be one of racing, .* mean 'racing'"
+        ):
+            Study.from_recipe(unknown)
+
+    def test_parts_of_ray_tune_are_named_in_the_journal(self, make_study: MakeStudy) -> None:
+        study = make_study(searcher=OptunaSearch(), scheduler=AsyncHyperBandScheduler())
+        description = describe(study)
+        assert description["searcher"] == {"tune": {"searcher": "OptunaSearch"}}
+        assert description["scheduler"] == {"tune": {"scheduler": "AsyncHyperBandScheduler"}}
+        assert study.plan(3).num_trials == 3
+
 
 class TestGoingOn:
     def test_the_journal_begins_with_what_the_study_is(self, make_study: MakeStudy) -> None:
@@ -235,6 +314,7 @@ class TestGoingOn:
             ("random_seed", {"random_seed": 1}),
             ("searcher", {"searcher": Genetic(population=5, generations=3)}),
             ("space", {"space": SearchSpace({"batch_size": Choice(8, 32)})}),
+            ("scheduler", {"scheduler": Racing()}),
         ],
     )
     def test_a_changed_setting_is_refused_by_its_name(

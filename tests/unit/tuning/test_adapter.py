@@ -1,15 +1,20 @@
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from rayfold.journal import Journal, read_journal
 from rayfold.results import FoldResult
+from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Random
 from rayfold.space import Int, SearchSpace
-from rayfold.tuning.adapter import SearcherAdapter
+from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
+from rayfold.tuning.foreign import prepared_scheduler
 from rayfold.tuning.ledger import Ledger
 
 
@@ -28,17 +33,51 @@ def fold(number: int, score: float) -> dict[str, Any]:
 
 
 class Study:
-    """A ledger of at most 2 trials, its adapter, and which groups were given back."""
+    """A ledger of at most 2 trials, its adapters, and which groups were given back."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        scheduler: Scheduler | None = None,
+        tune_scheduler: TrialScheduler | None = None,
+    ) -> None:
         searcher = Random()
         searcher.start(SearchSpace({"batch_size": Int(1, 64)}), mode="min")
-        self.ledger = Ledger(searcher, journal, num_trials=2)
+        if scheduler is not None:
+            scheduler.start(mode="min", num_folds=2, epochs=4)
+        self.ledger = Ledger(searcher, journal, num_trials=2, scheduler=scheduler)
         self.released: list[str] = []
         self.num_changes = 0
         self.adapter = SearcherAdapter(
             self.ledger, release=self.released.append, on_change=self._count
         )
+        self.scheduler = SchedulerAdapter(
+            self.ledger,
+            release=self.released.append,
+            on_change=self._count,
+            tune_scheduler=tune_scheduler,
+        )
+
+    def add(self, id: str) -> TuneTrial:
+        """Have Tune make a trial of the next suggestion."""
+        trial: Any = SimpleNamespace(
+            trial_id=id, config=self.adapter.suggest(id), status=TuneTrial.RUNNING
+        )
+        self.scheduler.on_trial_add(None, trial)
+        return trial
+
+    def step(self, trial: TuneTrial, **result: Any) -> str:
+        """Report a step as Tune does: to the scheduler, then to the searcher unless it stops."""
+        action = self.scheduler.on_trial_result(None, trial, result)
+        if action == TrialScheduler.STOP:
+            self.end(trial, **result)
+        else:
+            self.adapter.on_trial_result(trial.trial_id, result)
+        return action
+
+    def end(self, trial: TuneTrial, **result: Any) -> None:
+        self.scheduler.on_trial_complete(None, trial, result)
+        self.adapter.on_trial_complete(trial.trial_id, result)
 
     def _count(self) -> None:
         self.num_changes += 1
@@ -63,10 +102,10 @@ def test_tunes_trials_get_ours_with_their_hyperparameters(study: Study) -> None:
 
 def test_a_complete_trial_is_booked_with_the_folds_of_every_step(study: Study) -> None:
     """Tune hands a trial's last step to on_trial_complete alone."""
-    study.adapter.suggest("a1")
-    study.adapter.on_trial_result("a1", {"folds": [fold(0, 0.25)]})
+    trial = study.add("a1")
+    assert study.step(trial, score=0.25, folds=[fold(0, 0.25)]) == TrialScheduler.CONTINUE
     assert study.ledger.num_folds_done == 1
-    study.adapter.on_trial_complete("a1", {"folds": [fold(1, 0.75)], "complete": True})
+    study.end(trial, score=0.5, folds=[fold(1, 0.75)], complete=True)
     [result] = study.ledger.results
     assert (result.id, result.status, result.score) == ("0000", "completed", 0.5)
     assert study.released == ["0000"]
@@ -112,3 +151,72 @@ def test_an_interrupted_trial_keeps_its_folds_and_has_no_end(study: Study) -> No
 def test_a_closed_ledger_ends_tunes_search(study: Study) -> None:
     study.ledger.close()
     assert study.adapter.suggest("a1") == TuneSearcher.FINISHED
+
+
+def test_a_trial_that_our_scheduler_drops_is_stopped_with_its_folds(tmp_path: Path) -> None:
+    """The first one's worst fold is 0.5, and the second one begins with 0.6."""
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, Racing(rule="forgiving", top=0))
+        first, second = study.add("a1"), study.add("b2")
+        study.step(first, score=0.25, folds=[fold(0, 0.25)])
+        study.end(first, score=0.375, folds=[fold(1, 0.5)], complete=True)
+        assert study.step(second, score=0.6, folds=[fold(0, 0.6)]) == TrialScheduler.STOP
+        assert study.released == ["0000", "0001"]
+        stopped = study.ledger.results[1]
+        assert (stopped.status, stopped.score, len(stopped.folds)) == ("stopped", 0.6, 1)
+        assert study.events == ["suggestion"] * 2 + ["fold", "fold", "trial", "fold", "trial"]
+
+
+def test_a_trial_dropped_after_an_epoch_is_stopped_with_the_score_of_it(tmp_path: Path) -> None:
+    """The mean of 0.5 and 0.75 is 0.625; Tune tells the step of a stopped trial twice."""
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, Halving(reduction=2))
+        first, second = study.add("a1"), study.add("b2")
+        study.step(first, score=0.5, epoch=1, epoch_scores=[(0, 0.25), (1, 0.75)])
+        scores = [(0, 0.5), (1, 0.75)]
+        assert study.step(second, score=0.625, epoch=1, epoch_scores=scores) == "STOP"
+        [stopped] = study.ledger.results
+        assert (stopped.id, stopped.status, stopped.score) == ("0001", "stopped", 0.625)
+        assert (stopped.standard_error, stopped.folds) == (0.125, ())
+        assert study.events == ["suggestion"] * 2 + ["epoch", "epoch", "trial"]
+
+
+def test_a_scheduler_of_tune_decides_by_the_score(tmp_path: Path) -> None:
+    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, tune_scheduler=tunes)
+        first, second = study.add("a1"), study.add("b2")
+        assert study.step(first, score=0.5, training_iteration=1) == TrialScheduler.CONTINUE
+        assert study.step(second, score=0.75, training_iteration=1) == TrialScheduler.STOP
+        assert [result.id for result in study.ledger.results] == ["0001"]
+
+
+@pytest.mark.parametrize("result", [{"score": None, "error": "ValueError"}, {"interrupted": True}])
+def test_a_scheduler_of_tune_never_sees_a_result_without_a_score(
+    tmp_path: Path, result: dict[str, Any]
+) -> None:
+    """Its arithmetic would fail on it."""
+    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, tune_scheduler=tunes)
+        trial = study.add("a1")
+        assert study.step(trial, score=None) == TrialScheduler.CONTINUE
+        study.end(trial, **result, training_iteration=1)
+        assert study.released == ["0000"]
+
+
+def test_a_paused_trial_gives_its_groups_back_once_its_state_is_saved(tmp_path: Path) -> None:
+    class Pausing(FIFOScheduler):
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+            return TrialScheduler.PAUSE
+
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, tune_scheduler=Pausing())
+        trial: Any = study.add("a1")
+        controller = SimpleNamespace(get_trials=lambda: [trial])
+        assert study.step(trial, score=0.5) == TrialScheduler.PAUSE
+        assert study.scheduler.choose_trial_to_run(controller) is None
+        assert study.released == []
+        trial.status = TuneTrial.PAUSED
+        assert study.scheduler.choose_trial_to_run(controller) is trial
+        assert study.released == ["0000"]

@@ -6,6 +6,7 @@ import pytest
 from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.results import FoldResult, Trial
+from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Genetic, Random, Searcher
 from rayfold.search.base import Observation
 from rayfold.space import Choice, Float, SearchSpace
@@ -61,13 +62,19 @@ def open_ledger(path: Path) -> Iterator[Open]:
     """Take up the study in the journal, as a new process does: ``open_ledger(searcher)``."""
     journals: list[Journal] = []
 
-    def take_up(searcher: Searcher | None = None, num_trials: int = 10) -> Ledger:
+    def take_up(
+        searcher: Searcher | None = None,
+        num_trials: int = 10,
+        scheduler: Scheduler | None = None,
+    ) -> Ledger:
         for journal in journals:
             journal.close()
         journals.append(Journal.open(path))
         searcher = searcher or make_genetic()
         searcher.start(SPACE, mode="min")
-        ledger = Ledger(searcher, journals[-1], num_trials=num_trials)
+        if scheduler is not None:
+            scheduler.start(mode="min", num_folds=2, epochs=4)
+        ledger = Ledger(searcher, journals[-1], num_trials=num_trials, scheduler=scheduler)
         ledger.replay(read_journal(path))
         return ledger
 
@@ -376,3 +383,69 @@ class TestLimits:
         carry_out(ledger, trial, 0.5)
         assert [event for event, _ in events(path)] == ["suggestion", "fold", "trial"]
         assert not open_ledger().exhausted
+
+
+class TestScheduling:
+    def test_without_a_scheduler_every_trial_goes_on(self, open_ledger: Open) -> None:
+        ledger = open_ledger()
+        trial = take(ledger)
+        assert ledger.fold_finished(trial.id, fold(0, 9.0)) == "go on"
+        assert ledger.epoch_finished(trial.id, 1, [(0, 9.0)]) == "go on"
+
+    def test_the_scheduler_hears_of_all_folds_so_far_and_of_the_end(
+        self, open_ledger: Open
+    ) -> None:
+        """The incumbent's worst fold is 0.5; the mean of 0.25 and 0.5 is no worse."""
+        ledger = open_ledger(scheduler=Racing(rule="forgiving", top=0))
+        first, second, third = (take(ledger) for _ in range(3))
+        carry_out(ledger, first, 0.5, 0.25)
+        assert ledger.fold_finished(second.id, fold(0, 0.5)) == "go on"
+        assert ledger.fold_finished(third.id, fold(0, 0.625)) == "stop"
+
+    def test_a_new_scheduler_is_rebuilt_from_the_journal(self, open_ledger: Open) -> None:
+        """The fold of a trial that was in flight is told again, and is dropped as before."""
+        ledger = open_ledger(scheduler=Racing(rule="forgiving", top=0))
+        first, second = take(ledger), take(ledger)
+        carry_out(ledger, first, 0.5, 0.25)
+        assert ledger.fold_finished(second.id, fold(0, 0.625)) == "stop"
+        again = open_ledger(scheduler=Racing(rule="forgiving", top=0))
+        assert take(again) == second
+        assert again.fold_finished(second.id, fold(0, 0.625)) == "stop"
+
+    def test_epochs_are_written_once_and_replayed(self, open_ledger: Open, path: Path) -> None:
+        """Both trials reach the rung of epoch 1, the second one with a worse mean."""
+        ledger = open_ledger(scheduler=Halving(reduction=2))
+        first, second = take(ledger), take(ledger)
+        assert ledger.epoch_finished(first.id, 1, [(0, 0.25), (1, 0.25)]) == "go on"
+        assert ledger.epoch_finished(first.id, 2, [(0, 0.125), (1, 0.125)]) == "go on"
+        assert ledger.epoch_finished(second.id, 1, [(0, 0.25), (1, 0.5)]) == "stop"
+        num_entries = len(read_journal(path))
+        again = open_ledger(scheduler=Halving(reduction=2))
+        assert again.epoch_finished(first.id, 1, [(0, 0.25), (1, 0.25)]) == "go on"
+        assert again.epoch_finished(second.id, 1, [(0, 0.25), (1, 0.5)]) == "stop"
+        assert len(read_journal(path)) == num_entries
+        again.trial_finished(second.id, "stopped")
+        assert again.results[0].score == 0.375
+        assert open_ledger(scheduler=Halving(reduction=2)).results == again.results
+
+    def test_the_searcher_is_told_of_how_many_folds_a_score_is_the_mean(
+        self, open_ledger: Open
+    ) -> None:
+        """Of one finished fold in turn, of two that have trained an epoch together."""
+        told: list[tuple[float | None, int | None]] = []
+
+        class Listener(Random):
+            def _learn(self, observation: Observation) -> None:
+                told.append((observation.score, observation.num_folds))
+
+        ledger = open_ledger(Listener())
+        first, second = take(ledger), take(ledger)
+        ledger.epoch_finished(first.id, 1, [(0, 9.0)])
+        ledger.fold_finished(first.id, fold(0, 0.5))
+        ledger.trial_finished(first.id, "stopped")
+        ledger.epoch_finished(second.id, 1, [(0, 0.25), (1, 0.75)])
+        ledger.trial_finished(second.id, "stopped")
+        assert told == [(0.5, 1), (0.5, 2)]
+        told.clear()
+        open_ledger(Listener())
+        assert told == [(0.5, 1), (0.5, 2)]

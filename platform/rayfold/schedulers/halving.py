@@ -1,0 +1,88 @@
+"""Successive halving: few epochs for all trials, many for the good ones."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rayfold.errors import RecipeError
+from rayfold.results import Status
+from rayfold.schedulers.base import Decision, Scheduler
+
+
+class Halving(Scheduler):
+    """Stops a trial at a rung unless it is among the best that have come so far (ASHA).
+
+    Rungs lie at ``grace_epochs``, ``grace_epochs * reduction``, ``grace_epochs * reduction ** 2``
+    and so on, below the study's epochs. A trial that reaches a rung goes on when its mean over the
+    folds is no worse than that of the best ``1 / reduction`` of those that were there before; the
+    first always does. Nobody waits for anybody. These are the decisions of Ray Tune's
+    ``AsyncHyperBandScheduler`` with one bracket, taken without Ray.
+
+    Args:
+        grace_epochs: Epochs that every trial gets, at least 1.
+        reduction: One of so many trials goes on at each rung, above 1.
+
+    Raises:
+        RecipeError: If an argument is out of range.
+
+    References:
+        Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+    """
+
+    fold_order = "together"
+
+    def __init__(self, *, grace_epochs: int = 1, reduction: float = 4) -> None:
+        if type(grace_epochs) is not int or grace_epochs < 1:
+            raise RecipeError(
+                f"grace_epochs must be a whole number of at least 1, got {grace_epochs!r}."
+            )
+        if (
+            not isinstance(reduction, int | float)
+            or isinstance(reduction, bool)
+            or not 1 < reduction < math.inf
+        ):
+            raise RecipeError(f"reduction must be a number above 1, got {reduction!r}.")
+        self._grace_epochs, self._reduction = grace_epochs, reduction
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"halving": {"grace_epochs": 1, "reduction": 4}}``."""
+        return {
+            "halving": {"grace_epochs": self._grace_epochs, "reduction": self._reduction},
+        }
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """Epochs at which trials are compared, the lowest first."""
+        return tuple(self._rungs)
+
+    def _begin(self) -> None:
+        self._rungs: dict[float, dict[str, float]] = {}
+        self._stopped: set[str] = set()
+        epoch: float = self._grace_epochs
+        while epoch < self.epochs:
+            self._rungs[epoch] = {}
+            epoch *= self._reduction
+        if not self._rungs:
+            raise RecipeError(
+                f"grace_epochs is {self._grace_epochs}, but the study has {self.epochs} epochs; "
+                "lower it, or give the study more epochs."
+            )
+
+    def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
+        reached = [rung for rung in self._rungs if rung <= epoch]
+        if reached and epoch < self.epochs and trial not in self._rungs[reached[-1]]:
+            score = math.fsum(scores.values()) / len(scores)
+            before = self._rungs[reached[-1]]
+            if before and self._is_worse(score, than=self._cutoff([*before.values()])):
+                self._stopped.add(trial)
+            before[trial] = score
+        return "stop" if trial in self._stopped else "go on"
+
+    def _end(self, trial: str, status: Status) -> None:
+        """Keep what it has scored: a rung stays as full as it was."""
+
+    def _cutoff(self, scores: Sequence[float]) -> float:
+        share = 1 / self._reduction
+        return float(np.quantile(scores, share if self.mode == "min" else 1 - share))

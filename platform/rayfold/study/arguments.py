@@ -1,0 +1,85 @@
+"""Arguments of a study that come in several forms: limits of time, searchers, schedulers."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rayfold import search
+from rayfold.errors import RecipeError
+from rayfold.groups.plan import Groups
+from rayfold.orders import FoldOrder
+from rayfold.schedulers import Scheduler
+from rayfold.search import Searcher
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+
+def check_seconds(name: str, value: object) -> float | None:
+    """Return a time limit, checked; None is none.
+
+    Raises:
+        RecipeError: If it is no number above 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise RecipeError(f"{name} must be a number of seconds above 0, not {value!r}.")
+    return float(value)
+
+
+def own_searcher(searcher: object) -> Searcher:
+    """Return a searcher of ours, be it around one of Ray Tune's."""
+    if searcher is None:
+        return search.Genetic()
+    if isinstance(searcher, Searcher):
+        return searcher
+    from rayfold.tuning.foreign import ForeignSearcher, is_tune_searcher
+
+    if is_tune_searcher(searcher):
+        return ForeignSearcher(searcher)
+    raise RecipeError(
+        f"searcher must be one of rayfold.search or a Searcher of ray.tune, not {searcher!r}."
+    )
+
+
+def own_scheduler(scheduler: object) -> "tuple[Scheduler | None, TrialScheduler | None]":
+    """Return a scheduler as one of ours or as one of Ray Tune's."""
+    if scheduler is None or isinstance(scheduler, Scheduler):
+        return scheduler, None
+    from rayfold.tuning.foreign import is_tune_scheduler
+
+    if is_tune_scheduler(scheduler):
+        return None, scheduler
+    raise RecipeError(
+        "scheduler must be one of rayfold.schedulers or a TrialScheduler of ray.tune, not "
+        f"{scheduler!r}."
+    )
+
+
+def check_order(scheduler: Scheduler, order: FoldOrder, groups: Groups) -> None:
+    """Check that the order of folds is the one that a scheduler needs.
+
+    Raises:
+        RecipeError: If it is not.
+    """
+    name, wanted = next(iter(scheduler.settings())), scheduler.fold_order
+    if wanted != order:
+        what = "fold by fold" if wanted == "in_turn" else "epoch by epoch"
+        raise RecipeError(
+            f"the scheduler {name} compares trials {what}; set fold_order={wanted!r} "
+            f"(fixed.folds.order in a recipe), not {order!r}."
+        )
+    if scheduler.first_fold_by_epoch and groups.per_trial > 1:
+        raise RecipeError(
+            f"the scheduler {name} trains the first fold alone, so that other groups of a trial "
+            f"would stay idle; set groups.per_trial to 1, not {groups.per_trial}."
+        )
+
+
+def scheduler_settings(
+    scheduler: Scheduler | None, tune_scheduler: "TrialScheduler | None"
+) -> dict[str, Any] | None:
+    """Return the scheduler as the journal names it; of one of Ray Tune only the class is known."""
+    if tune_scheduler is not None:
+        return {"tune": {"scheduler": type(tune_scheduler).__name__}}
+    return None if scheduler is None else scheduler.settings()

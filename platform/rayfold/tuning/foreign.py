@@ -1,0 +1,161 @@
+"""Searchers and schedulers of Ray Tune in place of ours."""
+
+import copy
+import logging
+from typing import Any, TypeGuard
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher as TuneSearcher
+
+from rayfold.errors import RecipeError
+from rayfold.results import Config, Mode, Value
+from rayfold.search import Observation, Searcher
+from rayfold.space import Choice, Float, Int, SearchSpace
+from rayfold.space.domains import Domain
+
+logger = logging.getLogger(__name__)
+
+METRIC = "score"
+"""What a trial reports as the mean over its folds, and what Tune's objects are told to improve."""
+
+
+class ForeignSearcher(Searcher):
+    """Any searcher of Ray Tune as one of ours: it proposes, and learns when a trial has ended.
+
+    It cannot be rebuilt call by call. When a study is taken up, a new one is told the trials of
+    earlier runs through ``add_evaluated_point``, where it has that; it goes on otherwise than an
+    uninterrupted one would.
+
+    It sees the space without conditions, and its values for parameters that do not apply are left
+    out of the configuration. One that brings a space of its own keeps it; what it proposes must
+    then lie in ours.
+
+    Args:
+        searcher: Of Ray Tune, without metric and mode; it is copied, not changed.
+    """
+
+    def __init__(self, searcher: TuneSearcher) -> None:
+        self._original = searcher
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"tune": {"searcher": "OptunaSearch"}}``; its arguments are not known."""
+        return {"tune": {"searcher": type(self._original).__name__}}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the searcher has said so."""
+        return self._space is not None and self._has_finished
+
+    def _begin(self) -> None:
+        self._searcher = copy.deepcopy(self._original)
+        _set_metric(self._searcher, self.mode, tune_space(self.space))
+        self._has_finished = False
+        self._asked: set[str] = set()
+        self._tells = type(self._searcher).add_evaluated_point is not (
+            TuneSearcher.add_evaluated_point
+        )
+        conditional = [name for name, domain in self.space.items() if domain.when]
+        if conditional:
+            logger.warning(
+                "%s knows no conditions: it proposes %s for every trial, also where they do not "
+                "apply and are left out.",
+                type(self._searcher).__name__,
+                ", ".join(conditional),
+            )
+
+    def _propose(self) -> Config | None:
+        trial = f"{len(self._suggestions):04d}"
+        proposal = self._searcher.suggest(trial)
+        if proposal == TuneSearcher.FINISHED:
+            self._has_finished = True
+            return None
+        if proposal is None:
+            return None
+        self._asked.add(trial)
+        values = {name: _plain(value) for name, value in _flat(proposal).items()}
+        active = self.space.active(values)
+        config = {name: value for name, value in values.items() if name in active}
+        config |= {name: value for name, value in values.items() if name not in self.space}
+        self.space.check(config)
+        return config
+
+    def _recall(self, config: Config) -> bool:
+        """Take what an earlier run's searcher proposed for granted."""
+        return True
+
+    def _learn(self, observation: Observation) -> None:
+        trial, score = observation.suggestion.id, observation.score
+        if trial in self._asked:
+            result = None if score is None else {METRIC: score, "training_iteration": 1}
+            self._searcher.on_trial_complete(trial, result, error=score is None)
+        elif self._tells and score is not None:
+            neutral = {name: domain.from_unit(0.5) for name, domain in self.space.items()}
+            self._searcher.add_evaluated_point(
+                neutral | dict(observation.suggestion.config), score
+            )
+
+
+def is_tune_searcher(searcher: object) -> TypeGuard[TuneSearcher]:
+    """Tell whether ``searcher`` is one of Ray Tune's."""
+    return isinstance(searcher, TuneSearcher)
+
+
+def is_tune_scheduler(scheduler: object) -> TypeGuard[TrialScheduler]:
+    """Tell whether ``scheduler`` is one of Ray Tune's."""
+    return isinstance(scheduler, TrialScheduler)
+
+
+def prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
+    """Return a copy of a scheduler of Ray Tune that improves the mean over the folds.
+
+    Raises:
+        RecipeError: If it was given another metric or mode.
+    """
+    prepared = copy.deepcopy(scheduler)
+    _set_metric(prepared, mode)
+    return prepared
+
+
+def tune_space(space: SearchSpace) -> dict[str, Any]:
+    """Return the space as Ray Tune writes it, without its conditions."""
+    return {name: _tune_domain(domain) for name, domain in space.items()}
+
+
+def _tune_domain(domain: Domain) -> Any:
+    if isinstance(domain, Float):
+        return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
+    if isinstance(domain, Int):
+        return (tune.lograndint if domain.log else tune.randint)(domain.low, domain.high + 1)
+    assert isinstance(domain, Choice)
+    return tune.choice(list(domain.values))
+
+
+def _set_metric(target: Any, mode: Mode, *space: dict[str, Any]) -> None:
+    """Tell a searcher or scheduler what to improve, unless it was told so when it was made."""
+    name = type(target).__name__
+    if target.set_search_properties(METRIC, mode, *space):
+        return
+    metric, own_mode = getattr(target, "_metric", None), getattr(target, "_mode", mode)
+    if metric != METRIC or own_mode != mode:
+        raise RecipeError(
+            f"{name} has metric={metric!r} and mode={own_mode!r}; leave both out, or give it "
+            f"metric={METRIC!r} and mode={mode!r} where it has a space of its own."
+        )
+
+
+def _flat(proposal: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in proposal.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _plain(value: Any) -> Value:
+    plain: Value = value.item() if isinstance(value, np.generic) else value
+    return plain

@@ -1,0 +1,48 @@
+from typing import Any
+
+import pytest
+
+from rayfold.errors import RecipeError
+from rayfold.schedulers import SCHEDULERS, Halving, Racing, RacingHalving, Scheduler, create
+
+
+def test_schedulers_are_made_by_name() -> None:
+    assert isinstance(create("racing"), Racing)
+    assert isinstance(create("halving", {"reduction": 3}), Halving)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        Racing(rule="paired", top=0.2, level=0.1),
+        Halving(grace_epochs=2, reduction=3),
+        RacingHalving(top=0.0, reduction=2),
+    ],
+)
+def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:
+    ((name, arguments),) = scheduler.settings().items()
+    assert type(create(name, arguments)) is type(scheduler) is SCHEDULERS[name]
+    assert create(name, arguments).settings() == scheduler.settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "raicing",
+            {},
+            r"^scheduler must be one of racing, .*, got 'raicing' \(did you mean 'racing'\?\)\.$",
+        ),
+        (None, {}, "scheduler must be one of racing, halving"),
+        (
+            "racing",
+            {"roule": 1},
+            r"^racing takes rule, top, level, got 'roule' \(did you mean 'ru",
+        ),
+        ("racing", {"top": 2}, "^racing: top must be a number from 0 to below 1, got 2"),
+        ("halving", {"rule": "paired"}, "^halving takes grace_epochs, reduction, got 'rule'"),
+    ],
+)
+def test_mistakes_are_refused_by_name(name: Any, arguments: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        create(name, arguments)

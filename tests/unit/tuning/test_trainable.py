@@ -1,0 +1,232 @@
+"""A trial's steps over the real dispatcher, with groups that train nothing, and without Ray."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayfold.groups.dispatcher import Dispatcher
+from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.results import FoldResult
+from rayfold.tuning.trainable import TrialRunner
+
+NUM_FOLDS = 3
+EPOCHS = 4
+DEADLINE_SECONDS = 20.0
+
+
+def score(fold: int, epoch: int) -> float:
+    """Return 0.125, 0.25, 0.375 ... of folds 0, 1, 2 after the last epoch; more before it."""
+    return 0.125 * (fold + 1) + EPOCHS - epoch
+
+
+class Pool:
+    """A dispatcher in a thread of its own, and groups that answer orders at once, or never."""
+
+    def __init__(self, num_groups: int, *, hangs: Callable[[FoldTask], bool]) -> None:
+        self.dispatcher = Dispatcher()
+        self.orders: list[tuple[int, int]] = []
+        self.cancelled: list[int] = []
+        self._hangs = hangs
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._groups: list[Future[None]] = [
+            asyncio.run_coroutine_threadsafe(self._serve(number), self._loop)
+            for number in range(num_groups)
+        ]
+
+    def call(self, method: str, *args: Any) -> Any:
+        coroutine = getattr(self.dispatcher, method)(*args)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_SECONDS)
+
+    def close(self) -> None:
+        self.call("stop")
+        for group in self._groups:
+            group.result(DEADLINE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self, number: int) -> None:
+        token = await self.dispatcher.announce(number, "node", 1)
+        outcome = None
+        while True:
+            order = await self.dispatcher.exchange(number, token, outcome)
+            if order.stop:
+                return
+            outcome = None
+            if order.task is not None:
+                outcome = await self._train(number, token, order.task)
+
+    async def _train(self, number: int, token: str, task: FoldTask) -> FoldOutcome:
+        self.orders.append((task.fold, task.until_epoch))
+        if self._hangs(task):
+            while not await self.dispatcher.heartbeat(number, token, 1):
+                await asyncio.sleep(0.001)
+            self.cancelled.append(task.fold)
+            return FoldOutcome(task=task, epoch=task.until_epoch - 1)
+        done = task.until_epoch == EPOCHS
+        metrics = {"val_loss": score(task.fold, task.until_epoch)}
+        result = FoldResult(
+            fold=task.fold,
+            score=metrics["val_loss"],
+            history=(metrics,),
+            started_at=1.0,
+            finished_at=2.0,
+            busy_seconds=0.5,
+            weights="weights.safetensors",
+            predictions="predictions.safetensors",
+        )
+        return FoldOutcome(
+            task=task, epoch=task.until_epoch, metrics=metrics, result=result if done else None
+        )
+
+
+Start = Callable[..., tuple[TrialRunner, Pool]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A trial on a pool: ``start("in_turn", num_groups=2, max_seconds=0.1)``."""
+    pools: list[Pool] = []
+
+    def begin(
+        order: str,
+        *,
+        num_groups: int = 1,
+        hangs: Callable[[FoldTask], bool] = lambda task: False,
+        **settings: Any,
+    ) -> tuple[TrialRunner, Pool]:
+        pool = Pool(num_groups, hangs=hangs)
+        pools.append(pool)
+        runner = TrialRunner.__new__(TrialRunner)  # Tune's own part of it is not needed here
+        runner._call = lambda method, *args: pool.call(  # type: ignore[method-assign]
+            method, runner._trial, *args
+        )
+        runner.setup(
+            {"trial": "0007", "hyperparameters": {"batch_size": 8}},
+            dispatcher=None,
+            num_folds=NUM_FOLDS,
+            epochs=EPOCHS,
+            order=order,
+            groups_per_trial=num_groups,
+            metric="val_loss",
+            **settings,
+        )
+        return runner, pool
+
+    yield begin
+    for pool in pools:
+        pool.close()
+
+
+def run(runner: TrialRunner) -> list[dict[str, Any]]:
+    reports = [runner.step()]
+    while not reports[-1]["done"]:
+        reports.append(runner.step())
+    return reports
+
+
+def folds(report: dict[str, Any]) -> list[int]:
+    return [fold["fold"] for fold in report["folds"]]
+
+
+def test_in_turn_each_step_ends_with_a_fold(start: Start) -> None:
+    """Or two, where the next one was quick; the means of 0.125, 0.25 and 0.375 so far."""
+    reports = run(start("in_turn")[0])
+    assert [fold for report in reports for fold in folds(report)] == [0, 1, 2]
+    means = {1: 0.125, 2: 0.1875, 3: 0.25}
+    for report in reports:
+        assert report["score"] == means[report["num_folds"]]
+        assert report["complete"] == report["done"] == (report["num_folds"] == 3)
+        assert not report["epoch_scores"]
+
+
+def test_without_orders_ahead_no_fold_begins_before_the_last_is_judged(start: Start) -> None:
+    runner, pool = start("in_turn", orders_ahead=0)
+    for fold in range(NUM_FOLDS):
+        assert folds(runner.step()) == [fold]
+        assert pool.orders == [(number, EPOCHS) for number in range(fold + 1)]
+
+
+def test_together_each_step_is_an_epoch_of_all_folds(start: Start) -> None:
+    """The mean of the folds is 0.25, and 3, 2 and 1 more before the last epoch."""
+    reports = run(start("together", num_groups=2)[0])
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    assert [report["score"] for report in reports] == [3.25, 2.25, 1.25, 0.25]
+    assert reports[0]["epoch_scores"] == [(0, 3.125), (1, 3.25), (2, 3.375)]
+    assert [sorted(folds(report)) for report in reports] == [[], [], [], [0, 1, 2]]
+    assert [report["complete"] for report in reports] == [False, False, False, True]
+
+
+def test_the_first_fold_by_epoch_comes_before_the_others_in_turn(start: Start) -> None:
+    runner, pool = start("in_turn", first_fold_by_epoch=True)
+    reports = run(runner)
+    assert [report["epoch"] for report in reports[:4]] == [1, 2, 3, 4]
+    assert [report["epoch_scores"] for report in reports[:4]] == [
+        [(0, 3.125)],
+        [(0, 2.125)],
+        [(0, 1.125)],
+        (),  # it is a whole fold now
+    ]
+    assert [folds(report) for report in reports[:4]] == [[], [], [], [0]]
+    assert [fold for report in reports[4:] for fold in folds(report)] == [1, 2]
+    assert pool.orders == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 4), (2, 4)]
+
+
+def test_a_trial_out_of_time_ends_with_the_folds_that_it_has(start: Start) -> None:
+    runner, pool = start("in_turn", hangs=lambda task: task.fold == 1, max_seconds=1e6)
+    assert folds(runner.step()) == [0]
+    runner._deadline = 0.0
+    last = runner.step()
+    assert (last["done"], last["complete"], last["error"]) == (True, False, None)
+    assert (last["score"], last["folds"]) == (0.125, [])
+    assert pool.call("acquire", "0008", 1) == 1  # the group was given back
+    assert pool.cancelled == [1]
+
+
+def test_a_trial_out_of_time_ends_with_the_epochs_that_it_has(start: Start) -> None:
+    runner, _ = start("together", hangs=lambda task: task.until_epoch == 3, max_seconds=1e6)
+    assert [runner.step()["score"] for _ in range(2)] == [3.25, 2.25]
+    runner._deadline = 0.0
+    last = runner.step()
+    assert (last["done"], last["complete"], last["error"]) == (True, False, None)
+    assert (last["score"], last["folds"]) == (2.25, [])
+
+
+def test_a_trial_that_has_nothing_when_its_time_is_up_has_no_score(start: Start) -> None:
+    runner, _ = start("in_turn", hangs=lambda task: True, max_seconds=0.01)
+    [report] = run(runner)
+    assert (report["score"], report["num_folds"], report["done"]) == (None, 0, True)
+    assert not report["complete"]
+
+
+def test_folds_in_training_are_cancelled_when_the_trial_is_released(start: Start) -> None:
+    """With two groups: fold 0 has been reported, fold 1 still trains, and it is dropped."""
+    runner, pool = start("in_turn", num_groups=2, hangs=lambda task: task.fold != 0)
+    assert folds(runner.step()) == [0]
+    pool.call("release", "0007")
+    assert pool.call("acquire", "0008", 2) == 2  # both groups are free again
+    assert sorted(pool.cancelled) == [1, 2]
+
+
+def test_an_interrupted_trial_says_so(start: Start) -> None:
+    runner, pool = start("in_turn", hangs=lambda task: True, max_seconds=1e6)
+    pool.call("interrupt")
+    assert runner.step() == {"interrupted": True, "done": True}
+
+
+def test_the_next_trial_in_the_same_process_has_its_own_time(start: Start, tmp_path: Path) -> None:
+    runner, _ = start("together", max_seconds=1e6)
+    run(runner)
+    runner.reset_config({"trial": "0008", "hyperparameters": {"batch_size": 16}})
+    reports = run(runner)
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    runner.save_checkpoint(str(tmp_path))
+    assert json.loads((tmp_path / "folds.json").read_text())["trial"] == "0008"
