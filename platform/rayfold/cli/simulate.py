@@ -51,7 +51,7 @@ def simulate(
     The searcher is the real one; scores and running times come from a table with a row per
     configuration. Neither data nor model are needed.
     """
-    from rayfold import search
+    from rayfold import schedulers, search
     from rayfold.errors import DataError
     from rayfold.library import resolve_space
     from rayfold.recipe import load_recipe
@@ -70,6 +70,11 @@ def simulate(
     searcher = search.create(*loaded.search.searcher_call)
     space = resolve_space(loaded.search.space, base=loaded.base)
     searcher.start(space, mode=mode)
+    scheduler = None
+    if loaded.search.scheduler_call:
+        scheduler = schedulers.create(*loaded.search.scheduler_call)
+        folds = loaded.fixed.folds.count
+        scheduler.start(mode=mode, num_folds=folds, epochs=loaded.fixed.epochs)
     rows = read_table(table, space, epochs=loaded.fixed.epochs)
     bounds = loaded.resources.groups
     simulation = run_simulation(
@@ -80,6 +85,7 @@ def simulate(
         num_folds=loaded.fixed.folds.count,
         groups_per_trial=bounds.per_trial,
         max_seconds=max_seconds,
+        scheduler=scheduler,
         charges=charges,
         random_seed=random_seed,
     )

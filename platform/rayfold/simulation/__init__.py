@@ -3,12 +3,11 @@
 from rayfold.simulation.charges import Charges
 from rayfold.simulation.files import read_table
 from rayfold.simulation.record import SimulatedTrial, Simulation
-from rayfold.simulation.simulator import FoldScheduler, simulate
+from rayfold.simulation.simulator import simulate
 from rayfold.simulation.table import Table
 
 __all__ = [
     "Charges",
-    "FoldScheduler",
     "SimulatedTrial",
     "Simulation",
     "Table",

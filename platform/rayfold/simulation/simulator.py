@@ -9,30 +9,19 @@ train their folds in turn and give the groups back with their last fold, as the 
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rayfold.errors import DataError, RecipeError
 from rayfold.results import Status, mean_and_standard_error
+from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher, Suggestion
 from rayfold.simulation.charges import Charges
 from rayfold.simulation.record import SimulatedTrial, Simulation
 from rayfold.simulation.table import Table
-
-
-class FoldScheduler(Protocol):
-    """Decides after each fold of a trial whether the trial goes on."""
-
-    def goes_on(self, trial: str, scores: Mapping[int, float]) -> bool:
-        """Tell whether a trial's next fold is to be trained.
-
-        Args:
-            trial: Name of the trial.
-            scores: Its folds' scores so far, by index; after the last one the answer is unused.
-        """
 
 
 def simulate(
@@ -45,7 +34,7 @@ def simulate(
     groups_per_trial: int = 1,
     waiting_trials: int | None = None,
     max_seconds: float | None = None,
-    scheduler: FoldScheduler | None = None,
+    scheduler: Scheduler | None = None,
     charges: Charges | None = None,
     random_seed: int = 0,
 ) -> Simulation:
@@ -61,13 +50,14 @@ def simulate(
         waiting_trials: Trials that are asked for before there is a group for them; None: a
             quarter of those that train at once, as in a study.
         max_seconds: No trial begins later; None: no limit.
-        scheduler: Drops trials early; None: none.
+        scheduler: A started scheduler of folds in turn, which ends weak trials early; it is used
+            up. None: all folds of every trial are trained.
         charges: What is charged beside training; None: everything, as measured.
         random_seed: Seed of which repetition of a score each fold draws.
 
     Raises:
-        RecipeError: If a number is out of range, nothing ends the study, or the searcher
-            searches another space.
+        RecipeError: If a number is out of range, nothing ends the study, the searcher searches
+            another space, or the scheduler wants to hear of epochs.
         DataError: If the table has fewer folds than ``num_folds``.
     """
     _check_whole("num_groups", num_groups)
@@ -80,6 +70,13 @@ def simulate(
         )
     if searcher.space != table.space:
         raise RecipeError("the searcher searches another space than the table's; give one space.")
+    if scheduler is not None and (
+        scheduler.fold_order != "in_turn" or scheduler.first_fold_by_epoch
+    ):
+        (name,) = scheduler.settings()
+        raise RecipeError(
+            f"scheduler {name} judges epochs, but the table holds whole folds; simulate racing."
+        )
     limits = [limit for limit in (num_trials, searcher.capacity) if limit is not None]
     if not limits and max_seconds is None:
         raise RecipeError("num_trials is missing; this searcher never ends by itself.")
@@ -135,7 +132,7 @@ class _Simulator:
         groups_per_trial: int,
         room: int,
         max_seconds: float | None,
-        scheduler: FoldScheduler | None,
+        scheduler: Scheduler | None,
         charges: Charges,
         generator: np.random.Generator,
     ) -> None:
@@ -231,12 +228,11 @@ class _Simulator:
         """Book a fold, and with the last one its trial; what follows happens afterwards."""
         seconds = self._charges.journal_append
         if is_last:
-            if self._scheduler is not None:
-                self._scheduler.goes_on(trial.suggestion.id, trial.scores)
+            self._goes_on(trial)
             return seconds + self._book_trial(trial)
         if self._scheduler is None or trial.status is not None:
             return seconds
-        if self._scheduler.goes_on(trial.suggestion.id, trial.scores):
+        if self._goes_on(trial):
             if trial.num_submitted < self._num_folds:
                 self._at(now + seconds, self._start_fold, trial)
             return seconds
@@ -244,6 +240,15 @@ class _Simulator:
         seconds += self._book_trial(trial)
         self._at(now + seconds, self._release, trial)
         return seconds
+
+    def _goes_on(self, trial: _Trial) -> bool:
+        """Tell the scheduler what a trial has reached, and ask it."""
+        if self._scheduler is None or not trial.scores:
+            return True
+        decision = self._scheduler.report(
+            trial.suggestion.id, trial.scores, epoch=self._scheduler.epochs
+        )
+        return decision == "go on"
 
     def _book_trial(self, trial: _Trial) -> float:
         scores = [score for _, score in sorted(trial.scores.items())]
@@ -261,6 +266,8 @@ class _Simulator:
         self._starved = False
         self._num_unbooked -= 1
         assert trial.status is not None
+        if self._scheduler is not None:
+            self._scheduler.finished(trial.suggestion.id, trial.status)
         self._booked.append(
             SimulatedTrial(
                 id=trial.suggestion.id,

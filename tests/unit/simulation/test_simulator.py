@@ -1,13 +1,14 @@
 """Times and shares that can be worked out by hand: nothing is charged unless a test says so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rayfold.errors import DataError, RecipeError
-from rayfold.results import Config, Mode
+from rayfold.results import Config, Mode, Status
+from rayfold.schedulers import Decision, Halving, Racing, Scheduler
 from rayfold.search import Genetic, Observation, Random, Searcher
 from rayfold.simulation import Charges, Simulation, Table, simulate
 from rayfold.space import Choice, Int, SearchSpace
@@ -40,16 +41,28 @@ class InTurn(Searcher):
         self.learnt.append(observation)
 
 
-class StopsWorseThan:
-    """A scheduler that ends a trial whose last fold is above a bound."""
+class StopsWorseThan(Scheduler):
+    """Ends a trial one of whose folds is above a bound."""
+
+    fold_order = "in_turn"
 
     def __init__(self, bound: float) -> None:
         self.bound = bound
         self.asked: list[tuple[str, list[int]]] = []
+        self.ends: list[tuple[str, Status]] = []
 
-    def goes_on(self, trial: str, scores: Mapping[int, float]) -> bool:
+    def settings(self) -> dict[str, Any]:
+        return {"stops_worse_than": {"bound": self.bound}}
+
+    def _begin(self) -> None:
+        pass
+
+    def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
         self.asked.append((trial, sorted(scores)))
-        return max(scores.values()) <= self.bound
+        return "go on" if max(scores.values()) <= self.bound else "stop"
+
+    def _end(self, trial: str, status: Status) -> None:
+        self.ends.append((trial, status))
 
 
 def table(scores: Sequence[Sequence[float]] | None = None, **changes: Any) -> Table:
@@ -181,6 +194,7 @@ def test_a_failed_fold_ends_its_trial_and_frees_its_groups() -> None:
 def test_a_scheduler_is_asked_after_each_fold_and_stops_a_trial() -> None:
     """The second trial scores 1 in its first fold, above the bound: 20 s instead of 60."""
     scheduler = StopsWorseThan(0.5)
+    scheduler.start(mode="min", num_folds=3, epochs=1)
     searcher = InTurn(0, 1)
     simulation = run(searcher, num_folds=3, num_groups=1, scheduler=scheduler)
     assert ends(simulation) == {"0000": 30.0, "0001": 50.0}
@@ -191,6 +205,7 @@ def test_a_scheduler_is_asked_after_each_fold_and_stops_a_trial() -> None:
         ("0000", [0, 1, 2]),
         ("0001", [0]),
     ]
+    assert scheduler.ends == [("0000", "completed"), ("0001", "stopped")]
     assert [told.num_folds for told in searcher.learnt] == [3, 1]
     assert simulation.seconds == 50.0
 
@@ -200,12 +215,35 @@ def test_folds_that_train_when_their_trial_is_stopped_count_until_then() -> None
     scores, seconds = np.ones((1, 3)), np.array([[10.0, 30.0, 10.0]])
     uneven = Table(SPACE, [{"number": 0}], scores, seconds, repeated=False)
     scheduler = StopsWorseThan(0.0)
+    scheduler.start(mode="min", num_folds=3, epochs=1)
     simulation = run(
         InTurn(0, 0), table=uneven, num_folds=3, groups_per_trial=2, scheduler=scheduler
     )
     assert ends(simulation) == {"0000": 10.0, "0001": 20.0}
     assert (simulation.seconds, simulation.utilisation) == (20.0, 1.0)
     assert [trial.status for trial in simulation.trials] == ["stopped", "stopped"]
+
+
+def test_racing_trains_fewer_folds_and_keeps_the_winner() -> None:
+    """The first trial, 0.1 in every fold, is the incumbent; 0.9 is dropped after a fold."""
+    scores = np.array([[0.1] * 3, [0.9] * 3, [0.05] * 3])
+    races = Table(
+        SPACE, [{"number": n} for n in range(3)], scores, np.full((3, 3), 10.0), repeated=False
+    )
+    scheduler = Racing(top=0.0)
+    scheduler.start(mode="min", num_folds=3, epochs=1)
+    simulation = run(InTurn(0, 1, 2), table=races, num_folds=3, num_groups=1, scheduler=scheduler)
+    assert [trial.num_folds for trial in simulation.trials] == [3, 1, 3]
+    assert simulation.best is not None
+    assert simulation.best.id == "0002"
+    assert simulation.seconds == 70.0
+
+
+def test_a_scheduler_of_epochs_is_refused() -> None:
+    scheduler = Halving()
+    scheduler.start(mode="min", num_folds=1, epochs=9)
+    with pytest.raises(RecipeError, match="scheduler halving judges epochs"):
+        run(InTurn(0), scheduler=scheduler)
 
 
 def test_no_trial_begins_after_the_time_limit() -> None:
