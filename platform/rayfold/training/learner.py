@@ -167,8 +167,19 @@ class Learner:
             self._optimizer.param_groups, own, scheduled, strict=True
         ):
             group.update(values, lr=rate * factor(step))
+        _add_momentum(self._optimizer)
 
     @property
     def learning_rate(self) -> float:
         """The first parameter group's present learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+
+def _add_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Let RMSprop begin with momentum in the middle: it makes the buffers in its first step."""
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.RMSprop) and group["momentum"] > 0:
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter)
+                if state and "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
