@@ -10,12 +10,14 @@ that no model has seen the rows that it is validated with.
 """
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
@@ -28,6 +30,7 @@ from rayfold.space.domains import Domain
 from rayfold.tuning.foreign import METRIC, plain_value
 from rayfold.tuning.ledger import Ledger
 from rayfold.tuning.states import drop_earlier_lineages, remove_states, take_over
+from rayfold.tuning.trainable import write_pointer
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,13 @@ class Exploiter:
                 error.filename,
             )
             return None
+
+    def pointer(self, trial: TuneTrial, epoch: int) -> tune.Checkpoint:
+        """Return a checkpoint of Tune's that says no more than the epoch of a trial's states."""
+        folder = self.folder / "ray" / "pointers" / f"{trial.config['trial']}_{epoch}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_pointer(folder, trial.config["trial"], epoch)
+        return tune.Checkpoint.from_directory(folder)
 
     def commit(
         self,
@@ -137,6 +147,7 @@ class PopulationScheduler(PopulationBasedTraining):
             at_once: How many trials may be live at once.
         """
         self._exploiter, self._domains, self._at_once = exploiter, domains, at_once
+        self._untrained: set[TuneTrial] = set()
 
     def has_room(self) -> bool:
         """Tell whether another trial may start."""
@@ -153,6 +164,7 @@ class PopulationScheduler(PopulationBasedTraining):
         """Compare the trial at a milestone; let it go on, take turns, or copy another."""
         if result["epoch"] % self._perturbation_interval:
             return str(TrialScheduler.CONTINUE)
+        self._untrained.discard(trial)
         action = str(super().on_trial_result(tune_controller, trial, result))
         others_wait = not self._exploiter.ledger.exhausted and not self.has_room()
         if action == TrialScheduler.CONTINUE and others_wait:
@@ -173,6 +185,25 @@ class PopulationScheduler(PopulationBasedTraining):
             return None
         return min(paused, key=lambda trial: self._trial_state[trial].last_train_time)
 
+    def _checkpoint_or_exploit(
+        self,
+        trial: TuneTrial,
+        tune_controller: Any,
+        upper_quantile: list[TuneTrial],
+        lower_quantile: list[TuneTrial],
+    ) -> None:
+        """Let every trial among the best be copied.
+
+        Tune keeps a checkpoint of those only that were among the best when they last reported.
+        Here all have written their states then. A trial that has taken over a state, and has not
+        trained since, is no donor.
+        """
+        for donor in upper_quantile:
+            state = self._trial_state[donor]
+            if state.last_checkpoint is None and donor not in self._untrained:
+                state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
+        super()._checkpoint_or_exploit(trial, tune_controller, upper_quantile, lower_quantile)
+
     def _exploit(self, tune_controller: Any, trial: TuneTrial, trial_to_clone: TuneTrial) -> None:
         donor = self._trial_state[trial_to_clone]
         epoch, donor_values = donor.last_train_time, trial_to_clone.config["hyperparameters"]
@@ -180,6 +211,7 @@ class PopulationScheduler(PopulationBasedTraining):
         if states is None:
             return
         super()._exploit(tune_controller, trial, trial_to_clone)
+        self._untrained.add(trial)
         self._exploiter.commit(
             trial,
             trial_to_clone,
@@ -246,8 +278,15 @@ class BanditPopulation(PopulationScheduler, PB2):
     def _explore(
         self, trial: TuneTrial, donor: TuneTrial
     ) -> tuple[dict[str, Value], dict[str, Any]]:
+        """Take the values that the Gaussian process finds best, or leave them as they are."""
         values = dict(donor.config["hyperparameters"])
-        explored, operations = PB2._get_new_config(self, trial, donor)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # fits that do not converge; SciPy's deprecations
+                explored, operations = PB2._get_new_config(self, trial, donor)
+        except (ValueError, np.linalg.LinAlgError):
+            logger.warning("PB2 finds no values this time; they stay.", exc_info=True)
+            return values, {}
         for name, domain in self._domains.items():
             place, before = explored["coordinates"][name], donor.config["coordinates"][name]
             if name in values and place != before:

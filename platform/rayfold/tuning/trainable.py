@@ -112,8 +112,7 @@ class TrialRunner(Trainable):
         if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
             self._call("submit", self._tasks(range(self._num_folds), self._epoch, save=True))
             self._wait_all(self._num_folds)
-        pointer = {"trial": self._trial, "epoch": self._epoch}
-        (Path(checkpoint_dir) / POINTER).write_text(json.dumps(pointer))
+        write_pointer(Path(checkpoint_dir), self._trial, self._epoch)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on after an epoch: the trial's own, or that of another whose states it has now."""
@@ -236,6 +235,11 @@ class TrialRunner(Trainable):
 
     def _call(self, method: str, *args: Any) -> Any:
         return ray.get(getattr(self._dispatcher, method).remote(self._trial, *args))
+
+
+def write_pointer(folder: Path, trial: str, epoch: int) -> None:
+    """Write what a checkpoint of Tune's holds: after which epoch the trial goes on."""
+    (folder / POINTER).write_text(json.dumps({"trial": trial, "epoch": epoch}))
 
 
 def _all_well(outcomes: Sequence[FoldOutcome], number: int) -> bool:
