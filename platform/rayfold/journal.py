@@ -43,7 +43,7 @@ class Entry:
         sequence: Number of the line, counted from 0.
         time: When it was written, Unix seconds.
         event: What happened: ``"study"``, ``"run"``, ``"group"``, ``"suggestion"``, ``"epoch"``,
-            ``"fold"`` or ``"trial"``.
+            ``"exploit"``, ``"fold"`` or ``"trial"``.
         fields: What is known about it, as plain JSON values.
     """
 

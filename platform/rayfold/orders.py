@@ -27,9 +27,9 @@ class FoldTask:
         config: The trial's configuration.
         fold: Index of the fold.
         until_epoch: Epochs that the fold has trained when the order is done.
-        save: Whether to write a checkpoint of that epoch, too.
-        start_from: A checkpoint that replaces the fold's present state first (population-based
-            training), relative to the study's folder.
+        save: Whether to write a checkpoint of that epoch, too, which is kept for longer.
+        lineage: How often the trial has taken over a state (population-based training). What a
+            group or a file holds of an earlier lineage counts no more.
     """
 
     trial: str
@@ -37,7 +37,7 @@ class FoldTask:
     fold: int
     until_epoch: int
     save: bool = False
-    start_from: str | None = None
+    lineage: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -47,7 +47,12 @@ class FoldTask:
     @property
     def folder(self) -> Path:
         """Where the fold keeps its files, relative to the study's folder."""
-        return Path("trials") / self.trial / f"fold_{self.fold}"
+        return fold_folder(self.trial, self.fold)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the fold keeps its checkpoints, relative to the study's folder."""
+        return lineage_folder(self.folder, self.lineage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +81,17 @@ class Order:
 
     task: FoldTask | None = None
     stop: bool = False
+
+
+def fold_folder(trial: str, fold: int) -> Path:
+    """Return where a fold keeps its files, relative to the study's folder."""
+    return Path("trials") / trial / f"fold_{fold}"
+
+
+def lineage_folder(folder: Path, lineage: int) -> Path:
+    """Return where a fold with this folder keeps the checkpoints of a lineage.
+
+    Each lineage has a folder of its own, so that a state taken over appears whole, and nothing
+    that is late, a slow worker's checkpoint say, can mix with it.
+    """
+    return folder / f"lineage_{lineage}" if lineage else folder

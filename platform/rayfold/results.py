@@ -23,10 +23,45 @@ class Trial:
     Attributes:
         id: Name within the study, counted from ``"0000"`` in the order of suggestion.
         config: The configuration.
+        lineage: How often it has taken over a state, and its configuration was changed.
     """
 
     id: str
     config: Config
+    lineage: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploit:
+    """A trial of a population that has taken over another's state, fold by fold.
+
+    Attributes:
+        trial: The trial that goes on from that state.
+        donor: Whose state it is; the trial itself where only values have changed.
+        epoch: Epochs that the state has been trained for.
+        config: The trial's configuration from then on.
+        changed: What differs in it from the donor's.
+        scores: Score of each fold at that epoch, as pairs of fold and score.
+        states: SHA-256 of the copied checkpoint of each fold, in order of the folds.
+    """
+
+    trial: str
+    donor: str
+    epoch: int
+    config: Config
+    changed: Config
+    scores: tuple[tuple[int, float], ...]
+    states: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a record from ``to_dict()``."""
+        scores = tuple((fold, score) for fold, score in values["scores"])
+        return cls(**{**values, "scores": scores, "states": tuple(values["states"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +113,9 @@ class TrialResult:
         error: What went wrong, with the traceback, when the status is ``"failed"``.
         started_at: When the configuration was suggested, Unix seconds.
         finished_at: When the last fold was done, Unix seconds.
+        exploits: The states that it has taken over, in order.
+        schedule: Pairs of an epoch and the configuration from then on, along the line of states
+            that has led to its folds; empty where ``config`` is all.
     """
 
     id: str
@@ -89,6 +127,8 @@ class TrialResult:
     error: str | None
     started_at: float
     finished_at: float
+    exploits: tuple[Exploit, ...] = ()
+    schedule: tuple[tuple[int, Config], ...] = ()
 
 
 def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | None]:

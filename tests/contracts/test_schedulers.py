@@ -1,6 +1,6 @@
 """The schedulers that come with Rayfold keep the contract that third parties inherit."""
 
-from rayfold.schedulers import Halving, Racing, RacingHalving, Scheduler
+from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Scheduler
 from rayfold.testing import SchedulerContract
 
 
@@ -27,3 +27,8 @@ class TestHalving(SchedulerContract):
 class TestRacingHalving(SchedulerContract):
     def make_scheduler(self) -> Scheduler:
         return RacingHalving(reduction=2)
+
+
+class TestPopulation(SchedulerContract):
+    def make_scheduler(self) -> Scheduler:
+        return Population(interval=2)

@@ -72,7 +72,7 @@ class _FoldTrainer:
 
     def __init__(self, setup: StudySetup, data: DataSet, strategy: Strategy) -> None:
         self._setup, self._data, self._strategy = setup, data, strategy
-        self._runs: dict[tuple[str, int], FoldRun] = {}
+        self._runs: dict[tuple[str, int, int], FoldRun] = {}
         self.present: FoldRun | None = None
 
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
@@ -100,15 +100,20 @@ class _FoldTrainer:
                 metrics=_metrics_at(done.history, task.until_epoch),
                 result=done,
             )
-        self._runs = {key: run for key, run in self._runs.items() if key[0] == task.trial}
-        run = self._runs.get(task.key)
-        if run is None:
+        key = (task.trial, task.fold, task.lineage)
+        self._runs = {
+            kept: run
+            for kept, run in self._runs.items()
+            if (kept[0], kept[2]) == (task.trial, task.lineage)
+        }
+        run = self._runs.get(key)
+        if run is None or run.is_outdated():
             run = FoldRun(task, setup=self._setup, data=self._data, strategy=self._strategy)
-            self._runs[task.key] = run
+            self._runs[key] = run
         self.present = run
         result = run.advance(task, should_stop=should_stop)
         if result is not None:
-            del self._runs[task.key]
+            del self._runs[key]
         return FoldOutcome(
             task=task,
             epoch=run.epoch,

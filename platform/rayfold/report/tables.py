@@ -57,8 +57,10 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
 
     Returns:
         Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``,
-        ``folds``, ``seconds`` (time in training and validation), then the hyperparameters.
+        ``folds``, ``seconds`` (time in training and validation), in a population ``exploits`` (how
+        many) and ``donor`` (of the last one), then the hyperparameters.
     """
+    population = any(result.exploits for result in results)
     rows = [
         {
             "trial": result.id,
@@ -67,11 +69,17 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
             "standard_error": result.standard_error,
             "folds": len(result.folds),
             "seconds": round(sum(fold.busy_seconds for fold in result.folds), 3),
+            **(_lineage(result) if population else {}),
             **result.config,
         }
         for result in best_first(results, mode)
     ]
     return _frame(rows, ["trial", "status", metric, "standard_error", "folds", "seconds"])
+
+
+def _lineage(result: TrialResult) -> dict[str, object]:
+    donor = result.exploits[-1].donor if result.exploits else None
+    return {"exploits": len(result.exploits), "donor": donor}
 
 
 def logged_table(study: LoggedStudy) -> pd.DataFrame:

@@ -2,15 +2,19 @@
 
 from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.schedulers.halving import Halving
+from rayfold.schedulers.population import Population
 from rayfold.schedulers.racing import Racing
 from rayfold.schedulers.racing_halving import RacingHalving
 from rayfold.schedulers.registry import SCHEDULERS, create
+from rayfold.schedulers.replay import Replay
 
 __all__ = [
     "Decision",
     "Halving",
+    "Population",
     "Racing",
     "RacingHalving",
+    "Replay",
     "SCHEDULERS",
     "Scheduler",
     "create",

@@ -104,6 +104,11 @@ class Scheduler(ABC):
         """Return the scheduler as a recipe names it: ``{"racing": {"top": 0.1, ...}}``."""
 
     @property
+    def milestones(self) -> tuple[int, ...]:
+        """Epochs after which all folds of a trial write their state, and trials take turns."""
+        return ()
+
+    @property
     def mode(self) -> Mode:
         """Whether lower scores are better, ``"min"``, or higher ones, ``"max"``."""
         return self._mode

@@ -7,6 +7,7 @@ from typing import Any
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.search.base import Searcher
 from rayfold.search.bayesian import Bayesian
+from rayfold.search.fixed import Fixed
 from rayfold.search.genetic import Genetic
 from rayfold.search.random import Random
 
@@ -14,6 +15,7 @@ SEARCHERS: dict[str, type[Searcher]] = {
     "random": Random,
     "genetic": Genetic,
     "bayesian": Bayesian,
+    "fixed": Fixed,
 }
 """Name in a recipe to class."""
 

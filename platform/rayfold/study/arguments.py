@@ -7,7 +7,7 @@ from rayfold import search
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.orders import FoldOrder
-from rayfold.schedulers import Scheduler
+from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Searcher
 
 if TYPE_CHECKING:
@@ -73,6 +73,28 @@ def check_order(scheduler: Scheduler, order: FoldOrder, groups: Groups) -> None:
         raise RecipeError(
             f"the scheduler {name} trains the first fold alone, so that other groups of a trial "
             f"would stay idle; set groups.per_trial to 1, not {groups.per_trial}."
+        )
+
+
+def check_turns(
+    scheduler: Scheduler, searcher: Searcher, max_time_per_trial: float | None
+) -> None:
+    """Check what does not go with trials that take turns.
+
+    Raises:
+        RecipeError: If the searcher waits for the results of trials that wait for each other, or
+            there is a limit of time that would begin anew with each turn.
+    """
+    name = next(iter(scheduler.settings()))
+    if isinstance(scheduler, Population) and isinstance(searcher, search.Genetic):
+        raise RecipeError(
+            f"the scheduler {name} trains all trials side by side, and a genetic searcher waits "
+            "for results; use searcher=Random(), which draws the first values."
+        )
+    if isinstance(scheduler, Population | Replay) and max_time_per_trial is not None:
+        raise RecipeError(
+            f"max_time_per_trial does not go with the scheduler {name}, whose trials take turns; "
+            "leave it out, and limit the study with max_time."
         )
 
 

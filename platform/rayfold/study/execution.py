@@ -25,12 +25,14 @@ from rayfold.library import shipped_by_value
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
 from rayfold.schedulers import Scheduler
+from rayfold.space import SearchSpace
 from rayfold.study.interruption import Interruption
 from rayfold.tracking import Uploader
 from rayfold.training import StudySetup
-from rayfold.training.checkpoint import remove_checkpoints
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.population import Exploiter, PopulationScheduler, realised
+from rayfold.tuning.states import remove_states
 from rayfold.tuning.trainable import TrialRunner, trial_resources
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Execution:
         tune_scheduler: TrialScheduler | None,
         max_time_per_trial: float | None,
         deadline: float,
+        space: SearchSpace,
         ledger: Ledger,
         uploader: Uploader,
         progress: Progress,
@@ -64,6 +67,7 @@ class Execution:
         self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
         self._scheduler, self._tune_scheduler = scheduler, tune_scheduler
         self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
+        self._space = space
         self.out_of_time = False
         self._ledger, self._uploader = ledger, uploader
         self._progress, self._interruption = progress, interruption
@@ -92,7 +96,7 @@ class Execution:
                 finally:
                     pool.stop()
                     shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
-                    self._remove_unfinished_folds()
+                    self._remove_states()
         self._progress.update(dataclasses.replace(self._state, ended=True))
 
     def _tune(self, pool: Pool) -> None:
@@ -108,22 +112,35 @@ class Execution:
             orders_ahead=0 if self._scheduler or self._tune_scheduler else 1,
             first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
             max_seconds=self._max_time_per_trial,
+            milestones=self._scheduler.milestones if self._scheduler else (),
         )
         spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
+        at_once = groups.trials_at_once + spare
+        scheduler = self._tune_scheduler or realised(
+            self._scheduler,
+            Exploiter(self._ledger, self._setup.folder, len(self._setup.plan.folds)),
+            space=self._space,
+            at_once=at_once,
+        )
+        turns = scheduler if isinstance(scheduler, PopulationScheduler) else None
         tuner = tune.Tuner(
             tune.with_resources(trainable, trial_resources()),
             tune_config=tune.TuneConfig(
                 search_alg=SearcherAdapter(
-                    self._ledger, release=pool.release, on_change=self._on_change
+                    self._ledger,
+                    release=pool.release,
+                    on_change=self._on_change,
+                    has_room=turns.has_room if turns else None,
                 ),
                 scheduler=SchedulerAdapter(
                     self._ledger,
                     release=pool.release,
                     on_change=self._on_change,
-                    tune_scheduler=self._tune_scheduler,
+                    tune_scheduler=scheduler,
+                    pauses_with_groups=not (self._scheduler and self._scheduler.milestones),
                 ),
                 num_samples=-1,
-                max_concurrent_trials=groups.trials_at_once + spare,
+                max_concurrent_trials=self._ledger.num_trials if turns else at_once,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -136,12 +153,11 @@ class Execution:
         )
         tuner.fit()
 
-    def _remove_unfinished_folds(self) -> None:
-        """Remove the checkpoints of folds that will never be gone on with."""
+    def _remove_states(self) -> None:
+        """Remove the checkpoints of trials that will never be gone on with."""
         for result in self._ledger.results:
-            if result.status == "stopped":
-                for folder in (self._setup.folder / "trials" / result.id).glob("fold_*"):
-                    remove_checkpoints(folder)
+            if result.status != "failed":
+                remove_states(self._setup.folder, result.id)
 
     def _on_change(self) -> None:
         """Runs in Tune's thread, which is the only one that changes the ledger."""

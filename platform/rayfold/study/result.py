@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rayfold.errors import RecipeError
 from rayfold.recipe import Acceptance
 from rayfold.report import best_trial, trials_table
-from rayfold.results import Mode, TrialResult
+from rayfold.results import Config, Mode, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,26 @@ class StudyResult:
     def table(self) -> pd.DataFrame:
         """Return one row per trial, best first; see ``report.trials_table``."""
         return trials_table(self.trials, metric=self.metric, mode=self.mode)
+
+    def schedule(self, trial: str) -> list[tuple[int, Config]]:
+        """Return how a trial's folds came about, as ``schedulers.Replay`` takes it.
+
+        In a population that leads back over every state that was taken over.
+
+        Args:
+            trial: Its id, ``result.best.id`` say.
+
+        Returns:
+            Pairs of an epoch and the configuration from then on, beginning with epoch 0.
+
+        Raises:
+            RecipeError: If no finished trial has that id.
+        """
+        for result in self.trials:
+            if result.id == trial:
+                return list(result.schedule) or [(0, result.config)]
+        known = ", ".join(result.id for result in self.trials) or "none"
+        raise RecipeError(f"trial {trial!r} is not among the finished ones: {known}.")
 
     def best_metric(self, metric: str) -> float | None:
         """Return the best trial's mean over its folds of a metric after the last epoch."""

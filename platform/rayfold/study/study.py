@@ -24,13 +24,14 @@ from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, Value
-from rayfold.schedulers import Scheduler
+from rayfold.schedulers import Population, Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
     check_order,
     check_seconds,
+    check_turns,
     own_scheduler,
     own_searcher,
     scheduler_settings,
@@ -39,6 +40,7 @@ from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
 from rayfold.training import Settings, StudySetup
+from rayfold.training.changes import check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
@@ -66,7 +68,8 @@ class Study:
             ``"./net.py:Net"``) or the class itself.
         data: Where the data lie.
         space: What is searched; None takes the search space of the library's model.
-        searcher: Proposes the trials; None takes ``search.Genetic()``. Any searcher of Ray Tune
+        searcher: Proposes the trials; None takes ``search.Genetic()``, and ``search.Random()`` for
+            the first values of a population. Any searcher of Ray Tune
             will do, see ``tuning.foreign``.
         folds: How each trial is cross-validated.
         epochs: Epochs of each fold.
@@ -134,8 +137,10 @@ class Study:
         self._model_reference = model_reference(model)
         self._data = data
         self._dataset: DataSet | None = None
-        self._searcher = own_searcher(searcher)
         self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
+        if searcher is None and isinstance(self._scheduler, Population):
+            searcher = search.Random(random_seed=random_seed)
+        self._searcher = own_searcher(searcher)
         self._max_time_per_trial = check_seconds("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
@@ -282,6 +287,7 @@ class Study:
                             tune_scheduler=tune_scheduler,
                             max_time_per_trial=self._max_time_per_trial,
                             deadline=deadline,
+                            space=self.space,
                             ledger=ledger,
                             uploader=uploader,
                             progress=progress,
@@ -323,6 +329,7 @@ class Study:
         if self._scheduler is None:
             return None, None
         check_order(self._scheduler, self._fold_order, self.groups)
+        check_turns(self._scheduler, self._searcher, self._max_time_per_trial)
         scheduler = copy.deepcopy(self._scheduler)
         scheduler.start(
             mode=mode,
@@ -330,6 +337,14 @@ class Study:
             epochs=self._epochs,
             repeats=self.folds.repeats,
         )
+        if isinstance(scheduler, Population):
+            check_shapes_stay(
+                scheduler.parameters(self.space),
+                self.space,
+                self._parameters,
+                model_class=self._model_class,
+                data=self.dataset,
+            )
         return scheduler, None
 
     def _hints(self) -> tuple[str, ...]:
@@ -348,6 +363,10 @@ class Study:
         limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
         if not limits:
             raise RecipeError("num_trials is missing; this searcher never ends by itself.")
+        if isinstance(self._scheduler, Population) and min(limits) < 2:
+            raise RecipeError(
+                f"num_trials is the size of the population, at least 2, not {min(limits)}."
+            )
         return min(limits)
 
     def _settings(self) -> Settings:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayfold.journal import Entry
-from rayfold.results import FoldResult
+from rayfold.results import Config, Exploit, FoldResult
 from rayfold.tracking import tags as tag
 from rayfold.tracking.store import holds_own_artifacts, search_runs
 
@@ -48,6 +48,8 @@ class _Child:
         settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
         started_at: When the configuration was suggested, Unix seconds.
         folds: The folds that the journal holds so far.
+        config: The configuration by the entries so far.
+        exploits: What the trial has taken over by the entries so far.
     """
 
     run_id: str
@@ -57,6 +59,8 @@ class _Child:
     settled: bool = False
     started_at: float = 0.0
     folds: dict[int, FoldResult] = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
+    exploits: list[dict[str, Any]] = field(default_factory=list)
 
 
 class StudyMirror:
@@ -84,6 +88,7 @@ class StudyMirror:
         handlers = {
             "study": self._apply_study,
             "suggestion": self._apply_suggestion,
+            "exploit": self._apply_exploit,
             "fold": self._apply_fold,
             "trial": self._apply_trial,
             "run": self._apply_run,
@@ -126,9 +131,36 @@ class StudyMirror:
             )
             self._children[trial] = _Child(run_id=run.info.run_id)
         child = self._children[trial]
-        child.started_at = entry.time
+        child.started_at, child.config = entry.time, config
+        child.exploits.clear()
         if not child.settled and not child.params.issuperset(config):
             self._log(child.run_id, params=config)
+
+    def _apply_exploit(self, entry: Entry) -> None:
+        """Log what a trial has taken over: its parameters cannot change, its tags can."""
+        child, exploit = self._children[entry.fields["trial"]], Exploit.from_dict(entry.fields)
+        before, child.config = child.config, exploit.config
+        child.folds.clear()  # those of the state that it has given up
+        child.exploits.append(
+            {"epoch": exploit.epoch, "donor": exploit.donor, "changed": dict(exploit.changed)}
+        )
+        if child.settled:
+            return
+        metrics = [
+            _metric(f"population/{name}", value, entry.time, step=exploit.epoch)
+            for name, value in exploit.config.items()
+            if not isinstance(value, str)
+        ]
+        self._log(
+            child.run_id,
+            metrics=metrics,
+            tags={
+                **dict.fromkeys(tag.config_to_tags(before), ""),  # it may have been longer
+                **tag.config_to_tags(exploit.config),
+                tag.DONOR: exploit.donor,
+                tag.EXPLOITS: json.dumps(child.exploits)[: tag.MAX_TAG_LENGTH],
+            },
+        )
 
     def _apply_fold(self, entry: Entry) -> None:
         child = self._children[entry.fields["trial"]]

@@ -1,4 +1,9 @@
-"""Checkpoints of one fold: written by rank 0, named by epoch, whole or not at all."""
+"""Checkpoints of one fold: written by rank 0, named by epoch, whole or not at all.
+
+There are two kinds. Those that are written every few seconds, so that little is lost with a
+worker, supersede each other quickly. *Milestones* are written when an order asks for them: all
+folds of a trial have them at the same epochs, so that another trial may copy them.
+"""
 
 import re
 from pathlib import Path
@@ -9,27 +14,37 @@ import torch
 from rayfold.storage import replacing
 
 KEPT = 2
-"""How many checkpoints of a fold are kept: the newest, and one in case another trial copies it."""
+"""How many checkpoints of each kind are kept: the newest, and the last one before it.
+
+A milestone that others may copy is therefore there until all folds have written the next one.
+"""
+
+_NAME = re.compile(r"(epoch|milestone)_(\d{5})\.pt")
 
 
-def checkpoint_path(folder: Path, epoch: int) -> Path:
+def checkpoint_path(folder: Path, epoch: int, *, milestone: bool = False) -> Path:
     """Return the file for the state after ``epoch`` epochs."""
-    return folder / f"epoch_{epoch:05d}.pt"
+    return folder / f"{'milestone' if milestone else 'epoch'}_{epoch:05d}.pt"
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
-    """Write a state, then remove all but the newest checkpoints.
+def save_checkpoint(
+    folder: Path, epoch: int, state: dict[str, Any], *, milestone: bool = False
+) -> Path:
+    """Write a state, then remove all but the newest checkpoints of its kind.
 
     Args:
         folder: The fold's folder, made if need be.
         epoch: Epochs trained so far.
         state: Tensors and plain values.
+        milestone: Whether an order has asked for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = checkpoint_path(folder, epoch)
+    path = checkpoint_path(folder, epoch, milestone=milestone)
     with replacing(path) as temporary:
         torch.save(state, temporary)
-    for old in _checkpoints(folder)[:-KEPT]:
+    kind = path.name.partition("_")[0]
+    same_kind = [other for other in _checkpoints(folder) if other.name.startswith(kind)]
+    for old in same_kind[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
 
@@ -46,6 +61,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
+def newest_epoch(folder: Path) -> int:
+    """Return the epoch of the fold's newest checkpoint; 0 when it has none."""
+    newest = newest_checkpoint(folder)
+    return _epoch(newest) if newest else 0
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Remove all checkpoints of a fold that is done."""
     for path in _checkpoints(folder):
@@ -53,6 +74,13 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
+    """Return a folder's checkpoints, the oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if re.fullmatch(r"epoch_\d{5}\.pt", path.name))
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_epoch)
+
+
+def _epoch(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[2])

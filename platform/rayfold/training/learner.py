@@ -82,6 +82,7 @@ class Learner:
         self._training_loss = build_loss(loss, section(config, "loss"))
         self._plain_loss = build_loss(loss, {})
         self._optimizer = build_optimizer(self.model.parameters(), section(config, "optimizer"))
+        self._steps_per_epoch = steps_per_epoch
         self._schedule = build_schedule(
             self._optimizer,
             section(config, "schedule"),
@@ -141,16 +142,44 @@ class Learner:
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "schedule": {"last_epoch": self._schedule.last_epoch},
+            "schedule": {
+                "last_epoch": self._schedule.last_epoch,
+                "steps_per_epoch": self._steps_per_epoch,
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state_dict()``."""
+        """Go on from ``state_dict()``, which may be that of another configuration.
+
+        Weights, moments and the place in the schedule are taken over. What this learner's own
+        configuration says stays: learning rate, momentum, weight decay and the like. A batch
+        size other than the giver's gives other numbers of steps, and leaves the epoch as it is.
+        """
         self.model.load_state_dict(state["model"])
+        groups = self._optimizer.param_groups
+        own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.last_epoch = state["schedule"]["last_epoch"]
+        place = state["schedule"]
+        step = round(place["last_epoch"] * self._steps_per_epoch / place["steps_per_epoch"])
+        self._schedule.last_epoch = step
+        scheduled = zip(self._schedule.base_lrs, self._schedule.lr_lambdas, strict=True)
+        for group, values, (rate, factor) in zip(
+            self._optimizer.param_groups, own, scheduled, strict=True
+        ):
+            group.update(values, lr=rate * factor(step))
+        _add_momentum(self._optimizer)
 
     @property
     def learning_rate(self) -> float:
         """The first parameter group's present learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+
+def _add_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Let RMSprop begin with momentum in the middle: it makes the buffers in its first step."""
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.RMSprop) and group["momentum"] > 0:
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter)
+                if state and "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)

@@ -20,6 +20,7 @@ from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
+    newest_epoch,
     remove_checkpoints,
     save_checkpoint,
 )
@@ -54,6 +55,7 @@ class FoldRun:
         self._fold = setup.plan.folds[task.fold]
         self._trial = task.trial
         self._folder = setup.folder / task.folder
+        self._checkpoints = setup.folder / task.checkpoints
         config = {**setup.parameters, **task.config}
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
         num_rows = len(self._fold.training_rows)
@@ -73,7 +75,7 @@ class FoldRun:
         self._started_at = time.time()
         self._saved_at = time.monotonic()
         self._busy_seconds = 0.0
-        checkpoint = strategy.broadcast(newest_checkpoint(self._folder))
+        checkpoint = strategy.broadcast(newest_checkpoint(self._checkpoints))
         if checkpoint is not None:
             self._restore(checkpoint)
 
@@ -86,6 +88,10 @@ class FoldRun:
     def history(self) -> tuple[dict[str, float], ...]:
         """The metrics of each epoch so far."""
         return tuple(self._history)
+
+    def is_outdated(self) -> bool:
+        """Tell whether another group has taken the fold further: it left a newer checkpoint."""
+        return bool(self._strategy.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
     def advance(
         self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
@@ -103,8 +109,6 @@ class FoldRun:
         Raises:
             FloatingPointError: If a loss or the study's metric is no longer finite.
         """
-        if task.start_from is not None:
-            self._restore(self._setup.folder / task.start_from)
         _set_generator_states(self._generators, self._strategy.device)
         epochs = self._setup.settings.epochs
         while self.epoch < task.until_epoch:
@@ -120,7 +124,7 @@ class FoldRun:
         if self.epoch >= epochs:
             return self._finish(task)
         if task.save:
-            self._save()
+            self._save(milestone=True)
         return None
 
     def _train_epoch(self) -> None:
@@ -199,7 +203,7 @@ class FoldRun:
         elapsed = time.monotonic() - self._saved_at >= self._setup.settings.checkpoint_seconds
         return bool(self._strategy.broadcast(elapsed))
 
-    def _save(self) -> None:
+    def _save(self, *, milestone: bool = False) -> None:
         """Write a checkpoint; generator states of all workers travel to rank 0."""
         generators = [
             self._strategy.gather_rows(state[None], self._strategy.world_size)
@@ -213,7 +217,7 @@ class FoldRun:
                 "started_at": self._started_at,
                 "busy_seconds": self._busy_seconds,
             }
-            save_checkpoint(self._folder, self.epoch, state)
+            save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
         self._saved_at = time.monotonic()
 
     def _restore(self, path: Path) -> None:

@@ -23,6 +23,8 @@ class SearcherAdapter(TuneSearcher):
         ledger: What the study knows.
         release: Gives the groups of a trial back (an id of ours, not of Tune's).
         on_change: Called after anything was booked.
+        has_room: Tells whether another trial may start, where trials take turns; None where Tune
+            limits them.
     """
 
     def __init__(
@@ -31,19 +33,29 @@ class SearcherAdapter(TuneSearcher):
         *,
         release: Callable[[str], None],
         on_change: Callable[[], None] = lambda: None,
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__()
         self._ledger, self._release, self._on_change = ledger, release, on_change
+        self._has_room = has_room
         self._ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration for Tune's trial ``trial_id``; None: ask again later."""
+        if self._has_room is not None and not self._has_room():
+            return None
         trial = self._ledger.next_trial()
         if trial is None:
-            return TuneSearcher.FINISHED if self._ledger.exhausted else None
+            # Tune keeps no actor for paused trials once its searcher has finished
+            turns = self._has_room is not None and bool(self._ids)
+            return TuneSearcher.FINISHED if self._ledger.exhausted and not turns else None
         self._ids[trial_id] = trial.id
         self._on_change()
-        return {"trial": trial.id, "hyperparameters": dict(trial.config)}
+        return {
+            "trial": trial.id,
+            "lineage": trial.lineage,
+            "hyperparameters": dict(trial.config),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler has booked it."""
@@ -90,6 +102,8 @@ class SchedulerAdapter(FIFOScheduler):
         on_change: Called after anything was booked.
         tune_scheduler: A scheduler of Ray Tune that decides on all others, ``score`` being its
             metric; None lets them go on.
+        pauses_with_groups: Whether a trial that this scheduler pauses holds groups, and has to
+            give them back.
     """
 
     def __init__(
@@ -99,10 +113,12 @@ class SchedulerAdapter(FIFOScheduler):
         release: Callable[[str], None],
         on_change: Callable[[], None] = lambda: None,
         tune_scheduler: TrialScheduler | None = None,
+        pauses_with_groups: bool = True,
     ) -> None:
         super().__init__()
         self._ledger, self._release, self._on_change = ledger, release, on_change
         self._inner = tune_scheduler or FIFOScheduler()
+        self._pauses_with_groups = pauses_with_groups
         self._pausing: dict[str, TuneTrial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
@@ -120,7 +136,7 @@ class SchedulerAdapter(FIFOScheduler):
         if result.get("score") is None:
             return str(TrialScheduler.CONTINUE)
         action = str(self._inner.on_trial_result(tune_controller, trial, result))
-        if action == TrialScheduler.PAUSE:
+        if action == TrialScheduler.PAUSE and self._pauses_with_groups:
             self._pausing[trial.config["trial"]] = trial
         return action
 

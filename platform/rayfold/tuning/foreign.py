@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from rayfold.errors import RecipeError
@@ -74,7 +74,7 @@ class ForeignSearcher(Searcher):
         if proposal is None:
             return None
         self._asked.add(trial)
-        values = {name: _plain(value) for name, value in _flat(proposal).items()}
+        values = {name: plain_value(value) for name, value in _flat(proposal).items()}
         active = self.space.active(values)
         config = {name: value for name, value in values.items() if name in active}
         config |= {name: value for name, value in values.items() if name not in self.space}
@@ -111,8 +111,13 @@ def prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
     """Return a copy of a scheduler of Ray Tune that improves the mean over the folds.
 
     Raises:
-        RecipeError: If it was given another metric or mode.
+        RecipeError: If it was given another metric or mode, or is population-based.
     """
+    if isinstance(scheduler, PopulationBasedTraining):
+        raise RecipeError(
+            f"{type(scheduler).__name__} of Ray Tune knows nothing of folds; use "
+            "rayfold.schedulers.Population, which drives it."
+        )
     prepared = copy.deepcopy(scheduler)
     _set_metric(prepared, mode)
     return prepared
@@ -156,6 +161,7 @@ def _flat(proposal: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _plain(value: Any) -> Value:
+def plain_value(value: Any) -> Value:
+    """Return a value of NumPy's as Python's own."""
     plain: Value = value.item() if isinstance(value, np.generic) else value
     return plain

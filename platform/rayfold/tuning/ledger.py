@@ -8,6 +8,7 @@ from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal
 from rayfold.results import (
     Config,
+    Exploit,
     FoldResult,
     Status,
     Trial,
@@ -47,6 +48,8 @@ class Ledger:
         self._scheduler = scheduler
         self.closed = False
         self._suggested: dict[str, tuple[Config, float]] = {}
+        self._exploits: dict[str, list[Exploit]] = {}
+        self._schedules: dict[str, list[tuple[int, Config]]] = {}
         self._folds: dict[str, dict[int, FoldResult]] = {}
         self._epochs: dict[str, tuple[int, dict[int, float]]] = {}
         self._results: dict[str, TrialResult] = {}
@@ -69,6 +72,8 @@ class Ledger:
             elif entry.event == "epoch":
                 scores = dict(entry.fields["scores"])
                 self._enter_epoch(entry.fields["trial"], entry.fields["epoch"], scores)
+            elif entry.event == "exploit":
+                self._enter_exploit(Exploit.from_dict(entry.fields))
             elif entry.event == "trial":
                 self._book(entry.fields, entry.time)
         self._queue = deque(id_ for id_ in self._suggested if id_ not in self._results)
@@ -79,7 +84,8 @@ class Ledger:
             return None
         if self._queue:
             id_ = self._queue.popleft()
-            return Trial(id=id_, config=self._suggested[id_][0])
+            lineage = len(self._exploits[id_])
+            return Trial(id=id_, config=self._suggested[id_][0], lineage=lineage)
         suggestion = self._searcher.suggest()
         if suggestion is None:
             return None
@@ -138,6 +144,11 @@ class Ledger:
             self._journal.append("epoch", trial=trial, epoch=epoch, scores=scores)
         return self._enter_epoch(trial, epoch, dict(scores))
 
+    def exploited(self, exploit: Exploit) -> None:
+        """Book that a trial of a population goes on from another's state."""
+        self._journal.append("exploit", **exploit.to_dict())
+        self._enter_exploit(exploit)
+
     def trial_finished(self, trial: str, status: Status, *, error: str | None = None) -> None:
         """Book the end of a trial and tell the searcher and the scheduler.
 
@@ -174,6 +185,17 @@ class Ledger:
     def _enter(self, trial: str, config: Config, at: float) -> None:
         self._suggested[trial] = (config, at)
         self._folds[trial] = {}
+        self._exploits[trial], self._schedules[trial] = [], [(0, config)]
+
+    def _enter_exploit(self, exploit: Exploit) -> None:
+        """Forget what the trial had before: it is the donor's past that counts from now on."""
+        trial, epoch = exploit.trial, exploit.epoch
+        self._suggested[trial] = exploit.config, self._suggested[trial][1]
+        self._exploits[trial].append(exploit)
+        past = [change for change in self._schedules[exploit.donor] if change[0] < epoch]
+        self._schedules[trial] = [*past, (epoch, exploit.config)]
+        self._folds[trial] = {}
+        self._epochs[trial] = epoch, dict(exploit.scores)
 
     def _enter_fold(self, trial: str, result: FoldResult) -> Decision:
         folds = self._folds[trial]
@@ -209,6 +231,8 @@ class Ledger:
             error=fields["error"],
             started_at=suggested_at,
             finished_at=at,
+            exploits=tuple(self._exploits[trial]),
+            schedule=tuple(self._schedules[trial]) if len(self._schedules[trial]) > 1 else (),
         )
         if fields["status"] == "failed" or fields["score"] is None:
             self._searcher.observe(trial, failed=True)

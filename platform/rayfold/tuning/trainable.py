@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ class TrialRunner(Trainable):
     ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
     and score; ``complete``, ``error`` or ``interrupted`` in the last one.
 
+    Together with ``milestones``: after these epochs every fold writes its state, and the trial
+    gives its groups back and asks for some again, so that trials take turns, and one that Tune
+    pauses there holds none. Such a trial, taken up where folds have checkpoints already, begins
+    with the last epoch that all of them have reached.
+
     A trial that has held groups for ``max_seconds`` ends with what it has: groups end after their
     epoch.
     """
@@ -56,6 +61,7 @@ class TrialRunner(Trainable):
         orders_ahead: int = 1,
         first_fold_by_epoch: bool = False,
         max_seconds: float | None = None,
+        milestones: Collection[int] = (),
     ) -> None:
         """Take the study's constants, then the first configuration."""
         self._dispatcher = dispatcher
@@ -63,12 +69,14 @@ class TrialRunner(Trainable):
         self._groups_per_trial, self._metric = groups_per_trial, metric
         self._orders_ahead, self._first_fold_by_epoch = orders_ahead, first_fold_by_epoch
         self._max_seconds = math.inf if max_seconds is None else max_seconds
+        self._milestones = frozenset(milestones)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
         self._trial: str = new_config["trial"]
         self._hyperparameters = new_config["hyperparameters"]
+        self._lineage: int = new_config.get("lineage", 0)
         self._num_groups = 0
         self._deadline = math.inf
         self._scores: dict[int, float] = {}
@@ -76,7 +84,6 @@ class TrialRunner(Trainable):
         self._epoch = 0
         self._to_submit = list(range(self._num_folds))
         self._num_submitted = 0
-        self._start_from: dict[int, str] = {}
         return True
 
     def step(self) -> dict[str, Any]:
@@ -100,23 +107,19 @@ class TrialRunner(Trainable):
         return report
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Have every fold write its state, and keep pointers to these files.
+        """Have every fold write its state, unless it just has, and keep which epoch that is.
 
-        The files themselves stay in the study's folder; a fold keeps its newest two.
+        The states themselves stay in the study's folder, where folds find their newest one.
         """
-        pointer: dict[str, Any] = {"trial": self._trial, "epoch": self._epoch, "states": {}}
         if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
-            self._call("submit", self._tasks(self._epoch, save=True))
-            for outcome in self._wait_all(self._num_folds):
-                path = outcome.task.folder / f"epoch_{outcome.epoch:05d}.pt"
-                pointer["states"][str(outcome.task.fold)] = str(path)
-        (Path(checkpoint_dir) / POINTER).write_text(json.dumps(pointer))
+            self._call("submit", self._tasks(range(self._num_folds), self._epoch, save=True))
+            self._wait_all(self._num_folds)
+        write_pointer(Path(checkpoint_dir), self._trial, self._epoch)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from pointers: a trial's own, or another's whose states replace ours."""
+        """Go on after an epoch: the trial's own, or that of another whose states it has now."""
         pointer = json.loads((Path(checkpoint_dir) / POINTER).read_text())
         self._epoch = pointer["epoch"]
-        self._start_from = {int(fold): path for fold, path in pointer["states"].items()}
 
     def cleanup(self) -> None:
         """Give the groups back when Tune ends the actor.
@@ -130,7 +133,7 @@ class TrialRunner(Trainable):
     def _step_in_turn(self) -> dict[str, Any]:
         room = self._num_groups + self._orders_ahead - self._num_submitted
         now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
-        self._call("submit", [self._task(fold, self._epochs) for fold in now])
+        self._call("submit", self._tasks(now, self._epochs))
         self._num_submitted += len(now)
         outcomes = self._wait()
         self._num_submitted -= len(outcomes)
@@ -144,16 +147,27 @@ class TrialRunner(Trainable):
     def _step_epoch(self, folds: range) -> dict[str, Any]:
         """Train one epoch of several folds."""
         self._to_submit = [fold for fold in self._to_submit if fold not in folds]
-        self._call("submit", [self._task(fold, self._epoch + 1) for fold in folds])
-        outcomes = self._wait_all(len(folds))
+        outcomes = self._train_epoch(folds)
+        if self._milestones and _all_well(outcomes, len(folds)):
+            reached = min(outcome.epoch for outcome in outcomes)
+            if reached > self._epoch + 1:  # folds of an earlier run: go on where they stopped
+                self._epoch = reached - 1
+                outcomes = self._train_epoch(folds)
         if len(outcomes) < len(folds) and not any(outcome.error for outcome in outcomes):
             return self._report_silence()
         self._epoch += 1
-        self._start_from = {}
+        if self._epoch in self._milestones and _all_well(outcomes, len(folds)):
+            self._call("release")
+            self._num_groups = 0
         for outcome in outcomes:
             if outcome.error is None:
                 self._scores[outcome.task.fold] = outcome.metrics[self._metric]
         return self._report(outcomes, epoch_scores=sorted(self._scores.items()))
+
+    def _train_epoch(self, folds: range) -> list[FoldOutcome]:
+        epoch = self._epoch + 1
+        self._call("submit", self._tasks(folds, epoch, save=epoch in self._milestones))
+        return self._wait_all(len(folds))
 
     def _report_silence(self) -> dict[str, Any]:
         """Report that no outcome came: the trial's time is up, or the study is interrupted."""
@@ -186,18 +200,20 @@ class TrialRunner(Trainable):
             "done": complete or bool(errors),
         }
 
-    def _tasks(self, until_epoch: int, *, save: bool = False) -> list[FoldTask]:
-        return [self._task(fold, until_epoch, save=save) for fold in range(self._num_folds)]
-
-    def _task(self, fold: int, until_epoch: int, *, save: bool = False) -> FoldTask:
-        return FoldTask(
-            trial=self._trial,
-            config=self._hyperparameters,
-            fold=fold,
-            until_epoch=until_epoch,
-            save=save,
-            start_from=self._start_from.get(fold),
-        )
+    def _tasks(
+        self, folds: Iterable[int], until_epoch: int, *, save: bool = False
+    ) -> list[FoldTask]:
+        return [
+            FoldTask(
+                trial=self._trial,
+                config=self._hyperparameters,
+                fold=fold,
+                until_epoch=until_epoch,
+                save=save,
+                lineage=self._lineage,
+            )
+            for fold in folds
+        ]
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
         """Wait for ``number`` outcomes; fewer when one failed, or when nothing comes any more."""
@@ -221,3 +237,12 @@ class TrialRunner(Trainable):
 
     def _call(self, method: str, *args: Any) -> Any:
         return ray.get(getattr(self._dispatcher, method).remote(self._trial, *args))
+
+
+def write_pointer(folder: Path, trial: str, epoch: int) -> None:
+    """Write what a checkpoint of Tune's holds: after which epoch the trial goes on."""
+    (folder / POINTER).write_text(json.dumps({"trial": trial, "epoch": epoch}))
+
+
+def _all_well(outcomes: Sequence[FoldOutcome], number: int) -> bool:
+    return len(outcomes) == number and not any(outcome.error for outcome in outcomes)

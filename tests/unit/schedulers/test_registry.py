@@ -3,7 +3,16 @@ from typing import Any
 import pytest
 
 from rayfold.errors import RecipeError
-from rayfold.schedulers import SCHEDULERS, Halving, Racing, RacingHalving, Scheduler, create
+from rayfold.schedulers import (
+    SCHEDULERS,
+    Halving,
+    Population,
+    Racing,
+    RacingHalving,
+    Replay,
+    Scheduler,
+    create,
+)
 
 
 def test_schedulers_are_made_by_name() -> None:
@@ -17,6 +26,8 @@ def test_schedulers_are_made_by_name() -> None:
         Racing(rule="paired", top=0.2, level=0.1),
         Halving(grace_epochs=2, reduction=3),
         RacingHalving(top=0.0, reduction=2),
+        Population(interval=3, quantile=0.2, perturb=["batch_size"], method="pb2"),
+        Replay([(0, {"batch_size": 16}), (2, {"batch_size": 32})]),
     ],
 )
 def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:

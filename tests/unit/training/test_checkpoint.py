@@ -8,6 +8,7 @@ from rayfold.training.checkpoint import (
     checkpoint_path,
     load_checkpoint,
     newest_checkpoint,
+    newest_epoch,
     remove_checkpoints,
     save_checkpoint,
 )
@@ -93,3 +94,22 @@ def test_all_checkpoints_of_a_fold_that_is_done_go(tmp_path: Path) -> None:
     remove_checkpoints(tmp_path)
     remove_checkpoints(tmp_path / "absent")
     assert names(tmp_path) == []
+
+
+def test_milestones_and_other_checkpoints_do_not_push_each_other_out(tmp_path: Path) -> None:
+    """Two of each kind are kept, and the one with the highest epoch is the newest."""
+    for epoch in (2, 4, 6):
+        save_checkpoint(tmp_path, epoch, {}, milestone=True)
+        for extra in (0, 1):
+            save_checkpoint(tmp_path, epoch + extra, {})
+    assert names(tmp_path) == [
+        "epoch_00006.pt",
+        "epoch_00007.pt",
+        "milestone_00004.pt",
+        "milestone_00006.pt",
+    ]
+    assert newest_epoch(tmp_path) == 7
+    save_checkpoint(tmp_path, 8, {}, milestone=True)
+    assert newest_checkpoint(tmp_path) == tmp_path / "milestone_00008.pt"
+    remove_checkpoints(tmp_path)
+    assert (names(tmp_path), newest_epoch(tmp_path)) == ([], 0)

@@ -17,14 +17,16 @@ MakeLearner = Callable[..., Learner]
 
 @pytest.fixture
 def make_learner(data: DataSet, make_setup: MakeSetup) -> MakeLearner:
-    def make(data: DataSet = data, epochs: int = 2, **config: Any) -> Learner:
+    def make(
+        data: DataSet = data, epochs: int = 2, steps_per_epoch: int = 2, **config: Any
+    ) -> Learner:
         torch.manual_seed(0)
         return Learner(
             {**LINEAR, **config},
             setup=make_setup(data=data, epochs=epochs),
             data=data,
             strategy=SingleProcess(),
-            steps_per_epoch=2,
+            steps_per_epoch=steps_per_epoch,
         )
 
     return make
@@ -132,6 +134,71 @@ def test_a_learner_goes_on_exactly_from_another_ones_state(
         learner.train_batch(batch_of(data, slice(8, 16)))
     assert torch.equal(linear_weights(first), linear_weights(second))
     assert first.learning_rate == second.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "giver", "taker"),
+    [
+        ("sgd", {"learning_rate": 0.5, "momentum": 0.0}, {"learning_rate": 0.25, "momentum": 0.9}),
+        ("adamw", {"learning_rate": 0.1, "eps": 1e-8}, {"learning_rate": 0.2, "eps": 1e-3}),
+        ("rmsprop", {"momentum": 0.0, "alpha": 0.9}, {"momentum": 0.5, "alpha": 0.5}),
+        ("adagrad", {"weight_decay": 0.0}, {"weight_decay": 0.5}),
+    ],
+)
+def test_another_configurations_state_is_gone_on_with_by_the_own_values(
+    name: str,
+    giver: dict[str, float],
+    taker: dict[str, float],
+    data: DataSet,
+    make_learner: MakeLearner,
+) -> None:
+    """Weights and moments are the giver's; learning rate and the like are the taker's."""
+
+    def make(values: dict[str, float]) -> Learner:
+        config: dict[str, Any] = {f"optimizer.{key}": value for key, value in values.items()}
+        return make_learner(**{"optimizer.name": name, **config})
+
+    first, second = make(giver), make(taker)
+    first.train_batch(batch_of(data, slice(0, 8)))
+    before = copy.deepcopy(first.state_dict())
+    second.load_state_dict(copy.deepcopy(before))
+    after = second.state_dict()
+    assert torch.equal(linear_weights(second), linear_weights(first))
+    for parameter, moments in before["optimizer"]["state"].items():
+        for key, value in moments.items():
+            assert value is None or torch.equal(after["optimizer"]["state"][parameter][key], value)
+    [group] = after["optimizer"]["param_groups"]
+    for key, number in taker.items():
+        assert group["lr" if key == "learning_rate" else key] == number
+    second.train_batch(batch_of(data, slice(0, 8)))  # and nothing is missing
+
+
+def test_the_next_step_is_by_the_own_rate(data: DataSet, make_learner: MakeLearner) -> None:
+    """Plain gradient descent: a rate ten times smaller goes a tenth of the way."""
+    rates = {"optimizer.learning_rate": 0.5}, {"optimizer.learning_rate": 0.05}
+    giver, taker = (make_learner(**rate) for rate in rates)
+    giver.train_batch(batch_of(data, slice(0, 8)))
+    start = linear_weights(giver)
+    taker.load_state_dict(copy.deepcopy(giver.state_dict()))
+    for learner in (giver, taker):
+        learner.train_batch(batch_of(data, slice(8, 16)))
+    torch.testing.assert_close(
+        10 * (linear_weights(taker) - start), linear_weights(giver) - start, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_schedule_is_gone_on_with_at_the_same_epoch(
+    data: DataSet, make_learner: MakeLearner
+) -> None:
+    """After 1 of 2 epochs a cosine is at a half: 2 steps of 4 are 4 of 8 with half the batch."""
+    config = {"schedule.name": "cosine", "optimizer.learning_rate": 1.0}
+    giver = make_learner(**config)
+    taker = make_learner(steps_per_epoch=4, **{**config, "optimizer.learning_rate": 0.5})
+    for _ in range(2):
+        giver.train_batch(batch_of(data, slice(0, 8)))
+    taker.load_state_dict(copy.deepcopy(giver.state_dict()))
+    assert (giver.learning_rate, taker.learning_rate) == pytest.approx((0.5, 0.25))
+    assert taker.state_dict()["schedule"] == {"last_epoch": 4, "steps_per_epoch": 4}
 
 
 def test_dropout_is_on_in_training_only(data: DataSet, make_learner: MakeLearner) -> None:

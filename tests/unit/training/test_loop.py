@@ -15,6 +15,7 @@ from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.checkpoint import load_checkpoint, newest_checkpoint
 from rayfold.training.loop import finished_result, fold_seed
+from rayfold.tuning.states import take_over
 
 # Everything that has a state of its own: dropout, a schedule and an optimiser with moments.
 CONFIG = {
@@ -25,6 +26,8 @@ CONFIG = {
     "schedule.name": "cosine",
     "batch_size": 16,
 }
+
+CPU = torch.device("cpu")
 
 MakeSetup = Callable[..., StudySetup]
 MakeRun = Callable[..., FoldRun]
@@ -231,40 +234,79 @@ class TestGoingOn:
         assert newest_checkpoint(setup.folder / order().folder) is None
         run.advance(order(until_epoch=2, save=True))
         folder = setup.folder / "trials" / "0000" / "fold_0"
-        assert newest_checkpoint(folder) == folder / "epoch_00002.pt"
+        assert newest_checkpoint(folder) == folder / "milestone_00002.pt"
 
-    def test_another_folds_state_replaces_the_present_one(
+    def test_a_fold_that_another_group_has_taken_further_is_outdated(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        giver, taker = order("0000", until_epoch=2, save=True), order("0001", until_epoch=1)
-        make_run(giver, setup).advance(giver)
-        path = giver.folder / "epoch_00002.pt"
-        run = make_run(taker, setup)
-        run.advance(taker)
-        task = order("0001", until_epoch=2, save=True, start_from=str(path))
-        run.advance(task)
-        assert run.epoch == 2
-        given = load_checkpoint(setup.folder / path, torch.device("cpu"))
-        taken = load_checkpoint(setup.folder / task.folder / path.name, torch.device("cpu"))
-        assert taken["history"] == given["history"]
-        assert taken["schedule"] == given["schedule"]
-        assert taken["model"].keys() == given["model"].keys()
-        assert all(
-            torch.equal(taken["model"][name], given["model"][name]) for name in given["model"]
-        )
+        first, second = make_run(order(), setup), make_run(order(), setup)
+        first.advance(order(until_epoch=1, save=True))
+        assert not first.is_outdated()
+        assert second.is_outdated()
+        second.advance(order(until_epoch=2))
+        assert not second.is_outdated()
+
+
+def copy_states(setup: StudySetup) -> tuple[str, ...]:
+    """Have trial 0001 take over the states of trial 0000 after epoch 2."""
+    return take_over(
+        setup.folder,
+        trial="0001",
+        lineage=1,
+        donor="0000",
+        donor_lineage=0,
+        epoch=2,
+        num_folds=3,
+    )
+
+
+class TestLineages:
+    def test_every_fold_begins_with_the_donors_weights_of_the_same_fold(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """Trial 0001 has trained to epoch 3 on its own; what it takes over is of epoch 2."""
+        setup, config = make_setup(), {"optimizer.learning_rate": 0.005}
+        for fold in range(3):
+            for task in (
+                order("0000", fold, until_epoch=2, save=True),
+                order("0001", fold, until_epoch=3, save=True, config=config),
+            ):
+                make_run(task, setup).advance(task)
+        digests = copy_states(setup)
+        assert len(set(digests)) == 3
+        for fold in range(3):
+            task = order("0001", fold, until_epoch=3, save=True, config=config, lineage=1)
+            run = make_run(task, setup)
+            assert run.epoch == 2
+            giver = order("0000", fold)
+            given = load_checkpoint(setup.folder / giver.folder / "milestone_00002.pt", CPU)
+            state = run._learner.state_dict()
+            assert list(run.history) == given["history"]
+            assert state["model"].keys() == given["model"].keys()
+            assert all(
+                torch.equal(state["model"][key], given["model"][key]) for key in given["model"]
+            )
+            run.advance(task)
+            # the cosine over 4 epochs stands at a half
+            assert run.history[2]["learning_rate"] == pytest.approx(0.5 * 0.005)
+            own = setup.folder / task.checkpoints
+            assert own.name == "lineage_1"
+            assert newest_checkpoint(own) == own / "milestone_00003.pt"
 
     def test_it_goes_on_from_another_folds_state_as_that_one_does(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         """Only the order of the rows is its own, which matters not where all are one batch."""
         setup, config = make_setup(), {"batch_size": 40, "model.dropout": 0.0}
-        giver = make_run(order(config=config), setup)
-        giver.advance(order(until_epoch=2, save=True))
-        path = str(order().folder / "epoch_00002.pt")
-        task = order("0001", config=config, start_from=path)
+        runs = []
+        for fold in range(3):
+            runs.append(make_run(order(fold=fold, config=config), setup))
+            runs[fold].advance(order(fold=fold, until_epoch=2, save=True))
+        copy_states(setup)
+        task = order("0001", config=config, lineage=1)
         taken = train(make_run(task, setup), task)
-        given = train(giver, order())
+        given = train(runs[0], order())
         assert [loss for pair in losses(taken) for loss in pair] == pytest.approx(
             [loss for pair in losses(given) for loss in pair], rel=1e-4
         )

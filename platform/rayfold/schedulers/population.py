@@ -1,0 +1,156 @@
+"""Population-based training: the weakest copy the best, and go on with changed values."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.results import Status, Value
+from rayfold.schedulers.base import Decision, Scheduler, fraction
+from rayfold.space import Choice, SearchSpace
+from rayfold.space.domains import Domain
+
+Method: TypeAlias = Literal["pbt", "pb2"]
+
+_CHANGE_WHILE_TRAINING = ("optimizer.", "schedule.", "loss.")
+
+
+class Population(Scheduler):
+    """Trains all trials side by side; every few epochs the weakest copy the best.
+
+    The trials are the population. Every ``interval`` epochs each trial is compared with the others
+    at their last such epoch. One among the worst takes over the state of one among the best: fold
+    by fold the weights and what the optimiser has gathered, with the whole configuration, of which
+    it changes some values (``perturb``), and goes on at the other's epoch. Nobody waits for the
+    others, and trials take turns when there are more of them than groups.
+
+    Only what may change while a model trains is changed: numbers under ``optimizer.``,
+    ``schedule.`` and ``loss.``, the batch size, and rates of dropout; never what gives weights
+    another shape, and never what decides whether other parameters apply.
+
+    Args:
+        interval: Epochs between two comparisons of a trial.
+        quantile: Share of the population that counts as worst, and as best; at most a half.
+        resample_probability: How often a value is drawn anew from its domain. Else it is
+            multiplied by 0.8 or 1.2, or, a choice, moves to a neighbour. ``"pb2"`` ignores it.
+        perturb: Names of the parameters to change; none takes all that may be.
+        method: ``"pbt"`` changes values at random. ``"pb2"`` has a Gaussian process choose them
+            that knows how much the scores have improved with which values at which time.
+
+    Raises:
+        RecipeError: If an argument is out of range.
+
+    References:
+        Jaderberg et al., "Population Based Training of Neural Networks", arXiv 1711.09846 (pbt).
+        Parker-Holder et al., "Provably Efficient Online Hyperparameter Optimization with
+        Population-Based Bandits", NeurIPS 2020 (pb2).
+    """
+
+    fold_order = "together"
+
+    def __init__(
+        self,
+        *,
+        interval: int = 1,
+        quantile: float = 0.25,
+        resample_probability: float = 0.25,
+        perturb: Sequence[str] = (),
+        method: Method = "pbt",
+    ) -> None:
+        if type(interval) is not int or interval < 1:
+            raise RecipeError(f"interval must be a whole number of at least 1, got {interval!r}.")
+        self.interval = interval
+        self.quantile = fraction("quantile", quantile)
+        if self.quantile > 0.5:
+            raise RecipeError(f"quantile must be at most 0.5, got {quantile!r}.")
+        self.resample_probability = fraction(
+            "resample_probability", resample_probability, zero=True
+        )
+        if isinstance(perturb, str) or not all(isinstance(name, str) for name in perturb):
+            raise RecipeError(f"perturb must be a list of parameters' names, got {perturb!r}.")
+        self.perturb = tuple(perturb)
+        if method not in get_args(Method):
+            hint = did_you_mean(str(method), list(get_args(Method)))
+            raise RecipeError(f"method must be 'pbt' or 'pb2', got {method!r}{hint}.")
+        self.method = method
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"population": {"interval": 1, ..., "method": "pbt"}}``."""
+        return {
+            "population": {
+                "interval": self.interval,
+                "quantile": self.quantile,
+                "resample_probability": self.resample_probability,
+                "perturb": list(self.perturb),
+                "method": self.method,
+            }
+        }
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The epochs after which trials are compared; the last one is too late for that."""
+        return tuple(range(self.interval, self.epochs, self.interval))
+
+    def parameters(self, space: SearchSpace) -> tuple[str, ...]:
+        """Return the names of the parameters of a space that are to be changed.
+
+        Raises:
+            RecipeError: If one of ``perturb`` is unknown or must not change, or there is none.
+        """
+        for name in self.perturb:
+            if name not in space:
+                hint = did_you_mean(name, space.names)
+                raise RecipeError(
+                    f"perturb: {name!r} is not searched{hint}; name parameters of the space, "
+                    f"{', '.join(space.names)}."
+                )
+            if reason := _fixed_while_training(name, space):
+                raise RecipeError(f"perturb: {name} {reason}; leave it out.")
+        names = self.perturb or tuple(
+            name
+            for name in space
+            if _is_changeable(name) and not _fixed_while_training(name, space)
+        )
+        if not names:
+            raise RecipeError(
+                "nothing in the space may change while a model trains; search "
+                "optimizer.learning_rate, say, or name what may change in perturb."
+            )
+        return names
+
+    def _begin(self) -> None:
+        if self.interval >= self.epochs:
+            raise RecipeError(
+                f"interval is {self.interval}, but the study has {self.epochs} epochs; lower it, "
+                "or give the study more epochs."
+            )
+
+    def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
+        """Stop none: Ray Tune's schedulers compare them, see ``tuning.population``."""
+        return "go on"
+
+    def _end(self, trial: str, status: Status) -> None:
+        """Keep nothing."""
+
+
+def _is_changeable(name: str) -> bool:
+    if name == "batch_size" or name.startswith(_CHANGE_WHILE_TRAINING):
+        return True
+    return name.startswith("model.") and "dropout" in name
+
+
+def _fixed_while_training(name: str, space: SearchSpace) -> str:
+    """Say why a parameter must keep its value, or nothing."""
+    if not all(_is_number(value) for value in _values(space[name])):
+        return "is no number, and has to stay what it is while a model trains"
+    for other, domain in space.items():
+        if any(condition.parameter == name for condition in domain.when):
+            return f"decides whether {other} applies"
+    return ""
+
+
+def _values(domain: Domain) -> tuple[Value, ...]:
+    return domain.values if isinstance(domain, Choice) else domain.extremes
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,62 @@
+"""Replay: every trial follows a schedule that an earlier search has found."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rayfold.errors import RecipeError
+from rayfold.results import Config, Status
+from rayfold.schedulers.base import Decision, Scheduler
+
+
+class Replay(Scheduler):
+    """Trains with values that change at certain epochs, as ``StudyResult.schedule`` returns them.
+
+    Population-based training does not find one configuration but a schedule of them. With the
+    first one as the trial to begin with, the same can be trained anew, with more folds, say::
+
+        schedule = result.schedule(result.best.id)  # [(0, {...}), (4, {...}), ...]
+        Study(
+            "again", ..., searcher=search.Fixed([schedule[0][1]]), scheduler=Replay(schedule),
+            fold_order="together",
+        ).run()
+
+    Args:
+        schedule: Pairs of an epoch and the configuration from then on, beginning with epoch 0.
+
+    Raises:
+        RecipeError: If it does not begin with epoch 0, or the epochs do not rise.
+    """
+
+    fold_order = "together"
+
+    def __init__(self, schedule: Sequence[tuple[int, Config]]) -> None:
+        try:
+            pairs = [(epoch, dict(config)) for epoch, config in schedule]
+        except (TypeError, ValueError):
+            raise RecipeError(
+                f"schedule must be pairs of an epoch and a configuration, got {schedule!r}."
+            ) from None
+        epochs = [epoch for epoch, _ in pairs]
+        whole = all(type(epoch) is int for epoch in epochs)
+        if not whole or epochs[:1] != [0] or epochs != sorted(set(epochs)):
+            raise RecipeError(f"schedule must begin with epoch 0 and rise, got epochs {epochs}.")
+        self.schedule: tuple[tuple[int, Mapping[str, Any]], ...] = tuple(pairs)
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"replay": {"schedule": [[0, {...}], ...]}}``."""
+        return {"replay": {"schedule": [[epoch, dict(config)] for epoch, config in self.schedule]}}
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The epochs after which values change."""
+        return tuple(epoch for epoch, _ in self.schedule[1:] if epoch < self.epochs)
+
+    def _begin(self) -> None:
+        """Need nothing."""
+
+    def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
+        """Stop none."""
+        return "go on"
+
+    def _end(self, trial: str, status: Status) -> None:
+        """Keep nothing."""

@@ -1,0 +1,403 @@
+"""Population-based training and replays of it: Ray Tune's schedulers over the states of folds.
+
+Ray Tune decides who copies whom, and with which values. A trial trains from one milestone to the
+next, where all its folds write their state and it gives its groups back (``TrialRunner``). An
+exploit then happens in the driver, between two steps of the trial: the donor's files are linked
+into a new lineage of the trial, the journal gets its event, and the trial goes on there.
+
+Nobody but a donor's own folds ever writes what is copied, and fold i gets the state of fold i, so
+that no model has seen the rows that it is validated with.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers.pb2 import PB2
+
+from rayfold.results import Config, Exploit, Value
+from rayfold.schedulers import Population, Replay, Scheduler
+from rayfold.space import Choice, Float, SearchSpace
+from rayfold.space.domains import Domain
+from rayfold.tuning.foreign import METRIC, plain_value
+from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.states import drop_earlier_lineages, remove_states, take_over
+from rayfold.tuning.trainable import write_pointer
+
+logger = logging.getLogger(__name__)
+
+_NO_SEARCHER = SimpleNamespace(search_alg=None)
+"""Tune's scheduler refuses a searcher beside itself; ours only proposes the first values."""
+
+
+@dataclass(frozen=True)
+class Exploiter:
+    """Carries out exploits: files, journal, and Tune's trial.
+
+    Attributes:
+        ledger: What the study knows.
+        folder: The study's folder.
+        num_folds: Folds of each trial.
+    """
+
+    ledger: Ledger
+    folder: Path
+    num_folds: int
+
+    def copy(self, trial: TuneTrial, donor: TuneTrial, epoch: int) -> tuple[str, ...] | None:
+        """Copy the donor's states into the next lineage of the trial.
+
+        Returns:
+            The digest of each fold's file; None when the donor no longer has these states.
+        """
+        try:
+            return take_over(
+                self.folder,
+                trial=trial.config["trial"],
+                lineage=trial.config["lineage"] + 1,
+                donor=donor.config["trial"],
+                donor_lineage=donor.config["lineage"],
+                epoch=epoch,
+                num_folds=self.num_folds,
+            )
+        except FileNotFoundError as error:
+            logger.warning(
+                "Trial %s does not copy trial %s: its state after epoch %d is gone (%s).",
+                trial.config["trial"],
+                donor.config["trial"],
+                epoch,
+                error.filename,
+            )
+            return None
+
+    def pointer(self, trial: TuneTrial, epoch: int) -> tune.Checkpoint:
+        """Return a checkpoint of Tune's that says no more than the epoch of a trial's states."""
+        folder = self.folder / "ray" / "pointers" / f"{trial.config['trial']}_{epoch}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_pointer(folder, trial.config["trial"], epoch)
+        return tune.Checkpoint.from_directory(folder)
+
+    def commit(
+        self,
+        trial: TuneTrial,
+        donor: TuneTrial,
+        *,
+        epoch: int,
+        donor_values: Config,
+        result: Mapping[str, Any],
+        states: tuple[str, ...],
+    ) -> None:
+        """Book the exploit, the trial having its new configuration; then old states go.
+
+        Args:
+            trial: The trial that has taken over.
+            donor: Whose states they are.
+            epoch: Their epoch.
+            donor_values: The configuration that they were trained with.
+            result: What the donor reported at that epoch.
+            states: What ``copy`` has returned.
+        """
+        id_, values = trial.config["trial"], trial.config["hyperparameters"]
+        self.ledger.exploited(
+            Exploit(
+                trial=id_,
+                donor=donor.config["trial"],
+                epoch=epoch,
+                config=dict(values),
+                changed={
+                    name: value
+                    for name, value in values.items()
+                    if donor_values.get(name) != value
+                },
+                scores=tuple((int(fold), float(score)) for fold, score in result["epoch_scores"]),
+                states=states,
+            )
+        )
+        drop_earlier_lineages(self.folder, id_, trial.config["lineage"], self.num_folds)
+
+    def finished(self, trial: TuneTrial, result: Mapping[str, Any]) -> None:
+        """Remove the states of a complete trial: nobody copies those any more."""
+        if result.get("complete"):
+            remove_states(self.folder, trial.config["trial"])
+
+
+class PopulationScheduler(PopulationBasedTraining):
+    """What both of Tune's schedulers need to work on ours; mixed in before them.
+
+    Tune would start every trial that it has, since trials reserve next to nothing. Here only as
+    many are live as the pool can serve; one that reaches a milestone while others wait is paused.
+    """
+
+    def prepare(
+        self, exploiter: Exploiter, *, domains: Mapping[str, Domain], at_once: int
+    ) -> None:
+        """Take what Tune's constructor has no argument for.
+
+        Args:
+            exploiter: Carries out the exploits.
+            domains: The parameters to change.
+            at_once: How many trials may be live at once.
+        """
+        self._exploiter, self._domains, self._at_once = exploiter, domains, at_once
+        self._untrained: set[TuneTrial] = set()
+
+    def has_room(self) -> bool:
+        """Tell whether another trial may start."""
+        live = (TuneTrial.RUNNING, TuneTrial.PENDING)
+        return sum(trial.status in live for trial in self._trial_state) < self._at_once
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Enter a trial into the population."""
+        super().on_trial_add(_NO_SEARCHER, trial)
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        """Compare the trial at a milestone; let it go on, take turns, or copy another."""
+        if result["epoch"] % self._perturbation_interval:
+            return str(TrialScheduler.CONTINUE)
+        self._untrained.discard(trial)
+        action = str(super().on_trial_result(tune_controller, trial, result))
+        others_wait = not self._exploiter.ledger.exhausted and not self.has_room()
+        if action == TrialScheduler.CONTINUE and others_wait:
+            return str(TrialScheduler.PAUSE)
+        return action
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> None:
+        """Remove what is no longer needed."""
+        super().on_trial_complete(tune_controller, trial, result)
+        self._exploiter.finished(trial, result)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """Take up the paused trial that is furthest behind; Tune starts new ones by itself."""
+        paused = [trial for trial in self._trial_state if trial.status == TuneTrial.PAUSED]
+        if not paused or not self.has_room():
+            return None
+        return min(paused, key=lambda trial: self._trial_state[trial].last_train_time)
+
+    def _checkpoint_or_exploit(
+        self,
+        trial: TuneTrial,
+        tune_controller: Any,
+        upper_quantile: list[TuneTrial],
+        lower_quantile: list[TuneTrial],
+    ) -> None:
+        """Let every trial among the best be copied.
+
+        Tune keeps a checkpoint of those only that were among the best when they last reported.
+        Here all have written their states then. A trial that has taken over a state, and has not
+        trained since, is no donor.
+        """
+        for donor in upper_quantile:
+            state = self._trial_state[donor]
+            if state.last_checkpoint is None and donor not in self._untrained:
+                state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
+        super()._checkpoint_or_exploit(trial, tune_controller, upper_quantile, lower_quantile)
+
+    def _exploit(self, tune_controller: Any, trial: TuneTrial, trial_to_clone: TuneTrial) -> None:
+        donor = self._trial_state[trial_to_clone]
+        epoch, donor_values = donor.last_train_time, trial_to_clone.config["hyperparameters"]
+        states = self._exploiter.copy(trial, trial_to_clone, epoch)
+        if states is None:
+            return
+        super()._exploit(tune_controller, trial, trial_to_clone)
+        self._untrained.add(trial)
+        self._exploiter.commit(
+            trial,
+            trial_to_clone,
+            epoch=epoch,
+            donor_values=donor_values,
+            result=donor.last_result,
+            states=states,
+        )
+
+    def _get_new_config(
+        self, trial: TuneTrial, trial_to_clone: TuneTrial
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the donor's configuration with changed values, for the trial with its own id."""
+        values, operations = self._explore(trial, trial_to_clone)
+        config = dict(trial_to_clone.config)
+        config["trial"], config["lineage"] = trial.config["trial"], trial.config["lineage"] + 1
+        config["hyperparameters"] = values
+        return config, operations
+
+    def _explore(
+        self, trial: TuneTrial, donor: TuneTrial
+    ) -> tuple[dict[str, Value], dict[str, Any]]:
+        """Return the donor's values, some of them changed, and what was done to them."""
+        raise NotImplementedError
+
+
+class PerturbedPopulation(PopulationScheduler):
+    """Ray Tune's ``PopulationBasedTraining``: values are multiplied, shifted or drawn anew."""
+
+    def _explore(
+        self, trial: TuneTrial, donor: TuneTrial
+    ) -> tuple[dict[str, Value], dict[str, Any]]:
+        """Change the values that apply to the donor, within their domains."""
+        before = donor.config["hyperparameters"]
+        mutations = {name: _mutation(d) for name, d in self._domains.items() if name in before}
+        self._hyperparam_mutations = {"hyperparameters": mutations}
+        explored, operations = super(PopulationScheduler, self)._get_new_config(trial, donor)
+        values = explored["hyperparameters"]
+        for name in mutations:
+            values[name] = _within(self._domains[name], values[name])
+        return values, operations
+
+
+class BanditPopulation(PopulationScheduler, PB2):
+    """Ray Tune's ``PB2``, on the coordinates of the values in the unit cube.
+
+    So orders of magnitude count as they do in the search, and whole numbers and choices are
+    numbers, too. A trial's coordinates go with its configuration, those of parameters that do not
+    apply at one half.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Enter a trial with its coordinates."""
+        trial.config["coordinates"] = self._coordinates(trial.config["hyperparameters"])
+        super().on_trial_add(tune_controller, trial)
+
+    def _get_new_config(
+        self, trial: TuneTrial, trial_to_clone: TuneTrial
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        config["coordinates"] = self._coordinates(config["hyperparameters"])
+        return config, operations
+
+    def _explore(
+        self, trial: TuneTrial, donor: TuneTrial
+    ) -> tuple[dict[str, Value], dict[str, Any]]:
+        """Take the values that the Gaussian process finds best, or leave them as they are."""
+        values = dict(donor.config["hyperparameters"])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # fits that do not converge; SciPy's deprecations
+                explored, operations = PB2._get_new_config(self, trial, donor)
+        except (ValueError, np.linalg.LinAlgError):
+            logger.warning("PB2 finds no values this time; they stay.", exc_info=True)
+            return values, {}
+        for name, domain in self._domains.items():
+            place, before = explored["coordinates"][name], donor.config["coordinates"][name]
+            if name in values and place != before:
+                values[name] = domain.from_unit(min(max(float(place), 0.0), 1.0))
+        return values, operations
+
+    def _coordinates(self, values: Config) -> dict[str, float]:
+        return {
+            name: float(domain.to_unit(values[name])) if name in values else 0.5
+            for name, domain in self._domains.items()
+        }
+
+
+class ReplayScheduler(FIFOScheduler):
+    """Changes the values of every trial at the epochs of a schedule.
+
+    Args:
+        replay: The schedule.
+        exploiter: Carries out the changes: each trial copies itself.
+    """
+
+    def __init__(self, replay: Replay, exploiter: Exploiter) -> None:
+        super().__init__()
+        self._schedule, self._exploiter = replay.schedule, exploiter
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        """Change values when it is time; how often they have been is the trial's lineage."""
+        step, epoch = trial.config["lineage"] + 1, result["epoch"]
+        if step >= len(self._schedule) or self._schedule[step][0] != epoch:
+            return str(TrialScheduler.CONTINUE)
+        states = self._exploiter.copy(trial, trial, epoch)
+        if states is None:
+            return str(TrialScheduler.CONTINUE)
+        before, values = trial.config["hyperparameters"], dict(self._schedule[step][1])
+        tune_controller.pause_trial(trial, should_checkpoint=False)
+        trial.set_config({**trial.config, "lineage": step, "hyperparameters": values})
+        self._exploiter.commit(
+            trial, trial, epoch=epoch, donor_values=before, result=result, states=states
+        )
+        return str(TrialScheduler.NOOP)
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> None:
+        """Remove what is no longer needed."""
+        self._exploiter.finished(trial, result)
+
+
+def realised(
+    scheduler: Scheduler | None,
+    exploiter: Exploiter,
+    *,
+    space: SearchSpace,
+    at_once: int,
+) -> TrialScheduler | None:
+    """Return Ray Tune's scheduler for one of ours that needs one, else None.
+
+    Args:
+        scheduler: What is wanted, started.
+        exploiter: Carries out the exploits.
+        space: What is searched.
+        at_once: How many trials may be live at once.
+    """
+    if isinstance(scheduler, Replay):
+        return ReplayScheduler(scheduler, exploiter)
+    if isinstance(scheduler, Population):
+        return _population_scheduler(scheduler, exploiter, space=space, at_once=at_once)
+    return None
+
+
+def _population_scheduler(
+    population: Population, exploiter: Exploiter, *, space: SearchSpace, at_once: int
+) -> PopulationScheduler:
+    domains = {name: space[name] for name in population.parameters(space)}
+    arguments: dict[str, Any] = {
+        "time_attr": "epoch",
+        "metric": METRIC,
+        "mode": population.mode,
+        "perturbation_interval": population.interval,
+        "quantile_fraction": population.quantile,
+        "log_config": False,  # the journal holds it
+    }
+    scheduler: PopulationScheduler
+    if population.method == "pb2":
+        bounds = {"coordinates": {name: [0.0, 1.0] for name in domains}}
+        scheduler = BanditPopulation(hyperparam_bounds=bounds, **arguments)
+    else:
+        scheduler = PerturbedPopulation(
+            hyperparam_mutations={"hyperparameters": {}},
+            resample_probability=population.resample_probability,
+            **arguments,
+        )
+    scheduler.prepare(exploiter, domains=domains, at_once=at_once)
+    return scheduler
+
+
+def _mutation(domain: Domain) -> Any:
+    """Return a domain as Ray Tune's scheduler takes it."""
+    if isinstance(domain, Choice):
+        return list(domain.values)
+    if isinstance(domain, Float):
+        return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
+    low, high = (int(value) for value in domain.extremes)
+    return tune.randint(low, high + 1)
+
+
+def _within(domain: Domain, value: Any) -> Value:
+    """Return a value as a plain one inside the domain; a factor may have led out of it."""
+    if isinstance(domain, Choice):
+        return plain_value(value)
+    low, high = domain.extremes
+    return plain_value(min(max(value, low), high))

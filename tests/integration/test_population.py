@@ -1,0 +1,204 @@
+"""A population of four trials that take turns on one group: exploits, lineage, ensemble."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import rayfold as rf
+from rayfold.journal import Entry, read_journal
+from rayfold.orders import fold_folder, lineage_folder
+from rayfold.results import Exploit
+from rayfold.tracking.store import open_store
+from rayfold.training.checkpoint import load_checkpoint
+from rayfold.tuning import population as population_module
+from rayfold.tuning.states import take_over
+
+NUM_FOLDS = 2
+EPOCHS = 8
+INTERVAL = 2
+RATE = "optimizer.learning_rate"
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Copied:
+    """A fold's state at the moment of an exploit, on both sides, in order of the folds."""
+
+    receiver: str
+    donor: str
+    epoch: int
+    given: list[dict[str, Any]]
+    taken: list[dict[str, Any]]
+    digests: list[str]
+
+
+@dataclass
+class Run:
+    study: rf.Study
+    result: rf.StudyResult
+    entries: list[Entry]
+    copies: list[Copied] = field(default_factory=list)
+
+    @property
+    def exploits(self) -> list[Exploit]:
+        return [Exploit.from_dict(e.fields) for e in self.entries if e.event == "exploit"]
+
+
+@pytest.fixture(scope="module")
+def run(
+    digits: Path, ray_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
+    """Two rates that learn nothing in 8 epochs, two that do; files are read as they are copied."""
+    copies: list[Copied] = []
+
+    def watch(folder: Path, **call: Any) -> tuple[str, ...]:
+        states = take_over(folder, **call)
+        name = f"milestone_{call['epoch']:05d}.pt"
+        sides = [
+            [
+                folder / lineage_folder(fold_folder(call[who], fold), call[lineage]) / name
+                for fold in range(NUM_FOLDS)
+            ]
+            for who, lineage in (("donor", "donor_lineage"), ("trial", "lineage"))
+        ]
+        given, taken = ([load_checkpoint(path, CPU) for path in side] for side in sides)
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sides[0]]
+        copies.append(Copied(call["trial"], call["donor"], call["epoch"], given, taken, digests))
+        return states
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr(population_module, "take_over", watch)
+        study = rf.Study(
+            "population",
+            model="mlp",
+            data=rf.HDF5(digits),
+            space=rf.SearchSpace({RATE: rf.Float(1e-6, 3e-2, log=True)}),
+            searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2)]),
+            scheduler=rf.schedulers.Population(interval=INTERVAL, resample_probability=0.0),
+            folds=rf.Folds(NUM_FOLDS),
+            fold_order="together",
+            epochs=EPOCHS,
+            parameters={"model.hidden": 16, "optimizer.name": "adam"},
+            groups=rf.Groups(1, 1, cpus_per_worker=0.5),
+            storage=tmp_path_factory.mktemp("a store"),
+        )
+        result = study.run(4, show_progress=False)
+        yield Run(study, result, read_journal(study.folder / "journal.jsonl"), copies)
+
+
+def test_the_useless_rates_give_way_to_good_ones(run: Run) -> None:
+    """Between the first and the last milestone, at epochs 2, 4 and 6."""
+    assert [trial.status for trial in run.result.trials] == ["completed"] * 4
+    exploits = run.exploits
+    assert exploits
+    assert {exploit.trial for exploit in exploits} >= {"0000", "0001"}
+    for exploit in exploits:
+        assert exploit.trial != exploit.donor
+        assert exploit.epoch in (2, 4, 6)
+    assert all(trial.config[RATE] > 1e-4 for trial in run.result.trials)
+
+
+def test_a_trial_takes_turns_with_the_others(run: Run) -> None:
+    """No trial is two milestones ahead of another: the one group goes round."""
+    reached = dict.fromkeys(("0000", "0001", "0002", "0003"), 0)
+    for entry in run.entries:
+        if entry.event == "epoch":
+            reached[entry.fields["trial"]] = entry.fields["epoch"]
+            assert max(reached.values()) - min(reached.values()) <= 2 * INTERVAL
+
+
+def test_every_fold_gets_the_donors_state_of_the_same_fold(run: Run) -> None:
+    """Its weights, its moments and its history; and the journal has the digest of each file."""
+    assert len(run.copies) == len(run.exploits)
+    for copied, exploit in zip(run.copies, run.exploits, strict=True):
+        assert (copied.receiver, copied.donor) == (exploit.trial, exploit.donor)
+        assert tuple(copied.digests) == exploit.states
+        assert len(copied.given) == NUM_FOLDS
+        for given, taken in zip(copied.given, copied.taken, strict=True):
+            assert len(given["history"]) == copied.epoch
+            assert taken["history"] == given["history"]
+            assert taken["model"].keys() == given["model"].keys()
+            for name, weights in given["model"].items():
+                assert torch.equal(taken["model"][name], weights)
+            for parameter, moments in given["optimizer"]["state"].items():
+                other = taken["optimizer"]["state"][parameter]
+                assert torch.equal(other["exp_avg"], moments["exp_avg"])
+        first, second = (given["model"]["layers.0.weight"] for given in copied.given)
+        assert not torch.equal(first, second)  # folds differ: they could be mixed up
+
+
+def test_no_fold_sees_the_rows_that_it_is_validated_with(run: Run) -> None:
+    """The history of each fold goes back to a fold of the same number, and so do its rows."""
+    plan = run.study.folds.split(run.study.dataset)
+    last = {exploit.trial: exploit for exploit in run.exploits}
+    for trial in run.result.trials:
+        for fold in trial.folds:
+            rows = plan.folds[fold.fold]
+            predictions = torch.from_numpy(rows.validation_rows)
+            file = run.study.folder / fold.predictions
+            assert torch.equal(load_file(file)["rows"], predictions)
+            assert not set(rows.validation_rows) & set(rows.training_rows)
+            if trial.id in last:
+                exploit = last[trial.id]
+                copied = run.copies[run.exploits.index(exploit)]
+                given = copied.given[fold.fold]["history"]
+                assert list(fold.history[: exploit.epoch]) == given
+                assert dict(exploit.scores)[fold.fold] == given[-1]["val_loss"]
+
+
+def test_the_new_learning_rate_is_what_trains_on(run: Run) -> None:
+    """Up to the exploit it is the donor's, from the next epoch on the trial's own."""
+    for trial in run.result.trials:
+        schedule = run.result.schedule(trial.id)
+        for fold in trial.folds:
+            assert len(fold.history) == EPOCHS
+            for epoch, metrics in enumerate(fold.history):
+                rate = [config[RATE] for start, config in schedule if start <= epoch][-1]
+                assert metrics["learning_rate"] == pytest.approx(rate, rel=1e-12)
+
+
+def test_table_and_mlflow_hold_the_lineage(run: Run) -> None:
+    table = run.result.table().set_index("trial")
+    client = open_store(run.result.tracking_uri)
+    logged = {
+        child.data.tags["rayfold.trial"]: child
+        for child in client.search_runs(
+            [client.get_experiment_by_name("rayfold").experiment_id],
+            "tags.`rayfold.kind` = 'trial'",
+        )
+    }
+    for trial in run.result.trials:
+        own = [exploit for exploit in run.exploits if exploit.trial == trial.id]
+        assert trial.exploits == tuple(own)
+        assert table.loc[trial.id, "exploits"] == len(own)
+        tags = logged[trial.id].data.tags
+        assert json.loads(tags["rayfold.config"]) == trial.config
+        if own:
+            assert trial.config == own[-1].config
+            assert table.loc[trial.id, "donor"] == own[-1].donor == tags["rayfold.donor"]
+            assert json.loads(tags["rayfold.exploits"]) == [
+                {"epoch": e.epoch, "donor": e.donor, "changed": dict(e.changed)} for e in own
+            ]
+            points = client.get_metric_history(logged[trial.id].info.run_id, f"population/{RATE}")
+            assert [(point.step, point.value) for point in points] == [
+                (e.epoch, e.config[RATE]) for e in own
+            ]
+
+
+def test_an_ensemble_is_built_from_the_population(run: Run) -> None:
+    ensemble = rf.Ensemble.greedy("population", num_members=3, storage=run.study.storage)
+    assert ensemble.out_of_fold_loss <= ensemble.single_best_loss
+
+
+def test_a_finished_population_leaves_no_states_and_comes_back_from_the_journal(run: Run) -> None:
+    assert not list(run.study.folder.rglob("*.pt"))
+    assert not list(run.study.folder.rglob("lineage_*"))
+    assert run.study.run(4, show_progress=False).trials == run.result.trials
