@@ -41,7 +41,7 @@ class TestRestartingGenetic(SearcherContract):
 
 class TestBayesian(SearcherContract):
     def make_searcher(self, random_seed: int) -> Searcher:
-        return Bayesian(random_seed=random_seed, num_initial=12)
+        return Bayesian(random_seed=random_seed, num_initial=20)
 
 
 class TestBayesianForest(SearcherContract):

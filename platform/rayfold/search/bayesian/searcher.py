@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.results import Config
@@ -106,7 +107,8 @@ class Bayesian(Searcher):
         if number < self._num_initial:
             place = self._initial[number]
         elif self._modelled:
-            place = self._model_based(generator)
+            with one_thread():
+                place = self._model_based(generator)
         if place is None or self._encoding.key(place) in self._taken:
             place = self._random_place(generator)
         return self._take(self._encoding.config(place))
@@ -116,10 +118,12 @@ class Bayesian(Searcher):
         self.space.check(config)
         if self._modelled and self._process_is_used and self._process.outgrown(len(self._told)):
             places, scores, variances = self._observations()
+            features = self._encoding.features(places)
             try:
-                self._process.fit_hyperparameters(
-                    self._encoding.features(places), scores, variances, seed=self._random_seed
-                )
+                with one_thread():
+                    self._process.fit_hyperparameters(
+                        features, scores, variances, seed=self._random_seed
+                    )
             except NUMERICAL_ERRORS as error:
                 self._warn_once("gaussian_process", error)
         self._take(config)
@@ -239,6 +243,14 @@ class Bayesian(Searcher):
         if surrogate not in self._warned:
             self._warned.add(surrogate)
             logger.warning("%s failed (%s); another surrogate takes over.", surrogate, error)
+
+
+def one_thread() -> threadpool_limits:
+    """Return a context in which linear algebra takes one core: more are the groups', and slower.
+
+    A few hundred observations are too few to share, and sums in another order would differ.
+    """
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def standardized(scores: Matrix) -> tuple[Matrix, float]:
