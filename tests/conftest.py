@@ -5,6 +5,7 @@ import pytest
 LONGEST_FIRST = (
     "test_study.py",
     "test_cluster.py",
+    "test_scheduling.py",
     "01_first_study.ipynb",
     "test_pool.py",
 )

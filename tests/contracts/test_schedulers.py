@@ -4,9 +4,14 @@ from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Sched
 from rayfold.testing import SchedulerContract
 
 
-class TestForgivingRacing(SchedulerContract):
+class TestRacing(SchedulerContract):
     def make_scheduler(self) -> Scheduler:
         return Racing()
+
+
+class TestForgivingRacing(SchedulerContract):
+    def make_scheduler(self) -> Scheduler:
+        return Racing(rule="forgiving", top=0)
 
 
 class TestPairedRacing(SchedulerContract):

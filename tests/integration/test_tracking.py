@@ -301,11 +301,13 @@ def test_what_is_appended_while_it_runs_is_uploaded(study: Study) -> None:
     assert [trial.id for trial in study.read().trials] == ["0000", "0001"]
 
 
+@pytest.mark.parametrize("state", ["interrupted", "out_of_time"])
 def test_an_interrupted_study_goes_on_in_the_same_runs(
-    study: Study, client: mlflow.MlflowClient
+    study: Study, client: mlflow.MlflowClient, state: str
 ) -> None:
     study.suggest("0000")
-    study.journal.append("run", state="interrupted")
+    study.journal.append("epoch", trial="0000", epoch=1, scores=[[0, 2.0]])
+    study.journal.append("run", state=state)
     study.upload()
     [trial] = study.read(completed_only=False).trials
     parent = study.read().run_id

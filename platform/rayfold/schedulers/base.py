@@ -163,8 +163,11 @@ def fraction(name: str, value: object, *, zero: bool = False) -> float:
     Raises:
         RecipeError: If it is no number between 0 and 1; 0 itself is allowed with ``zero``.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 if zero else 1e-12) <= value < 1:  # type: ignore[operator]
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (0 < value < 1 or (zero and value == 0))
+    ):
         bounds = "from 0 to below 1" if zero else "between 0 and 1"
         raise RecipeError(f"{name} must be a number {bounds}, got {value!r}.")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)

@@ -10,7 +10,7 @@ from rayfold.errors import RecipeError, did_you_mean
 from rayfold.results import Status
 from rayfold.schedulers.base import Decision, Scheduler, fraction
 
-Rule: TypeAlias = Literal["forgiving", "paired"]
+Rule: TypeAlias = Literal["matched", "forgiving", "paired"]
 
 Scores: TypeAlias = NDArray[np.float64]
 """The scores of one trial's folds, shape ``(folds,)``; NaN where there is none yet."""
@@ -23,14 +23,17 @@ class Racing(Scheduler):
     all its folds; so does, later on, every trial that is among the best so far (``top``). Trials
     are compared on the same folds only.
 
-    *Forgiving*: dropped when the mean of its folds so far is worse than the incumbent's worst
-    fold. *Paired*: dropped when a one-sided paired t test, on the folds that it has so far,
-    finds it worse than the incumbent, from its second fold on. The variance of the differences is
+    *Matched*: dropped when, on its folds so far, it is worse than the incumbent by more than the
+    incumbent's worst fold is worse than its mean. *Forgiving*: dropped when the mean of its folds
+    so far is worse than the incumbent's worst fold. The two agree where all folds are equally
+    hard; where the first is the hardest, the forgiving rule takes that for the trial's fault.
+    *Paired*: dropped when a one-sided paired t test, on the folds that it has so far, finds it
+    worse than the incumbent, from its second fold on. The variance of the differences is
     multiplied by 1/n + 1/(k - 1) instead of 1/n, for n of k folds, since the training rows of
     folds overlap; the plain test would find differences that are not there.
 
     Args:
-        rule: ``"forgiving"`` or ``"paired"``.
+        rule: ``"matched"``, ``"forgiving"`` or ``"paired"``.
         top: Share of trials that are never dropped: those with the best means on the folds in
             question. The best one always is among them, unless ``top`` is 0.
         level: Largest probability of finding a trial worse that is as good as the incumbent, at
@@ -47,16 +50,18 @@ class Racing(Scheduler):
 
     fold_order = "in_turn"
 
-    def __init__(self, *, rule: Rule = "forgiving", top: float = 0.1, level: float = 0.05) -> None:
+    def __init__(self, *, rule: Rule = "matched", top: float = 0.1, level: float = 0.05) -> None:
         if rule not in get_args(Rule):
             hint = did_you_mean(str(rule), list(get_args(Rule)))
-            raise RecipeError(f"rule must be 'forgiving' or 'paired', got {rule!r}{hint}.")
+            raise RecipeError(
+                f"rule must be 'matched', 'forgiving' or 'paired', got {rule!r}{hint}."
+            )
         self._rule = rule
         self._top = fraction("top", top, zero=True)
         self._level = fraction("level", level)
 
     def settings(self) -> dict[str, Any]:
-        """Return ``{"racing": {"rule": "forgiving", "top": 0.1, "level": 0.05}}``."""
+        """Return ``{"racing": {"rule": "matched", "top": 0.1, "level": 0.05}}``."""
         return {"racing": {"rule": self._rule, "top": self._top, "level": self._level}}
 
     @property
@@ -90,11 +95,14 @@ class Racing(Scheduler):
                 self._incumbent = trial
 
     def _loses(self, own: Scores, incumbent: Scores) -> bool:
+        """Tell whether the trial is clearly worse than the incumbent."""
         known = ~np.isnan(own)
+        worst = incumbent.max() if self.mode == "min" else incumbent.min()
         if self._rule == "forgiving":
-            worst = incumbent.max() if self.mode == "min" else incumbent.min()
             return self._is_worse(own[known].mean(), than=worst)
         losses = (own - incumbent if self.mode == "min" else incumbent - own)[known]
+        if self._rule == "matched":
+            return bool(losses.mean() > abs(worst - incumbent.mean()))
         count = self.num_folds / self.repeats
         return paired_p_value(losses, correction=1 / (count - 1)) < self._level
 

@@ -31,7 +31,7 @@ class RacingHalving(Scheduler):
     def __init__(
         self,
         *,
-        rule: Rule = "forgiving",
+        rule: Rule = "matched",
         top: float = 0.1,
         level: float = 0.05,
         grace_epochs: int = 1,
@@ -41,7 +41,7 @@ class RacingHalving(Scheduler):
         self._halving = Halving(grace_epochs=grace_epochs, reduction=reduction)
 
     def settings(self) -> dict[str, Any]:
-        """Return ``{"racing_halving": {"rule": "forgiving", ..., "reduction": 4}}``."""
+        """Return ``{"racing_halving": {"rule": "matched", ..., "reduction": 4}}``."""
         racing, halving = self._racing.settings(), self._halving.settings()
         return {"racing_halving": {**racing["racing"], **halving["halving"]}}
 

@@ -54,11 +54,10 @@ class Execution:
         setup: StudySetup,
         groups: Groups,
         fold_order: FoldOrder,
-        first_fold_by_epoch: bool,
-        max_time_per_trial: float | None,
-        deadline: float,
         scheduler: Scheduler | None,
         tune_scheduler: TrialScheduler | None,
+        max_time_per_trial: float | None,
+        deadline: float,
         space: SearchSpace,
         ledger: Ledger,
         uploader: Uploader,
@@ -66,9 +65,8 @@ class Execution:
         interruption: Interruption,
     ) -> None:
         self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
-        self._first_fold_by_epoch = first_fold_by_epoch
-        self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
         self._scheduler, self._tune_scheduler = scheduler, tune_scheduler
+        self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
         self._space = space
         self.out_of_time = False
         self._ledger, self._uploader = ledger, uploader
@@ -111,7 +109,8 @@ class Execution:
             order=self._order,
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
-            first_fold_by_epoch=self._first_fold_by_epoch,
+            orders_ahead=0 if self._scheduler or self._tune_scheduler else 1,
+            first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
             max_seconds=self._max_time_per_trial,
             milestones=self._scheduler.milestones if self._scheduler else (),
         )

@@ -29,7 +29,8 @@ class TrialRunner(Trainable):
     """Cross-validates one configuration on groups of the pool; reused for trial after trial.
 
     *In turn*: a step ends when a fold is complete; as many folds as the trial has groups train
-    at once, and one more waits at the door, so that no group idles while Tune thinks.
+    at once, and ``orders_ahead`` more wait at the door, so that no group idles while Tune thinks.
+    Where a scheduler judges each fold there had better be none: the next may not be wanted.
     *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
     compare trials epoch by epoch. In turn with ``first_fold_by_epoch``, the first fold trains
     alone, and each step is one epoch of it.
@@ -57,6 +58,7 @@ class TrialRunner(Trainable):
         order: FoldOrder,
         groups_per_trial: int,
         metric: str,
+        orders_ahead: int = 1,
         first_fold_by_epoch: bool = False,
         max_seconds: float | None = None,
         milestones: Collection[int] = (),
@@ -65,7 +67,7 @@ class TrialRunner(Trainable):
         self._dispatcher = dispatcher
         self._num_folds, self._epochs, self._order = num_folds, epochs, order
         self._groups_per_trial, self._metric = groups_per_trial, metric
-        self._first_fold_by_epoch = first_fold_by_epoch
+        self._orders_ahead, self._first_fold_by_epoch = orders_ahead, first_fold_by_epoch
         self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._milestones = frozenset(milestones)
         self.reset_config(config)
@@ -129,7 +131,7 @@ class TrialRunner(Trainable):
             self._call("release")
 
     def _step_in_turn(self) -> dict[str, Any]:
-        room = self._num_groups + 1 - self._num_submitted
+        room = self._num_groups + self._orders_ahead - self._num_submitted
         now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
         self._call("submit", self._tasks(now, self._epochs))
         self._num_submitted += len(now)

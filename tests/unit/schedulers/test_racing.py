@@ -29,9 +29,44 @@ def report(racing: Racing, trial: str, *scores: float) -> str:
     return racing.report(trial, dict(enumerate(scores)), epoch=10)
 
 
+class TestMatched:
+    @pytest.mark.parametrize(
+        ("scores", "decision"),
+        [
+            ((0.39,), "go on"),  # 0.09 worse on fold 0, the incumbent's own worst
+            ((0.41,), "stop"),
+            ((0.30, 0.29), "go on"),  # 0.19 worse on fold 1, by 0.095 on the mean
+            ((0.30, 0.31), "stop"),
+            ((0.50, 0.02), "go on"),
+            ((0.40, 0.20, 0.30, 9.0), "go on"),  # all its folds are trained
+        ],
+    )
+    def test_a_trial_may_be_as_much_worse_as_the_worst_fold_is_than_the_mean(
+        self, scores: tuple[float, ...], decision: str
+    ) -> None:
+        """By 0.3 - 0.2 = 0.1, on the mean over the same folds."""
+        racing = started(top=0)
+        complete(racing, "0000", INCUMBENT)
+        assert report(racing, "0001", *scores) == decision
+
+    def test_a_hard_fold_is_not_the_trials_fault(self) -> None:
+        """0.35 is worse than the incumbent's worst fold, but on that very fold, and by little."""
+        for rule, decision in (("matched", "go on"), ("forgiving", "stop")):
+            racing = started(rule=rule, top=0)
+            complete(racing, "0000", INCUMBENT)
+            assert report(racing, "0001", 0.35) == decision
+
+    def test_accuracies_lose_downwards(self) -> None:
+        racing = started("max", top=0)
+        complete(racing, "0000", (0.75, 1.0, 0.875, 0.875))  # mean 0.875, worst 0.125 below it
+        assert report(racing, "0001", 0.625) == "go on"
+        assert report(racing, "0002", 0.5625) == "stop"
+        assert report(racing, "0003", 1.0) == "go on"
+
+
 class TestForgiving:
     def test_before_a_trial_is_complete_nothing_is_dropped(self) -> None:
-        racing = started(top=0)
+        racing = started(rule="forgiving", top=0)
         assert report(racing, "0000", 0.1, 0.1) == "go on"
         assert report(racing, "0001", 9.0, 9.0) == "go on"
         assert racing.incumbent is None
@@ -50,19 +85,19 @@ class TestForgiving:
     def test_a_mean_worse_than_the_incumbents_worst_fold_is_dropped(
         self, scores: tuple[float, ...], decision: str
     ) -> None:
-        racing = started(top=0)
+        racing = started(rule="forgiving", top=0)
         complete(racing, "0000", INCUMBENT)
         assert report(racing, "0001", *scores) == decision
 
     def test_high_scores_are_the_good_ones_where_they_are_said_to_be(self) -> None:
         """The incumbent's worst fold has an accuracy of 0.7."""
-        racing = started("max", top=0)
+        racing = started("max", rule="forgiving", top=0)
         complete(racing, "0000", (0.7, 0.9, 0.8, 0.8))
         assert report(racing, "0001", 0.69) == "stop"
         assert report(racing, "0002", 0.70) == "go on"
 
     def test_the_incumbent_is_the_completed_trial_with_the_best_mean(self) -> None:
-        racing = started(top=0)
+        racing = started(rule="forgiving", top=0)
         complete(racing, "0000", INCUMBENT)
         complete(racing, "0001", (0.2, 0.2, 0.2, 0.2))
         assert racing.incumbent == "0000"  # the same mean: the first to be completed
@@ -76,7 +111,7 @@ class TestForgiving:
         assert report(racing, "0005", 0.21) == "stop"
 
     def test_folds_may_come_in_any_order(self) -> None:
-        racing = started(top=0)
+        racing = started(rule="forgiving", top=0)
         complete(racing, "0000", INCUMBENT)
         assert racing.report("0001", {2: 0.29}, epoch=10) == "go on"
         assert racing.report("0001", {2: 0.29, 1: 0.33}, epoch=10) == "stop"
@@ -89,7 +124,7 @@ class TestTop:
         Half of the trials are the best two; a quarter is the best one only.
         """
         for top, decision in ((0.5, "go on"), (0.25, "stop")):
-            racing = started(top=top)
+            racing = started(rule="forgiving", top=top)
             complete(racing, "0000", (0.1, 0.1, 0.1, 0.1))
             for trial, score in (("0001", 0.6), ("0002", 0.7)):
                 report(racing, trial, score)
@@ -98,7 +133,7 @@ class TestTop:
 
     def test_trials_are_compared_on_the_folds_that_both_have(self) -> None:
         """Who has fold 0 only does not count on fold 1: 0.5 is second of two, then of three."""
-        racing = started(top=0.5)
+        racing = started(rule="forgiving", top=0.5)
         complete(racing, "0000", (0.1, 0.1, 0.1, 0.1))
         report(racing, "0001", 0.6)
         assert racing.report("0002", {1: 0.5}, epoch=10) == "stop"
@@ -107,7 +142,7 @@ class TestTop:
 
     def test_failed_trials_do_not_count(self) -> None:
         """Without the failed one there are two others, and 0.5 is the second best of three."""
-        racing = started(top=0.5)
+        racing = started(rule="forgiving", top=0.5)
         complete(racing, "0000", (0.1, 0.1, 0.1, 0.1))
         report(racing, "0001", 0.3)
         racing.finished("0001", "failed")
@@ -116,7 +151,7 @@ class TestTop:
 
     def test_many_trials_are_kept_apart(self) -> None:
         """More than the table holds at first; of 201 trials 20 are better than 0.2095."""
-        racing = started(top=0.1)
+        racing = started(rule="forgiving", top=0.1)
         complete(racing, "0000", (0.05, 0.05, 0.05, 0.05))
         decisions = {}
         for number in range(1, 201):
@@ -172,7 +207,10 @@ class TestPaired:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": "forgivin"}, r"rule must be 'forgiving' or 'paired', got 'forgivin' \(did you"),
+        (
+            {"rule": "forgivin"},
+            r"rule must be 'matched', 'forgiving' or 'paired', got 'forgivin' ",
+        ),
         ({"top": 1}, "top must be a number from 0 to below 1, got 1"),
         ({"top": True}, "top must be a number from 0 to below 1, got True"),
         ({"top": "0.1"}, "top must be a number from 0 to below 1, got '0.1'"),

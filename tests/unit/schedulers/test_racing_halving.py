@@ -5,7 +5,7 @@ from rayfold.schedulers import RacingHalving
 
 
 def started() -> RacingHalving:
-    scheduler = RacingHalving(top=0, reduction=2)
+    scheduler = RacingHalving(rule="forgiving", top=0, reduction=2)
     scheduler.start(mode="min", num_folds=3, epochs=4)  # rungs at 1 and 2
     return scheduler
 

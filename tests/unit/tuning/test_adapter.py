@@ -156,7 +156,7 @@ def test_a_closed_ledger_ends_tunes_search(study: Study) -> None:
 def test_a_trial_that_our_scheduler_drops_is_stopped_with_its_folds(tmp_path: Path) -> None:
     """The first one's worst fold is 0.5, and the second one begins with 0.6."""
     with Journal.open(tmp_path / "journal.jsonl") as journal:
-        study = Study(journal, Racing(top=0))
+        study = Study(journal, Racing(rule="forgiving", top=0))
         first, second = study.add("a1"), study.add("b2")
         study.step(first, score=0.25, folds=[fold(0, 0.25)])
         study.end(first, score=0.375, folds=[fold(1, 0.5)], complete=True)

@@ -394,7 +394,7 @@ class TestScheduling:
         self, open_ledger: Open
     ) -> None:
         """The incumbent's worst fold is 0.5; the mean of 0.25 and 0.5 is no worse."""
-        ledger = open_ledger(scheduler=Racing(top=0))
+        ledger = open_ledger(scheduler=Racing(rule="forgiving", top=0))
         first, second, third = (take(ledger) for _ in range(3))
         carry_out(ledger, first, 0.5, 0.25)
         assert ledger.fold_finished(second.id, fold(0, 0.5)) == "go on"
@@ -402,11 +402,11 @@ class TestScheduling:
 
     def test_a_new_scheduler_is_rebuilt_from_the_journal(self, open_ledger: Open) -> None:
         """The fold of a trial that was in flight is told again, and is dropped as before."""
-        ledger = open_ledger(scheduler=Racing(top=0))
+        ledger = open_ledger(scheduler=Racing(rule="forgiving", top=0))
         first, second = take(ledger), take(ledger)
         carry_out(ledger, first, 0.5, 0.25)
         assert ledger.fold_finished(second.id, fold(0, 0.625)) == "stop"
-        again = open_ledger(scheduler=Racing(top=0))
+        again = open_ledger(scheduler=Racing(rule="forgiving", top=0))
         assert take(again) == second
         assert again.fold_finished(second.id, fold(0, 0.625)) == "stop"
 

@@ -155,6 +155,13 @@ def test_in_turn_each_step_ends_with_a_fold(start: Start) -> None:
         assert not report["epoch_scores"]
 
 
+def test_without_orders_ahead_no_fold_begins_before_the_last_is_judged(start: Start) -> None:
+    runner, pool = start("in_turn", orders_ahead=0)
+    for fold in range(NUM_FOLDS):
+        assert folds(runner.step()) == [fold]
+        assert pool.orders == [(number, EPOCHS) for number in range(fold + 1)]
+
+
 def test_together_each_step_is_an_epoch_of_all_folds(start: Start) -> None:
     """The mean of the folds is 0.25, and 3, 2 and 1 more before the last epoch."""
     reports = run(start("together", num_groups=2)[0])

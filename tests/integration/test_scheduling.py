@@ -72,6 +72,15 @@ def test_stopped_trials_keep_their_folds_in_mlflow(
     assert not list(study.folder.rglob("*.pt"))
 
 
+def test_no_fold_is_begun_before_the_last_one_is_judged(
+    racing: tuple[rf.Study, rf.StudyResult],
+) -> None:
+    study, result = racing
+    trained = {path.parent for path in study.folder.rglob("result.json")}
+    assert len(trained) == sum(len(trial.folds) for trial in result.trials)
+    assert {path.name for path in trained} == {"fold_0", "fold_1", "fold_2"}
+
+
 def test_a_finished_race_trains_nothing_more(racing: tuple[rf.Study, rf.StudyResult]) -> None:
     study, result = racing
     path = study.folder / "journal.jsonl"
