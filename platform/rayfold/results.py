@@ -43,6 +43,7 @@ class Exploit:
         changed: What differs in it from the donor's.
         scores: Score of each fold at that epoch, as pairs of fold and score.
         states: SHA-256 of the copied checkpoint of each fold, in order of the folds.
+        restart: Whether the weights were shrunk and perturbed, and values drawn anew.
     """
 
     trial: str
@@ -52,6 +53,7 @@ class Exploit:
     changed: Config
     scores: tuple[tuple[int, float], ...]
     states: tuple[str, ...]
+    restart: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""

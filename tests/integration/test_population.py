@@ -185,7 +185,13 @@ def test_table_and_mlflow_hold_the_lineage(run: Run) -> None:
             assert trial.config == own[-1].config
             assert table.loc[trial.id, "donor"] == own[-1].donor == tags["rayfold.donor"]
             assert json.loads(tags["rayfold.exploits"]) == [
-                {"epoch": e.epoch, "donor": e.donor, "changed": dict(e.changed)} for e in own
+                {
+                    "epoch": e.epoch,
+                    "donor": e.donor,
+                    "changed": dict(e.changed),
+                    "restart": False,
+                }
+                for e in own
             ]
             points = client.get_metric_history(logged[trial.id].info.run_id, f"population/{RATE}")
             assert [(point.step, point.value) for point in points] == [

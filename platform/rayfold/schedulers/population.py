@@ -33,6 +33,12 @@ class Population(Scheduler):
         resample_probability: How often a value is drawn anew from its domain. Else it is
             multiplied by 0.8 or 1.2, or, a choice, moves to a neighbour. ``"pb2"`` ignores it.
         perturb: Names of the parameters to change; none takes all that may be.
+        restart: Whether to restart when the population stalls: when its best score has not
+            improved for ``patience`` intervals, each trial that is not among the best goes on
+            from one that is, but with its weights shrunk and perturbed and all values drawn anew,
+            unless fewer than ``patience`` intervals are left.
+        patience: Intervals without a better score after which a population has stalled.
+        shrink: Factor of the weights in a restart; to these come a tenth of fresh ones.
         method: ``"pbt"`` changes values at random. ``"pb2"`` has a Gaussian process choose them
             that knows how much the scores have improved with which values at which time.
 
@@ -42,7 +48,8 @@ class Population(Scheduler):
     References:
         Jaderberg et al., "Population Based Training of Neural Networks", arXiv 1711.09846 (pbt).
         Parker-Holder et al., "Provably Efficient Online Hyperparameter Optimization with
-        Population-Based Bandits", NeurIPS 2020 (pb2).
+        Population-Based Bandits", NeurIPS 2020 (pb2). "Iterated Population Based Training with
+        Task-Agnostic Restarts", arXiv 2511.09190 (restarts).
     """
 
     fold_order = "together"
@@ -55,6 +62,9 @@ class Population(Scheduler):
         resample_probability: float = 0.25,
         perturb: Sequence[str] = (),
         method: Method = "pbt",
+        restart: bool = False,
+        patience: int = 3,
+        shrink: float = 0.4,
     ) -> None:
         if type(interval) is not int or interval < 1:
             raise RecipeError(f"interval must be a whole number of at least 1, got {interval!r}.")
@@ -72,6 +82,12 @@ class Population(Scheduler):
             hint = did_you_mean(str(method), list(get_args(Method)))
             raise RecipeError(f"method must be 'pbt' or 'pb2', got {method!r}{hint}.")
         self.method = method
+        if not isinstance(restart, bool):
+            raise RecipeError(f"restart must be true or false, got {restart!r}.")
+        if type(patience) is not int or patience < 1:
+            raise RecipeError(f"patience must be a whole number of at least 1, got {patience!r}.")
+        self.restart, self.patience = restart, patience
+        self.shrink = fraction("shrink", shrink)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"population": {"interval": 1, ..., "method": "pbt"}}``."""
@@ -82,6 +98,9 @@ class Population(Scheduler):
                 "resample_probability": self.resample_probability,
                 "perturb": list(self.perturb),
                 "method": self.method,
+                "restart": self.restart,
+                "patience": self.patience,
+                "shrink": self.shrink,
             }
         }
 

@@ -142,7 +142,12 @@ class StudyMirror:
         before, child.config = child.config, exploit.config
         child.folds.clear()  # those of the state that it has given up
         child.exploits.append(
-            {"epoch": exploit.epoch, "donor": exploit.donor, "changed": dict(exploit.changed)}
+            {
+                "epoch": exploit.epoch,
+                "donor": exploit.donor,
+                "changed": dict(exploit.changed),
+                "restart": exploit.restart,
+            }
         )
         if child.settled:
             return

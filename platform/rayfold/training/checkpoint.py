@@ -3,11 +3,17 @@
 There are two kinds. Those that are written every few seconds, so that little is lost with a
 worker, supersede each other quickly. *Milestones* are written when an order asks for them: all
 folds of a trial have them at the same epochs, so that another trial may copy them.
+
+A state that was taken over for a restart has a note beside it (``ShrinkAndPerturb``), which counts
+for that one milestone.
 """
 
+import dataclasses
+import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -18,6 +24,8 @@ KEPT = 2
 
 A milestone that others may copy is therefore there until all folds have written the next one.
 """
+
+_NOTE = "restart.json"
 
 _NAME = re.compile(r"(epoch|milestone)_(\d{5})\.pt")
 
@@ -59,6 +67,41 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """Return the fold's newest checkpoint, or None when it has none."""
     checkpoints = _checkpoints(folder)
     return checkpoints[-1] if checkpoints else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkAndPerturb:
+    """How a restart makes new weights of old ones: ``shrink * old + noise * fresh``.
+
+    The fresh ones are those of a model just built; moments of the optimiser are forgotten.
+
+    Attributes:
+        epoch: The milestone that it is done to.
+        shrink: Factor of the old weights, in (0, 1).
+        noise: Factor of the fresh ones, in [0, 1).
+
+    References:
+        Ash, Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
+    """
+
+    epoch: int
+    shrink: float
+    noise: float
+
+    def write(self, folder: Path) -> None:
+        """Put the note beside the milestone."""
+        with replacing(folder / _NOTE) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> Self | None:
+        """Return the note for a checkpoint, or None when it is to be taken as it is."""
+        try:
+            note = cls(**json.loads((checkpoint.parent / _NOTE).read_text()))
+        except FileNotFoundError:
+            return None
+        wanted = checkpoint_path(checkpoint.parent, note.epoch, milestone=True)
+        return note if checkpoint == wanted else None
 
 
 def newest_epoch(folder: Path) -> int:

@@ -11,6 +11,7 @@ from rayfold.data import DataSet
 from rayfold.errors import ModelError
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
+from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section
 from rayfold.training.losses import build_loss, check_loss
 from rayfold.training.optimizers import build_optimizer
@@ -148,17 +149,30 @@ class Learner:
             },
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, restart: ShrinkAndPerturb | None = None
+    ) -> None:
         """Go on from ``state_dict()``, which may be that of another configuration.
 
         Weights, moments and the place in the schedule are taken over. What this learner's own
         configuration says stays: learning rate, momentum, weight decay and the like. A batch
         size other than the giver's gives other numbers of steps, and leaves the epoch as it is.
+
+        Args:
+            state: What ``state_dict()`` has returned.
+            restart: Mixes these weights with the present ones, which are fresh, and leaves the
+                optimiser without moments; None takes the state as it is.
         """
+        fresh = [tensor.detach().clone() for tensor in self.model.parameters()] if restart else []
         self.model.load_state_dict(state["model"])
+        if restart is not None:
+            with torch.no_grad():
+                for tensor, noise in zip(self.model.parameters(), fresh, strict=True):
+                    tensor.mul_(restart.shrink).add_(noise, alpha=restart.noise)
         groups = self._optimizer.param_groups
         own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        self._optimizer.load_state_dict(state["optimizer"])
+        if restart is None:
+            self._optimizer.load_state_dict(state["optimizer"])
         place = state["schedule"]
         step = round(place["last_epoch"] * self._steps_per_epoch / place["steps_per_epoch"])
         self._schedule.last_epoch = step

@@ -18,6 +18,7 @@ from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
+    ShrinkAndPerturb,
     load_checkpoint,
     newest_checkpoint,
     newest_epoch,
@@ -222,7 +223,8 @@ class FoldRun:
 
     def _restore(self, path: Path) -> None:
         state = load_checkpoint(path, self._strategy.device)
-        self._learner.load_state_dict(state)
+        restart = self._strategy.broadcast(ShrinkAndPerturb.read(path))
+        self._learner.load_state_dict(state, restart=restart)
         self._history = list(state["history"])
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]

@@ -10,6 +10,8 @@ that no model has seen the rows that it is validated with.
 """
 
 import logging
+import math
+import random
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +29,16 @@ from rayfold.results import Config, Exploit, Value
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.space import Choice, Float, SearchSpace
 from rayfold.space.domains import Domain
+from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.tuning.foreign import METRIC, plain_value
 from rayfold.tuning.ledger import Ledger
 from rayfold.tuning.states import drop_earlier_lineages, remove_states, take_over
 from rayfold.tuning.trainable import write_pointer
 
 logger = logging.getLogger(__name__)
+
+NOISE = 0.1
+"""How much of fresh weights a restart adds to the shrunken ones."""
 
 _NO_SEARCHER = SimpleNamespace(search_alg=None)
 """Tune's scheduler refuses a searcher beside itself; ours only proposes the first values."""
@@ -52,7 +58,14 @@ class Exploiter:
     folder: Path
     num_folds: int
 
-    def copy(self, trial: TuneTrial, donor: TuneTrial, epoch: int) -> tuple[str, ...] | None:
+    def copy(
+        self,
+        trial: TuneTrial,
+        donor: TuneTrial,
+        epoch: int,
+        *,
+        restart: ShrinkAndPerturb | None = None,
+    ) -> tuple[str, ...] | None:
         """Copy the donor's states into the next lineage of the trial.
 
         Returns:
@@ -67,6 +80,7 @@ class Exploiter:
                 donor_lineage=donor.config["lineage"],
                 epoch=epoch,
                 num_folds=self.num_folds,
+                restart=restart,
             )
         except FileNotFoundError as error:
             logger.warning(
@@ -94,6 +108,7 @@ class Exploiter:
         donor_values: Config,
         result: Mapping[str, Any],
         states: tuple[str, ...],
+        restart: bool = False,
     ) -> None:
         """Book the exploit, the trial having its new configuration; then old states go.
 
@@ -104,6 +119,7 @@ class Exploiter:
             donor_values: The configuration that they were trained with.
             result: What the donor reported at that epoch.
             states: What ``copy`` has returned.
+            restart: Whether it is a restart.
         """
         id_, values = trial.config["trial"], trial.config["hyperparameters"]
         self.ledger.exploited(
@@ -119,6 +135,7 @@ class Exploiter:
                 },
                 scores=tuple((int(fold), float(score)) for fold, score in result["epoch_scores"]),
                 states=states,
+                restart=restart,
             )
         )
         drop_earlier_lineages(self.folder, id_, trial.config["lineage"], self.num_folds)
@@ -137,22 +154,31 @@ class PopulationScheduler(PopulationBasedTraining):
     """
 
     def prepare(
-        self, exploiter: Exploiter, *, domains: Mapping[str, Domain], at_once: int
+        self,
+        population: Population,
+        exploiter: Exploiter,
+        *,
+        domains: Mapping[str, Domain],
+        at_once: int,
     ) -> None:
         """Take what Tune's constructor has no argument for.
 
         Args:
+            population: What is wanted.
             exploiter: Carries out the exploits.
             domains: The parameters to change.
             at_once: How many trials may be live at once.
         """
         self._exploiter, self._domains, self._at_once = exploiter, domains, at_once
+        self._population = population
         self._untrained: set[TuneTrial] = set()
+        self._to_restart: set[TuneTrial] = set()
+        self._restarting = False
+        self._best, self._num_without_better = -math.inf, 0
 
     def has_room(self) -> bool:
         """Tell whether another trial may start."""
-        live = (TuneTrial.RUNNING, TuneTrial.PENDING)
-        return sum(trial.status in live for trial in self._trial_state) < self._at_once
+        return self._free > 0
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Enter a trial into the population."""
@@ -166,10 +192,22 @@ class PopulationScheduler(PopulationBasedTraining):
             return str(TrialScheduler.CONTINUE)
         self._untrained.discard(trial)
         action = str(super().on_trial_result(tune_controller, trial, result))
-        others_wait = not self._exploiter.ledger.exhausted and not self.has_room()
-        if action == TrialScheduler.CONTINUE and others_wait:
-            return str(TrialScheduler.PAUSE)
-        return action
+        self._look_for_stall(result)
+        if trial in self._to_restart and trial.status != TuneTrial.PAUSED:
+            self._restart(tune_controller, trial)
+            if trial.status == TuneTrial.PAUSED:
+                return str(TrialScheduler.NOOP)
+        if action == TrialScheduler.NOOP:
+            return action
+        paused = sum(other.status == TuneTrial.PAUSED for other in self._trial_state)
+        waiting = paused + (not self._exploiter.ledger.exhausted)
+        return str(TrialScheduler.PAUSE if waiting > self._free else TrialScheduler.CONTINUE)
+
+    @property
+    def _free(self) -> int:
+        """How many more trials may be live."""
+        live = (TuneTrial.RUNNING, TuneTrial.PENDING)
+        return self._at_once - sum(trial.status in live for trial in self._trial_state)
 
     def on_trial_complete(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
@@ -204,10 +242,47 @@ class PopulationScheduler(PopulationBasedTraining):
                 state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
         super()._checkpoint_or_exploit(trial, tune_controller, upper_quantile, lower_quantile)
 
+    def _look_for_stall(self, result: dict[str, Any]) -> None:
+        """Mark all trials for a restart when the best score has not improved for long."""
+        score = self._metric_op * result[METRIC]
+        better = score > self._best
+        self._best = max(score, self._best)
+        self._num_without_better = 0 if better else self._num_without_better + 1
+        population = self._population
+        trials = {trial for trial in self._trial_state if not trial.is_finished()}
+        if population.restart and self._num_without_better >= population.patience * len(trials):
+            self._num_without_better = 0
+            self._to_restart = trials
+
+    def _restart(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Let a trial go on from one of the best with weights shrunk and perturbed.
+
+        One that is among these itself, or has few epochs left, goes on as it is.
+        """
+        self._to_restart.discard(trial)
+        _, best = self._quantiles()
+        donors = [other for other in best if other not in self._untrained]
+        if trial in best or not donors:
+            return
+        donor = random.choice(donors)
+        state, population = self._trial_state[donor], self._population
+        if population.epochs - state.last_train_time < population.patience * population.interval:
+            return
+        state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
+        self._restarting = True
+        try:
+            self._exploit(tune_controller, trial, donor)
+        finally:
+            self._restarting = False
+
     def _exploit(self, tune_controller: Any, trial: TuneTrial, trial_to_clone: TuneTrial) -> None:
         donor = self._trial_state[trial_to_clone]
         epoch, donor_values = donor.last_train_time, trial_to_clone.config["hyperparameters"]
-        states = self._exploiter.copy(trial, trial_to_clone, epoch)
+        restart = None
+        if self._restarting:
+            shrink = self._population.shrink
+            restart = ShrinkAndPerturb(epoch=epoch, shrink=shrink, noise=NOISE)
+        states = self._exploiter.copy(trial, trial_to_clone, epoch, restart=restart)
         if states is None:
             return
         super()._exploit(tune_controller, trial, trial_to_clone)
@@ -219,17 +294,27 @@ class PopulationScheduler(PopulationBasedTraining):
             donor_values=donor_values,
             result=donor.last_result,
             states=states,
+            restart=self._restarting,
         )
 
     def _get_new_config(
         self, trial: TuneTrial, trial_to_clone: TuneTrial
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the donor's configuration with changed values, for the trial with its own id."""
-        values, operations = self._explore(trial, trial_to_clone)
+        explore = self._redraw if self._restarting else self._explore
+        values, operations = explore(trial, trial_to_clone)
         config = dict(trial_to_clone.config)
         config["trial"], config["lineage"] = trial.config["trial"], trial.config["lineage"] + 1
         config["hyperparameters"] = values
         return config, operations
+
+    def _redraw(
+        self, trial: TuneTrial, donor: TuneTrial
+    ) -> tuple[dict[str, Value], dict[str, Any]]:
+        """Return the donor's values, those that may change drawn anew."""
+        values = dict(donor.config["hyperparameters"])
+        drawn = {name: d.from_unit(random.random()) for name, d in self._domains.items()}
+        return values | {name: value for name, value in drawn.items() if name in values}, {}
 
     def _explore(
         self, trial: TuneTrial, donor: TuneTrial
@@ -381,7 +466,7 @@ def _population_scheduler(
             resample_probability=population.resample_probability,
             **arguments,
         )
-    scheduler.prepare(exploiter, domains=domains, at_once=at_once)
+    scheduler.prepare(population, exploiter, domains=domains, at_once=at_once)
     return scheduler
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rayfold.orders import fold_folder, lineage_folder
 from rayfold.storage import fsync_folder, replacing
-from rayfold.training.checkpoint import checkpoint_path, remove_checkpoints
+from rayfold.training.checkpoint import ShrinkAndPerturb, checkpoint_path, remove_checkpoints
 
 
 def take_over(
@@ -19,6 +19,7 @@ def take_over(
     donor_lineage: int,
     epoch: int,
     num_folds: int,
+    restart: ShrinkAndPerturb | None = None,
 ) -> tuple[str, ...]:
     """Copy the milestones of the donor's folds, each to the same fold of a trial.
 
@@ -33,6 +34,7 @@ def take_over(
         donor_lineage: Its lineage.
         epoch: The milestone's epoch.
         num_folds: Folds of each trial.
+        restart: What the trial's folds make of these states when they take them up.
 
     Returns:
         SHA-256 of each fold's file, in order of the folds.
@@ -52,6 +54,8 @@ def take_over(
             shutil.rmtree(target, ignore_errors=True)  # a crash may have left it
             target.mkdir(parents=True)
             copy = target / source.name
+            if restart is not None:
+                restart.write(target)
             _link_or_copy(source, copy)
             with copy.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())

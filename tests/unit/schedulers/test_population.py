@@ -83,6 +83,9 @@ def test_a_space_of_structure_alone_is_refused() -> None:
         ({"quantile": 0}, "quantile must be a number between 0 and 1, got 0"),
         ({"resample_probability": 1.0}, "resample_probability must be a number from 0 to below"),
         ({"perturb": "batch_size"}, "perturb must be a list of parameters' names"),
+        ({"restart": 1}, "restart must be true or false, got 1"),
+        ({"patience": 0}, "patience must be a whole number of at least 1, got 0"),
+        ({"shrink": 1.0}, "shrink must be a number between 0 and 1, got 1.0"),
         ({"method": "pb3"}, "method must be 'pbt' or 'pb2', got 'pb3'"),
     ],
 )

@@ -1,5 +1,8 @@
+import dataclasses
+
 import pytest
 
+from rayfold.errors import RecipeError
 from rayfold.recipe import Acceptance
 from rayfold.results import FoldResult, Status, TrialResult
 from rayfold.study import StudyResult
@@ -106,3 +109,13 @@ def test_the_table_is_that_of_the_trials_best_first() -> None:
 def test_a_result_cannot_be_changed(changed: str) -> None:
     with pytest.raises(AttributeError):
         setattr(study(), changed, ())
+
+
+def test_the_schedule_of_a_trial_is_its_configuration_unless_it_has_changed() -> None:
+    plain, changed = trial("0000", 0.5, 0.5), trial("0001", 0.5, 0.5)
+    steps = ((0, {"model.depth": 2}), (4, {"model.depth": 3}))
+    result = study(plain, dataclasses.replace(changed, schedule=steps))
+    assert result.schedule("0000") == [(0, {"model.depth": 2})]
+    assert result.schedule("0001") == list(steps)
+    with pytest.raises(RecipeError, match="trial '7' is not among the finished ones: 0000, 0001"):
+        result.schedule("7")

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import ray
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
 from torch import nn
 
@@ -15,7 +15,7 @@ from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Acceptance, Recipe
-from rayfold.schedulers import Halving, Racing, RacingHalving
+from rayfold.schedulers import Halving, Population, Racing, RacingHalving
 from rayfold.search import Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
@@ -54,6 +54,66 @@ def begin(study: Study) -> None:
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
         study._begin(journal, read_journal(path), describe(study))
+
+
+POPULATION_SPACE = SearchSpace(
+    {
+        "model.hidden": Choice(8, 16),
+        "model.dropout": Float(0.0, 0.5),
+        "optimizer.learning_rate": Float(1e-3, 1e-1, log=True),
+    }
+)
+
+
+class TestPopulation:
+    def make(self, make_study: MakeStudy, *perturb: str, **changes: Any) -> Study:
+        arguments: dict[str, Any] = {
+            "space": POPULATION_SPACE,
+            "scheduler": Population(interval=2, perturb=perturb),
+            "searcher": None,
+            "fold_order": "together",
+        }
+        return make_study(**{**arguments, **changes})
+
+    def test_a_population_of_random_configurations_is_planned(self, make_study: MakeStudy) -> None:
+        study = self.make(make_study)
+        assert study.plan(6).num_trials == 6
+        assert isinstance(study._searcher, Random)
+
+    def test_a_parameter_that_gives_weights_another_shape_is_refused(
+        self, make_study: MakeStudy
+    ) -> None:
+        study = self.make(make_study, "model.dropout", "model.hidden")
+        with pytest.raises(
+            RecipeError, match=r"model\.hidden changes the model's weights \(layers"
+        ):
+            study.plan(6)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"fold_order": "in_turn"}, "population compares trials epoch by epoch"),
+            ({"searcher": Genetic()}, r"a genetic searcher waits for results; use"),
+            ({"max_time_per_trial": 5}, "max_time_per_trial does not go with the scheduler"),
+            ({"epochs": 2}, "interval is 2, but the study has 2 epochs"),
+        ],
+    )
+    def test_what_does_not_go_with_a_population_is_refused(
+        self, changes: dict[str, Any], message: str, make_study: MakeStudy
+    ) -> None:
+        with pytest.raises(RecipeError, match=message):
+            self.make(make_study, **changes).plan(6)
+
+    def test_one_trial_is_no_population(self, make_study: MakeStudy) -> None:
+        with pytest.raises(RecipeError, match="size of the population, at least 2, not 1"):
+            self.make(make_study).plan(1)
+
+    def test_ray_tunes_own_is_refused_with_what_to_use(self, make_study: MakeStudy) -> None:
+        given = PopulationBasedTraining(hyperparam_mutations={"batch_size": [16, 32]})
+        with pytest.raises(
+            RecipeError, match=r"use rayfold\.schedulers\.Population, which drives"
+        ):
+            self.make(make_study, scheduler=given, searcher=Random()).plan(6)
 
 
 class TestPlan:

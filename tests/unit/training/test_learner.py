@@ -8,6 +8,7 @@ import torch
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
 from rayfold.training import Batch, Learner, SingleProcess, StudySetup
+from rayfold.training.checkpoint import ShrinkAndPerturb
 
 LINEAR = {"model.depth": 0, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
 
@@ -199,6 +200,21 @@ def test_a_schedule_is_gone_on_with_at_the_same_epoch(
     taker.load_state_dict(copy.deepcopy(giver.state_dict()))
     assert (giver.learning_rate, taker.learning_rate) == pytest.approx((0.5, 0.25))
     assert taker.state_dict()["schedule"] == {"last_epoch": 4, "steps_per_epoch": 4}
+
+
+def test_a_restart_shrinks_the_weights_and_forgets_the_moments(
+    data: DataSet, make_learner: MakeLearner
+) -> None:
+    """0.5 of the old ones and 0.25 of the fresh ones; the schedule goes on where it was."""
+    config = {"optimizer.name": "adamw", "schedule.name": "cosine"}
+    old, new = make_learner(**config), make_learner(**config)
+    old.train_batch(batch_of(data, slice(0, 8)))
+    expected = 0.5 * linear_weights(old) + 0.25 * linear_weights(new)
+    restart = ShrinkAndPerturb(epoch=1, shrink=0.5, noise=0.25)
+    new.load_state_dict(copy.deepcopy(old.state_dict()), restart=restart)
+    torch.testing.assert_close(linear_weights(new), expected)
+    assert new.state_dict()["optimizer"]["state"] == {}
+    assert new.learning_rate == old.learning_rate
 
 
 def test_dropout_is_on_in_training_only(data: DataSet, make_learner: MakeLearner) -> None:

@@ -13,7 +13,11 @@ from rayfold.data import DataSet
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
-from rayfold.training.checkpoint import load_checkpoint, newest_checkpoint
+from rayfold.training.checkpoint import (
+    ShrinkAndPerturb,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from rayfold.training.loop import finished_result, fold_seed
 from rayfold.tuning.states import take_over
 
@@ -248,7 +252,7 @@ class TestGoingOn:
         assert not second.is_outdated()
 
 
-def copy_states(setup: StudySetup) -> tuple[str, ...]:
+def copy_states(setup: StudySetup, *, restart: ShrinkAndPerturb | None = None) -> tuple[str, ...]:
     """Have trial 0001 take over the states of trial 0000 after epoch 2."""
     return take_over(
         setup.folder,
@@ -258,6 +262,7 @@ def copy_states(setup: StudySetup) -> tuple[str, ...]:
         donor_lineage=0,
         epoch=2,
         num_folds=3,
+        restart=restart,
     )
 
 
@@ -310,6 +315,25 @@ class TestLineages:
         assert [loss for pair in losses(taken) for loss in pair] == pytest.approx(
             [loss for pair in losses(given) for loss in pair], rel=1e-4
         )
+
+    def test_a_restart_is_made_of_that_milestone_only(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """What is written after it is taken up as it is."""
+        setup = make_setup()
+        for fold in range(3):
+            task = order(fold=fold, until_epoch=2, save=True)
+            make_run(task, setup).advance(task)
+        copy_states(setup, restart=ShrinkAndPerturb(epoch=2, shrink=0.25, noise=0.0))
+        task = order("0001", until_epoch=3, save=True, lineage=1)
+        run = make_run(task, setup)
+        given = load_checkpoint(setup.folder / order().folder / "milestone_00002.pt", CPU)
+        for name, weights in given["model"].items():
+            torch.testing.assert_close(run._learner.state_dict()["model"][name], 0.25 * weights)
+        run.advance(task)
+        again = make_run(task, setup)._learner.state_dict()["model"]
+        for name, weights in run._learner.state_dict()["model"].items():
+            assert torch.equal(again[name], weights)
 
 
 class TestResults:

@@ -5,7 +5,7 @@ import pytest
 
 from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal, read_journal
-from rayfold.results import FoldResult, Trial
+from rayfold.results import Exploit, FoldResult, Trial
 from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Genetic, Random, Searcher
 from rayfold.search.base import Observation
@@ -449,3 +449,71 @@ class TestScheduling:
         told.clear()
         open_ledger(Listener())
         assert told == [(0.5, 1), (0.5, 2)]
+
+
+def exploit(trial: str, donor: str, epoch: int, rate: float) -> Exploit:
+    config = {"optimizer.learning_rate": rate, "model.dropout": 0.0, "batch_size": 16}
+    return Exploit(
+        trial=trial,
+        donor=donor,
+        epoch=epoch,
+        config=config,
+        changed={"optimizer.learning_rate": rate},
+        scores=((0, 0.5), (1, 0.75)),
+        states=("a" * 64, "b" * 64),
+    )
+
+
+class TestExploits:
+    def test_a_schedule_leads_back_over_every_donor(self, open_ledger: Open) -> None:
+        """0001 copies 0000 at epoch 2, changes at 6, and 0002 copies 0001 as it was at 4."""
+        ledger = open_ledger(Random())
+        first, second, third = (take(ledger) for _ in range(3))
+        exploits = [
+            exploit("0001", "0000", 2, 0.25),
+            exploit("0001", "0001", 6, 0.125),
+            exploit("0002", "0001", 4, 0.5),
+        ]
+        for made in exploits:
+            ledger.exploited(made)
+        for trial in (first, second, third):
+            carry_out(ledger, trial, 0.5)
+        plain, changed, copied = ledger.results
+        assert (plain.schedule, plain.exploits, plain.config) == ((), (), first.config)
+        assert changed.schedule == (
+            (0, first.config),
+            (2, exploits[0].config),
+            (6, exploits[1].config),
+        )
+        assert changed.exploits == tuple(exploits[:2])
+        assert copied.schedule == (
+            (0, first.config),
+            (2, exploits[0].config),
+            (4, exploits[2].config),
+        )
+        assert copied.config == exploits[2].config
+
+    def test_what_a_trial_had_before_counts_no_more(self, open_ledger: Open, path: Path) -> None:
+        """It goes back to epoch 2, and its folds and epochs are written anew."""
+        ledger = open_ledger(Random())
+        trial, _ = take(ledger), take(ledger)
+        for epoch in (1, 2, 3):
+            ledger.epoch_finished(trial.id, epoch, [(0, 9.0), (1, 9.0)])
+        ledger.fold_finished(trial.id, fold(0, 9.0))
+        ledger.exploited(exploit(trial.id, "0001", 2, 0.25))
+        ledger.epoch_finished(trial.id, 3, [(0, 0.25), (1, 0.25)])
+        carry_out(ledger, trial, 0.125, 0.375)
+        written = [event for event, id_ in events(path) if id_ == trial.id][5:]
+        assert written == ["exploit", "epoch", "fold", "fold", "trial"]
+        [result] = ledger.results
+        assert (result.score, [f.score for f in result.folds]) == (0.25, [0.125, 0.375])
+        assert open_ledger(Random()).results == [result]
+
+    def test_a_trial_in_flight_is_taken_up_as_it_became(self, open_ledger: Open) -> None:
+        ledger = open_ledger(Random())
+        take(ledger), take(ledger)
+        made = exploit("0000", "0001", 2, 0.25)
+        ledger.exploited(made)
+        again = open_ledger(Random())
+        assert take(again) == Trial(id="0000", config=made.config, lineage=1)
+        assert take(again).lineage == 0

@@ -145,7 +145,10 @@ class Study:
         return [
             path.read_text()
             for fold in range(NUM_FOLDS)
-            for path in (self.folder / lineage_folder(fold_folder(trial, fold), lineage)).iterdir()
+            for path in sorted(
+                (self.folder / lineage_folder(fold_folder(trial, fold), lineage)).iterdir(),
+                key=lambda path: path.suffix,
+            )
         ]
 
 
@@ -272,6 +275,31 @@ def test_a_trial_that_has_just_copied_is_no_donor(make_study: MakeStudy) -> None
     study.step(first, 4, 0.2)
     study.step(fourth, 4, 4.0)
     assert fourth.config["lineage"] == 1
+
+
+def test_a_population_that_stalls_restarts_all_but_its_best(make_study: MakeStudy) -> None:
+    """Four reports without a better score are two intervals of two trials; 20 epochs in all."""
+    population = Population(interval=2, quantile=0.01, restart=True, patience=2, shrink=0.25)
+    study = make_study(population, [WEAK, {**STRONG, RATE: 1e-3}])
+    study.scheduler._quantile_fraction = 0.0  # no exploits: only restarts
+    weak, strong = study.add(), study.add()
+    study.scheduler._quantiles = lambda: ([], [strong])
+    for epoch in (2, 4):
+        study.step(strong, epoch, 0.5)
+        study.step(weak, epoch, 2.0)
+    assert weak.config["lineage"] == 0
+    study.step(strong, 6, 0.5)
+    assert study.step(weak, 6, 2.0) == TrialScheduler.NOOP
+    assert (weak.config["lineage"], strong.config["lineage"]) == (1, 0)
+    values = weak.config["hyperparameters"]
+    SPACE.check(values)
+    assert (values["model.depth"], values["optimizer.name"]) == (3, "adam")
+    assert values[RATE] != 1e-3
+    assert study.state("0000", 1)[0] == '{"epoch": 6, "shrink": 0.25, "noise": 0.1}'
+    [event] = [e for e in read_journal(study.folder / "journal.jsonl") if e.event == "exploit"]
+    assert event.fields["restart"] is True
+    assert study.step(strong, 8, 0.5) == TrialScheduler.CONTINUE
+    assert strong.config["lineage"] == 0
 
 
 def test_epochs_between_two_milestones_change_nothing(make_study: MakeStudy) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
-from rayfold.tuning.trainable import TrialRunner
+from rayfold.tuning.trainable import TrialRunner, write_pointer
 
 NUM_FOLDS = 3
 EPOCHS = 4
@@ -31,6 +31,8 @@ class Pool:
     def __init__(self, num_groups: int, *, hangs: Callable[[FoldTask], bool]) -> None:
         self.dispatcher = Dispatcher()
         self.orders: list[tuple[int, int]] = []
+        self.saved: list[tuple[int, int, int]] = []
+        self.reached: dict[int, int] = {}
         self.cancelled: list[int] = []
         self._hangs = hangs
         self._loop = asyncio.new_event_loop()
@@ -66,6 +68,8 @@ class Pool:
 
     async def _train(self, number: int, token: str, task: FoldTask) -> FoldOutcome:
         self.orders.append((task.fold, task.until_epoch))
+        if task.save:
+            self.saved.append((task.fold, task.until_epoch, task.lineage))
         if self._hangs(task):
             while not await self.dispatcher.heartbeat(number, token, 1):
                 await asyncio.sleep(0.001)
@@ -84,7 +88,10 @@ class Pool:
             predictions="predictions.safetensors",
         )
         return FoldOutcome(
-            task=task, epoch=task.until_epoch, metrics=metrics, result=result if done else None
+            task=task,
+            epoch=max(task.until_epoch, self.reached.get(task.fold, 0)),
+            metrics=metrics,
+            result=result if done else None,
         )
 
 
@@ -230,3 +237,40 @@ def test_the_next_trial_in_the_same_process_has_its_own_time(start: Start, tmp_p
     assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
     runner.save_checkpoint(str(tmp_path))
     assert json.loads((tmp_path / "folds.json").read_text())["trial"] == "0008"
+
+
+def test_at_a_milestone_all_folds_write_their_state_and_the_groups_are_given_back(
+    start: Start, tmp_path: Path
+) -> None:
+    runner, pool = start("together", milestones=[2])
+    runner.step()
+    assert pool.saved == []
+    assert runner.step()["epoch"] == 2
+    assert sorted(pool.saved) == [(0, 2, 0), (1, 2, 0), (2, 2, 0)]
+    runner.save_checkpoint(str(tmp_path))  # needs no groups, and no more orders
+    assert pool.call("acquire", "0008", 1) == 1
+    pool.call("release", "0008")
+    assert [report["epoch"] for report in run(runner)] == [3, 4]
+    assert len(pool.saved) == NUM_FOLDS
+
+
+def test_a_trial_goes_on_after_the_epoch_of_a_checkpoint_in_its_own_lineage(
+    start: Start, tmp_path: Path
+) -> None:
+    """As one does that has taken over another's states after epoch 2."""
+    runner, pool = start("together", milestones=[2, 3])
+    write_pointer(tmp_path, "0004", 2)
+    runner.reset_config({"trial": "0007", "lineage": 5, "hyperparameters": {}})
+    runner.load_checkpoint(str(tmp_path))
+    assert [report["epoch"] for report in run(runner)] == [3, 4]
+    assert sorted(pool.saved) == [(0, 3, 5), (1, 3, 5), (2, 3, 5)]
+
+
+def test_a_trial_taken_up_begins_with_the_last_epoch_that_all_folds_have(start: Start) -> None:
+    """Fold 1 has trained 3 epochs, the others 2: nothing is trained or reported before that."""
+    runner, pool = start("together", milestones=[2])
+    pool.reached = {0: 2, 1: 3, 2: 2}
+    reports = run(runner)
+    assert [report["epoch"] for report in reports] == [2, 3, 4]
+    assert reports[0]["epoch_scores"] == [(0, 2.125), (1, 2.25), (2, 2.375)]
+    assert sorted(pool.orders[:6]) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
