@@ -7,7 +7,9 @@ LONGEST_FIRST = (
     "test_cluster.py",
     "test_scheduling.py",
     "01_first_study.ipynb",
+    "test_population.py",
     "test_pool.py",
+    "test_foreign.py",
 )
 
 

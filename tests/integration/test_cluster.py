@@ -1,17 +1,19 @@
-"""A recipe, unchanged, as a Ray job on a cluster of two nodes started on this machine.
+"""A race of folds, unchanged, as a Ray job on a cluster of two nodes started on this machine.
 
 The recipe is a regression of two feature arrays that maximises a metric; the other tests of whole
 studies minimise the loss of a classification.
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -20,28 +22,33 @@ import psutil
 import pytest
 
 import rayfold as rf
-from rayfold.journal import read_journal
+from rayfold.journal import Entry, read_journal
+from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study
 
 BIN = Path(sys.executable).parent
-DEADLINE_SECONDS = 240.0
+DEADLINE_SECONDS = 500.0
 
-RECIPE = """
+NUM_TRIALS, NUM_FOLDS, GOOD_RATE = 8, 3, 3e-3
+
+RECIPE = f"""
 study: table
 fixed:
   model: mlp
-  data: {hdf5: table.h5, features: [left, right], labels: target, test_fraction: 0.2}
-  folds: {count: 2}
-  epochs: 200
+  data: {{hdf5: table.h5, features: [left, right], labels: target, test_fraction: 0.2}}
+  folds: {{count: {NUM_FOLDS}}}
+  epochs: 30
   metrics: [r2, mae]
+  parameters: {{model.hidden: 16, optimizer.name: adam}}
 search:
   metric: val_r2
   space:
-    optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
-  searcher: random
-  num_trials: 4
+    optimizer.learning_rate: {{choice: [1.0e-6, 1.0e-5, {GOOD_RATE}]}}  # two learn nothing
+  searcher: {{random: {{random_seed: 2}}}}
+  scheduler: {{racing: {{top: 0.0}}}}
+  num_trials: {NUM_TRIALS}
 resources:
-  groups: {minimum: 2, maximum: 2}
+  groups: {{minimum: 2, maximum: 2}}
 """
 
 
@@ -104,6 +111,24 @@ class Cluster:
             with suppress(subprocess.TimeoutExpired):
                 node.wait(0.2)  # leaves the cores to it between two looks
 
+    def submit(self, work: Path, storage: Path) -> subprocess.CompletedProcess[str]:
+        """Run the recipe of a folder as a job, and wait for its end."""
+        command = [
+            BIN / "ray", "job", "submit",
+            f"--address=http://127.0.0.1:{self.dashboard_port}",
+            f"--working-dir={work}",
+            f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
+            "--", str(BIN / "rayfold"), "run", "table.yaml",
+        ]  # fmt: skip
+        return subprocess.run(
+            command,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_SECONDS,
+        )
+
     def stop(self) -> None:
         """End both nodes and all that they have started, by process id."""
         family = [
@@ -121,17 +146,6 @@ class Cluster:
         psutil.wait_procs(family, timeout=30)
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory(prefix="rf") as folder:  # short: sockets lie below it
-        cluster = Cluster(Path(folder))
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
-
-
 def write_table(path: Path) -> None:
     """360 rows of 3 and 2 features, and a linear target."""
     generator = np.random.default_rng(0)
@@ -141,35 +155,99 @@ def write_table(path: Path) -> None:
         file["target"] = (left.sum(1) - 2 * right[:, 0]).astype(np.float32)
 
 
-def test_a_recipe_runs_as_a_ray_job_with_groups_on_both_nodes(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    work, storage = tmp_path / "work", tmp_path / "shared-store"
-    work.mkdir()
+@dataclass(frozen=True)
+class Finished:
+    """What the job has said, and where it has left the rest."""
+
+    work: Path
+    storage: Path
+    output: str
+
+    @property
+    def entries(self) -> list[Entry]:
+        return read_journal(self.storage / "table" / "journal.jsonl")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The job on its cluster, which is gone afterwards."""
+    work = tmp_path_factory.mktemp("work")
+    storage = tmp_path_factory.mktemp("store") / "shared-store"
     write_table(work / "table.h5")
     (work / "table.yaml").write_text(RECIPE)
-    submit = [
-        BIN / "ray", "job", "submit",
-        f"--address=http://127.0.0.1:{cluster.dashboard_port}",
-        f"--working-dir={work}",
-        f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
-        "--", str(BIN / "rayfold"), "run", "table.yaml",
-    ]  # fmt: skip
-    done = subprocess.run(
-        submit,
-        env=cluster.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    with tempfile.TemporaryDirectory(prefix="rf") as folder:  # short: sockets lie below it
+        cluster = Cluster(Path(folder))
+        try:
+            cluster.start()
+            done = cluster.submit(work, storage)
+        finally:
+            cluster.stop()
     assert done.returncode == 0, done.stdout + done.stderr
-    entries = read_journal(storage / "table" / "journal.jsonl")
-    nodes = [entry.fields["node"] for entry in entries if entry.event == "group"]
+    return Finished(work, storage, done.stdout)
+
+
+@pytest.fixture
+def result(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> rf.StudyResult:
+    """What another run of the finished study returns, here, without a cluster."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("RAYFOLD_STORAGE", str(finished.storage))
+    study = rf.Study.from_recipe(load_recipe(finished.work / "table.yaml"))
+    return study.run(show_progress=False)
+
+
+def test_groups_were_on_both_nodes(finished: Finished) -> None:
+    nodes = [entry.fields["node"] for entry in finished.entries if entry.event == "group"]
     assert len(nodes) == len(set(nodes)) == 2
-    assert "4/4 trials" in done.stdout or "trial 0003 completed" in done.stdout
-    study = read_study("table", storage=storage)
-    assert len(study.trials) == 4
+    assert re.search(r"8/8 trials|trial 000\d (completed|stopped)", finished.output)
+
+
+def test_weak_trials_are_dropped_after_a_fold_or_two(result: rf.StudyResult) -> None:
+    assert result.best is not None
+    assert result.best.config["optimizer.learning_rate"] == GOOD_RATE
+    assert len(result.best.folds) == NUM_FOLDS
+    statuses = Counter(trial.status for trial in result.trials)
+    assert statuses["stopped"] >= 2
+    assert statuses.total() == NUM_TRIALS
+    for trial in result.trials:
+        complete = len(trial.folds) == NUM_FOLDS
+        assert (trial.status == "completed") == complete
+        assert trial.score == pytest.approx(
+            sum(fold.score for fold in trial.folds) / len(trial.folds)
+        )
+
+
+def test_no_fold_is_begun_before_the_last_one_is_judged(
+    finished: Finished, result: rf.StudyResult
+) -> None:
+    trained = {path.parent for path in (finished.storage / "table").rglob("result.json")}
+    num_folds = sum(len(trial.folds) for trial in result.trials)
+    assert len(trained) == num_folds < NUM_TRIALS * NUM_FOLDS
+
+
+def test_stopped_trials_keep_their_folds_in_mlflow(
+    finished: Finished, result: rf.StudyResult
+) -> None:
+    logged = read_study("table", storage=finished.storage, completed_only=False)
+    assert {trial.id: (trial.status, trial.folds) for trial in logged.trials} == {
+        trial.id: (trial.status, tuple(fold.fold for fold in trial.folds))
+        for trial in result.trials
+    }
+    stopped = next(trial for trial in logged.trials if trial.status == "stopped")
+    assert stopped.weights(stopped.folds[0]).is_file()
+    assert not list((finished.storage / "table").rglob("*.pt"))
+
+
+def test_a_finished_race_trains_nothing_more(
+    finished: Finished, result: rf.StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_entries = len(finished.entries)
+    study = rf.Study.from_recipe(load_recipe(finished.work / "table.yaml"))
+    assert study.run(show_progress=False).trials == result.trials
+    assert [entry.event for entry in finished.entries[num_entries:]] == ["run", "run"]
+
+
+def test_the_ensemble_predicts_from_both_feature_arrays(finished: Finished) -> None:
+    study = read_study("table", storage=finished.storage)
     assert (study.description["metric"], study.description["mode"]) == ("val_r2", "max")
-    ensemble = rf.Ensemble.greedy("table", num_members=2, storage=storage)
+    ensemble = rf.Ensemble.greedy("table", num_members=2, storage=finished.storage)
     assert ensemble.predict((np.zeros((7, 3)), np.zeros((7, 2)))).shape == (7,)
