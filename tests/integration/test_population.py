@@ -82,7 +82,9 @@ def run(
             data=rf.HDF5(digits),
             space=rf.SearchSpace({RATE: rf.Float(1e-6, 3e-2, log=True)}),
             searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2)]),
-            scheduler=rf.schedulers.Population(interval=INTERVAL, resample_probability=0.0),
+            scheduler=rf.schedulers.Population(
+                interval=INTERVAL, quantile=0.5, resample_probability=0.0
+            ),
             folds=rf.Folds(NUM_FOLDS),
             fold_order="together",
             epochs=EPOCHS,

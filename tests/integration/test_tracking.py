@@ -531,3 +531,51 @@ def test_study_json_holds_the_description(study: Study) -> None:
     study.upload()
     [file] = study.storage.glob("artifacts/*/artifacts/study.json")
     assert json.loads(file.read_text())["data_digest"] == "d" * 64
+
+
+def exploited(study: Study, trial: str, epoch: int, config: dict[str, Any]) -> None:
+    study.journal.append(
+        "exploit",
+        trial=trial,
+        donor="0001",
+        epoch=epoch,
+        config=config,
+        changed=config,
+        scores=[[0, 0.5]],
+        states=["a" * 64],
+        restart=False,
+    )
+
+
+def test_what_a_trial_has_taken_over_is_in_tags_and_metrics(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    """Its parameters stay; its configuration is what its weights belong to, and shorter."""
+    study.suggest("0000", **{"model.name": "x" * 6000, "batch_size": 16})
+    study.upload()
+    exploited(study, "0000", 2, {"model.name": "mlp", "batch_size": 32})
+    exploited(study, "0000", 4, {"model.name": "mlp", "batch_size": 64})
+    study.upload()
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    assert trial.config == {"model.name": "mlp", "batch_size": 64}
+    run = client.get_run(trial.run_id)
+    assert run.data.params["batch_size"] == "16"
+    assert run.data.tags["rayfold.donor"] == "0001"
+    taken = json.loads(run.data.tags["rayfold.exploits"])
+    assert [(item["epoch"], item["changed"]["batch_size"]) for item in taken] == [(2, 32), (4, 64)]
+    points = client.get_metric_history(trial.run_id, "population/batch_size")
+    assert [(point.step, point.value) for point in points] == [(2, 32.0), (4, 64.0)]
+
+
+def test_the_newest_of_very_many_exploits_are_in_the_tag(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    study.suggest("0000", batch_size=16)
+    for epoch in range(1, 100):
+        exploited(study, "0000", epoch, {"batch_size": epoch})
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    taken = json.loads(client.get_run(trial.run_id).data.tags["rayfold.exploits"])
+    assert [item["epoch"] for item in taken] == list(range(100 - len(taken), 100))
+    assert 10 < len(taken) < 99

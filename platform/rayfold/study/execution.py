@@ -156,8 +156,7 @@ class Execution:
     def _remove_states(self) -> None:
         """Remove the checkpoints of trials that will never be gone on with."""
         for result in self._ledger.results:
-            if result.status != "failed":
-                remove_states(self._setup.folder, result.id)
+            remove_states(self._setup.folder, result.id)
 
     def _on_change(self) -> None:
         """Runs in Tune's thread, which is the only one that changes the ledger."""

@@ -163,7 +163,7 @@ class StudyMirror:
                 **dict.fromkeys(tag.config_to_tags(before), ""),  # it may have been longer
                 **tag.config_to_tags(exploit.config),
                 tag.DONOR: exploit.donor,
-                tag.EXPLOITS: json.dumps(child.exploits)[: tag.MAX_TAG_LENGTH],
+                tag.EXPLOITS: _newest_that_fit(child.exploits),
             },
         )
 
@@ -307,6 +307,14 @@ def _child(run: "Run") -> _Child:
         uploaded={int(k): v for k, v in json.loads(tags.get(tag.FOLDS, "{}")).items()},
         settled=run.info.lifecycle_stage == "deleted" or tags.get(tag.STATUS) in _RUN_STATUS,
     )
+
+
+def _newest_that_fit(items: Sequence[Mapping[str, Any]]) -> str:
+    """Return the newest items that fit a tag, as JSON."""
+    first = 0
+    while len(text := json.dumps(items[first:])) > tag.MAX_TAG_LENGTH:
+        first += 1
+    return text
 
 
 def _description_tags(description: Mapping[str, Any]) -> dict[str, str]:

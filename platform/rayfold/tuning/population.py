@@ -236,11 +236,13 @@ class PopulationScheduler(PopulationBasedTraining):
         Here all have written their states then. A trial that has taken over a state, and has not
         trained since, is no donor.
         """
-        for donor in upper_quantile:
+        donors = [donor for donor in upper_quantile if donor not in self._untrained]
+        for donor in donors:
             state = self._trial_state[donor]
-            if state.last_checkpoint is None and donor not in self._untrained:
+            if state.last_checkpoint is None:
                 state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
-        super()._checkpoint_or_exploit(trial, tune_controller, upper_quantile, lower_quantile)
+        receivers = lower_quantile if donors else []
+        super()._checkpoint_or_exploit(trial, tune_controller, donors, receivers)
 
     def _look_for_stall(self, result: dict[str, Any]) -> None:
         """Mark all trials for a restart when the best score has not improved for long."""
@@ -287,6 +289,8 @@ class PopulationScheduler(PopulationBasedTraining):
             return
         super()._exploit(tune_controller, trial, trial_to_clone)
         self._untrained.add(trial)
+        # it ranks next to its donor until it reports, instead of keeping others from being weakest
+        self._trial_state[trial].last_score = math.nextafter(donor.last_score, -math.inf)
         self._exploiter.commit(
             trial,
             trial_to_clone,

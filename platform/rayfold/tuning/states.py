@@ -57,6 +57,7 @@ def take_over(
             if restart is not None:
                 restart.write(target)
             _link_or_copy(source, copy)
+            fsync_folder(target.parent)
             with copy.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     except FileNotFoundError:

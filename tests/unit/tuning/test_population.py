@@ -261,13 +261,13 @@ def test_bandits_leave_the_values_until_they_have_seen_an_improvement(
 
 
 def test_a_trial_that_has_just_copied_is_no_donor(make_study: MakeStudy) -> None:
-    """Its score is that of the state that it has given up."""
+    """Until it has trained: it is next to its donor, whose end makes it the best."""
     study = make_study(Population(interval=2, quantile=0.3), [WEAK, STRONG, STRONG, STRONG])
     first, second, third, fourth = (study.add() for _ in range(4))
     study.step(second, 2, 0.1)
     study.step(first, 2, 2.0)
     assert first.config["lineage"] == 1
-    second.status = TuneTrial.TERMINATED  # now the first counts as the best, with 2.0
+    second.status = TuneTrial.TERMINATED
     study.step(third, 2, 3.0)
     study.step(fourth, 2, 4.0)
     assert (third.config["lineage"], fourth.config["lineage"]) == (0, 0)
@@ -300,6 +300,16 @@ def test_a_population_that_stalls_restarts_all_but_its_best(make_study: MakeStud
     assert event.fields["restart"] is True
     assert study.step(strong, 8, 0.5) == TrialScheduler.CONTINUE
     assert strong.config["lineage"] == 0
+
+
+def test_the_next_weakest_trial_is_next_to_copy(make_study: MakeStudy) -> None:
+    """A quarter of four is one, and the weakest has copied the best already."""
+    study = make_study(Population(interval=2), [WEAK, WEAK, STRONG, STRONG])
+    first, second, third, fourth = (study.add() for _ in range(4))
+    for trial, score in ((third, 0.5), (fourth, 0.25), (first, 3.0), (second, 2.0)):
+        study.step(trial, 2, score)
+    assert (first.config["lineage"], second.config["lineage"]) == (1, 1)
+    assert study.state("0000", 1) == study.state("0001", 1)
 
 
 def test_epochs_between_two_milestones_change_nothing(make_study: MakeStudy) -> None:
