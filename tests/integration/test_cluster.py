@@ -37,7 +37,7 @@ fixed:
   model: mlp
   data: {{hdf5: table.h5, features: [left, right], labels: target, test_fraction: 0.2}}
   folds: {{count: {NUM_FOLDS}}}
-  epochs: 30
+  epochs: 150
   metrics: [r2, mae]
   parameters: {{model.hidden: 16, optimizer.name: adam}}
 search:

@@ -203,7 +203,7 @@ def test_table_and_mlflow_hold_the_lineage(run: Run) -> None:
 
 def test_an_ensemble_is_built_from_the_population(run: Run) -> None:
     ensemble = rf.Ensemble.greedy("population", num_members=3, storage=run.study.storage)
-    assert ensemble.out_of_fold_loss <= ensemble.single_best_loss
+    assert ensemble.out_of_fold_loss <= ensemble.single_best_loss + 1e-9  # but for rounding
 
 
 def test_a_finished_population_leaves_no_states_and_comes_back_from_the_journal(run: Run) -> None:

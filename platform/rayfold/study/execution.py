@@ -190,8 +190,9 @@ class Execution:
         done = threading.Event()
 
         def watch() -> None:
-            ending = False
-            while not done.wait(PROGRESS_SECONDS):
+            ending = over = False
+            while not over:
+                over = done.wait(PROGRESS_SECONDS)  # and one last look: runs may be short
                 try:
                     self.out_of_time = self.out_of_time or time.monotonic() > self._deadline
                     if not ending and (
