@@ -82,14 +82,14 @@ def check_turns(
     """Check what does not go with trials that take turns.
 
     Raises:
-        RecipeError: If the searcher waits for the results of trials that wait for each other, or
-            there is a limit of time that would begin anew with each turn.
+        RecipeError: If the searcher breeds from results that come at the very end only, or there
+            is a limit of time that would begin anew with each turn.
     """
     name = next(iter(scheduler.settings()))
     if isinstance(scheduler, Population) and isinstance(searcher, search.Genetic):
         raise RecipeError(
-            f"the scheduler {name} trains all trials side by side, and a genetic searcher waits "
-            "for results; use searcher=Random(), which draws the first values."
+            f"the scheduler {name} trains all trials side by side, which leaves a genetic "
+            "searcher no results to breed from; use searcher=Random() for the first values."
         )
     if isinstance(scheduler, Population | Replay) and max_time_per_trial is not None:
         raise RecipeError(

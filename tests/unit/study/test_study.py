@@ -93,7 +93,7 @@ class TestPopulation:
         ("changes", "message"),
         [
             ({"fold_order": "in_turn"}, "population compares trials epoch by epoch"),
-            ({"searcher": Genetic()}, r"a genetic searcher waits for results; use"),
+            ({"searcher": Genetic()}, r"leaves a genetic searcher no results to breed from; use"),
             ({"max_time_per_trial": 5}, "max_time_per_trial does not go with the scheduler"),
             ({"epochs": 2}, "interval is 2, but the study has 2 epochs"),
         ],
