@@ -18,7 +18,7 @@ RAYFOLD = Path(sys.executable).with_name("rayfold")
 
 
 def main(folder: Path) -> None:
-    """Run the demonstration's commands one after another, each in a process of its own."""
+    """Run the demonstration's commands, each in a process of its own."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -26,11 +26,16 @@ def main(folder: Path) -> None:
     shutil.copy(Path(__file__).with_name("digits.yaml"), folder)
     os.chdir(folder)
     os.environ["RAYFOLD_STORAGE"] = str(Path("rayfold-store").absolute())
-    rayfold("run", "digits.yaml")
-    rayfold("ensemble", "digits", "--num-members", "10", "--export", "digits-ensemble")
-    rayfold("ensemble", "digits", "--single-best", "--export", "digits-best-trial")
-    ensemble = rayfold("predict", "digits-ensemble", "digits.h5", "--held-out")
-    single = rayfold("predict", "digits-best-trial", "digits.h5", "--held-out")
+    print("\n$ rayfold run digits.yaml", flush=True)
+    subprocess.run([RAYFOLD, "run", "digits.yaml"], check=True)  # its progress needs the terminal
+    rayfold(
+        "ensemble digits --num-members 10 --export digits-ensemble",
+        "ensemble digits --single-best --export digits-best-trial",
+    )
+    ensemble, single = rayfold(
+        "predict digits-ensemble digits.h5 --held-out",
+        "predict digits-best-trial digits.h5 --held-out",
+    )
     print(f"\nheld-out test rows, ensemble          {ensemble}")
     print(f"held-out test rows, best single trial {single}")
     print(f"done in {time.monotonic() - began:.0f} s; everything is in {folder}")
@@ -46,15 +51,20 @@ def write_digits(path: Path) -> None:
         file["labels"] = digits.target
 
 
-def rayfold(*arguments: str) -> str:
-    """Run a command as a user would, and return the last line that it prints."""
-    print(f"\n$ rayfold {' '.join(arguments)}", flush=True)
-    if arguments[0] == "run":  # its progress needs the terminal
-        subprocess.run([RAYFOLD, *arguments], check=True)
-        return ""
-    done = subprocess.run([RAYFOLD, *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    print(done.stdout, end="", flush=True)
-    return done.stdout.strip().splitlines()[-1]
+def rayfold(*commands: str) -> list[str]:
+    """Run commands beside each other, and return the last line that each prints."""
+    running = [
+        subprocess.Popen([RAYFOLD, *command.split()], stdout=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    last_lines = []
+    for command, process in zip(commands, running, strict=True):
+        output, _ = process.communicate()
+        print(f"\n$ rayfold {command}\n{output}", end="", flush=True)
+        if process.returncode:
+            sys.exit(process.returncode)
+        last_lines.append(output.strip().splitlines()[-1])
+    return last_lines
 
 
 def shown(path: Path) -> str:
