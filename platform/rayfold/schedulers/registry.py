@@ -1,10 +1,9 @@
 """Schedulers by the names that recipes use."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.registry import create_by_name
 from rayfold.schedulers.base import Scheduler
 from rayfold.schedulers.halving import Halving
 from rayfold.schedulers.population import Population
@@ -36,16 +35,4 @@ def create(name: str, arguments: Mapping[str, Any] | None = None) -> Scheduler:
 
         create("racing", {"rule": "paired", "level": 0.1})
     """
-    if name not in SCHEDULERS:
-        hint = did_you_mean(str(name), list(SCHEDULERS))
-        raise RecipeError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {name!r}{hint}.")
-    scheduler = SCHEDULERS[name]
-    known = list(inspect.signature(scheduler).parameters)
-    for argument in arguments or {}:
-        if argument not in known:
-            hint = did_you_mean(str(argument), known)
-            raise RecipeError(f"{name} takes {', '.join(known)}, got {argument!r}{hint}.")
-    try:
-        return scheduler(**(arguments or {}))
-    except RecipeError as error:
-        raise RecipeError(f"{name}: {error}") from None
+    return create_by_name("scheduler", SCHEDULERS, name, arguments)

@@ -1,10 +1,9 @@
 """Searchers by the names that recipes use."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.registry import create_by_name
 from rayfold.search.base import Searcher
 from rayfold.search.bayesian import Bayesian
 from rayfold.search.fixed import Fixed
@@ -34,16 +33,4 @@ def create(name: str, arguments: Mapping[str, Any] | None = None) -> Searcher:
 
         create("genetic", {"population": 16, "generations": 8})
     """
-    if name not in SEARCHERS:
-        hint = did_you_mean(str(name), list(SEARCHERS))
-        raise RecipeError(f"searcher must be one of {', '.join(SEARCHERS)}, got {name!r}{hint}.")
-    searcher = SEARCHERS[name]
-    known = list(inspect.signature(searcher).parameters)
-    for argument in arguments or {}:
-        if argument not in known:
-            hint = did_you_mean(str(argument), known)
-            raise RecipeError(f"{name} takes {', '.join(known)}, got {argument!r}{hint}.")
-    try:
-        return searcher(**(arguments or {}))
-    except RecipeError as error:
-        raise RecipeError(f"{name}: {error}") from None
+    return create_by_name("searcher", SEARCHERS, name, arguments)

@@ -69,8 +69,8 @@ class Study:
         data: Where the data lie.
         space: What is searched; None takes the search space of the library's model.
         searcher: Proposes the trials; None takes ``search.Genetic()``, and ``search.Random()`` for
-            the first values of a population. Any searcher of Ray Tune
-            will do, see ``tuning.foreign``.
+            the first values of a population. Any searcher of Ray Tune will do, see
+            ``tuning.foreign``.
         folds: How each trial is cross-validated.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
