@@ -1,8 +1,9 @@
 """One search by another tool, run in that tool's environment; see ``peers.py``.
 
 Reads a line of JSON and answers with one: first ``{"parameters": [[name, size, ordered], ...],
-"mode": "min", "random_seed": 0}``, then ``{"ask": 0}`` with ``{"config": [2, 0, ...]}``, an index
-for each parameter, and ``{"tell": 0, "score": 0.5}``, null for a failure, with ``{}``.
+"mode": "min", "random_seed": 0}``, then ``{"ask": 0}`` with ``{"config": [2, 0.4, ...]}``, an
+index for each parameter, or a number in [0, 1] where the size is 0, and ``{"tell": 0, "score":
+0.5}``, null for a failure, with ``{}``.
 
 Usage: ``python peer_process.py skopt|optuna|deephyper SETTING``
 """
@@ -16,8 +17,8 @@ from typing import Any, Protocol
 class Tool(Protocol):
     """Asked for a configuration, told its loss: smaller is better, None if it failed."""
 
-    def ask(self, number: int) -> list[int]:
-        """Return the index of each parameter's value."""
+    def ask(self, number: int) -> list[float]:
+        """Return the index of each parameter's value, or its number in [0, 1]."""
 
     def tell(self, number: int, loss: float | None) -> None:
         """Take in what became of what was asked for as ``number``."""
@@ -28,20 +29,25 @@ class Skopt:
 
     def __init__(self, surrogate: str, parameters: list[Any], random_seed: int) -> None:
         from skopt import Optimizer
-        from skopt.space import Categorical, Integer
+        from skopt.space import Categorical, Integer, Real
 
         dimensions = [
-            Integer(0, size - 1) if ordered else Categorical(list(range(size)))
+            (Integer(0, size - 1) if ordered else Categorical(list(range(size))))
+            if size
+            else Real(0.0, 1.0)
             for _, size, ordered in parameters
         ]
         self._optimizer = Optimizer(dimensions, base_estimator=surrogate, random_state=random_seed)
         self._asked: dict[int, list[Any]] = {}
         self._worst = 0.0
 
-    def ask(self, number: int) -> list[int]:
+    def ask(self, number: int) -> list[float]:
         """Return what ``Optimizer.ask`` does."""
         self._asked[number] = self._optimizer.ask()
-        return [int(index) for index in self._asked[number]]
+        return [
+            float(value) if isinstance(value, float) else int(value)
+            for value in self._asked[number]
+        ]
 
     def tell(self, number: int, loss: float | None) -> None:
         """Fit the surrogate anew, as ``Optimizer.tell`` does."""
@@ -54,14 +60,22 @@ class Optuna:
 
     def __init__(self, sampler: str, parameters: list[Any], random_seed: int) -> None:
         import optuna
-        from optuna.distributions import CategoricalDistribution, IntDistribution
+        from optuna.distributions import (
+            CategoricalDistribution,
+            FloatDistribution,
+            IntDistribution,
+        )
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._failed = optuna.trial.TrialState.FAIL
         self._distributions = {
-            name: IntDistribution(0, size - 1)
-            if ordered
-            else CategoricalDistribution(list(range(size)))
+            name: (
+                IntDistribution(0, size - 1)
+                if ordered
+                else CategoricalDistribution(list(range(size)))
+            )
+            if size
+            else FloatDistribution(0.0, 1.0)
             for name, size, ordered in parameters
         }
         self._study = optuna.create_study(
@@ -72,11 +86,11 @@ class Optuna:
         for loss in (0.0, 1.0, 2.0):  # what it imports when first needed is no one's own time
             warm.tell(warm.ask(self._distributions), loss)
 
-    def ask(self, number: int) -> list[int]:
+    def ask(self, number: int) -> list[float]:
         """Return what ``Study.ask`` does."""
         trial = self._study.ask(self._distributions)
         self._asked[number] = trial
-        return [int(trial.params[name]) for name in self._distributions]
+        return [trial.params[name] for name in self._distributions]
 
     def tell(self, number: int, loss: float | None) -> None:
         """Tell the study."""
@@ -95,9 +109,9 @@ class DeepHyper:
 
         problem = deephyper.hpo.HpProblem()
         for name, size, ordered in parameters:
-            values = (0, size - 1) if ordered else [str(index) for index in range(size)]
-            problem.add_hyperparameter(values, name)
-        self._names = [name for name, *_ in parameters]
+            values: Any = (0, size - 1) if ordered else [str(index) for index in range(size)]
+            problem.add_hyperparameter(values if size else (0.0, 1.0), name)
+        self._types = {name: int if size else float for name, size, _ in parameters}
         self._folder = tempfile.TemporaryDirectory()
         self._search = getattr(deephyper.hpo, search)(
             problem,
@@ -107,10 +121,10 @@ class DeepHyper:
         )
         self._asked: dict[int, Any] = {}
 
-    def ask(self, number: int) -> list[int]:
+    def ask(self, number: int) -> list[float]:
         """Return what ``Search.ask`` does."""
         [self._asked[number]] = self._search.ask(1)
-        return [int(self._asked[number][name]) for name in self._names]
+        return [kind(self._asked[number][name]) for name, kind in self._types.items()]
 
     def tell(self, number: int, loss: float | None) -> None:
         """Tell the search; it calls a failure F."""

