@@ -15,9 +15,10 @@ regret over time, utilisation, and seconds until a configuration was tried that 
 0.1 % of the table, which is what 1,000 draws of random search come to.
 
 Searchers are ``random``, ``genetic`` and ``bayesian`` with their defaults, variants such as
-``genetic:population=32:generations=20``, and the peers ``skopt-gp``, ``skopt-et``,
+``genetic:population=20:generations=25``, and the peers ``skopt-gp``, ``skopt-et``,
 ``optuna-tpe``, ``optuna-gp`` and ``deephyper-cbo``, each installed on first use in a virtual
-environment of its own. Set ``OMP_NUM_THREADS=1`` to compare times.
+environment of its own; ``optuna-gp@100`` ends after 100 trials in turn. Set ``OMP_NUM_THREADS=1``
+to compare times.
 
 Usage: ``python platform/benchmarks/searches.py [SEARCHER ...] [--table segment ...]
 [--seeds 20] [--workers 64] [--output searches.md] [--runs runs.jsonl]``
@@ -144,7 +145,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="write the report to this file, too")
     parser.add_argument("--runs", type=Path, help="keep runs in this file; none is run twice")
     arguments = parser.parse_args()
-    arguments.searchers = arguments.searchers or [*SEARCHERS, *PEERS]
+    given = [name.partition("@") for name in arguments.searchers or [*SEARCHERS, *PEERS]]
+    arguments.searchers = [name for name, *_ in given]
+    arguments.limits = {name: int(limit) for name, _, limit in given if limit}
     arguments.table = [
         name
         for given in arguments.table or TABLES
@@ -193,7 +196,8 @@ def run_all(
     """Yield the runs of all seeds; each has its share of the own time that is left."""
     left = arguments.max_seconds
     for seed in range(arguments.seeds):
-        length = ROUNDS if arguments.workers else arguments.trials
+        trials = min(arguments.trials, arguments.limits.get(name, arguments.trials))
+        length = ROUNDS if arguments.workers else trials
         run = done.get((name, table, seed, arguments.workers, length))
         if run is None:
             share = max(0.0, left) / (arguments.seeds - seed)
@@ -202,7 +206,7 @@ def run_all(
                 if isinstance(problem, Problem) and arguments.workers:
                     run = run_at_once(name, searcher, problem, seed, arguments.workers, share)
                 else:
-                    run = run_in_turn(name, searcher, problem, seed, arguments.trials, share)
+                    run = run_in_turn(name, searcher, problem, seed, trials, share)
             if arguments.runs:
                 with arguments.runs.open("a") as file:
                     file.write(json.dumps(asdict(run)) + "\n")

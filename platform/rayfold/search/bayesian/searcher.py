@@ -30,6 +30,13 @@ MAX_GAUSSIAN = 2000
 
 NUMERICAL_ERRORS = (ValueError, FloatingPointError, np.linalg.LinAlgError)
 
+REACH = 3.0
+"""Scores beyond so many times the distance from the best to the median are flattened.
+
+With 1, length scales shrank on noisy tables until the model followed the noise; without a limit,
+divergence drowned the differences that count.
+"""
+
 NUM_GOOD = 10
 """Of so many best observations, variations are candidates."""
 
@@ -39,8 +46,8 @@ class Bayesian(Searcher):
 
     The first configurations are spread evenly at random. Then a Gaussian process, or a forest
     of trees, is fitted to all scores, and the configuration of the highest expected improvement
-    is suggested, none twice. The worse half of the scores is flattened, so that failures and
-    divergence do not drown the differences that count. Failed trials count as the worst score.
+    is suggested, none twice. Bad scores are flattened, so that failures and divergence do not
+    drown the differences that count. Failed trials count as the worst score.
 
     A numerical failure of a surrogate is told through ``logging`` once, and extra trees, at last
     random draws, take over.
@@ -254,10 +261,10 @@ def one_thread() -> threadpool_limits:
 
 
 def standardized(scores: Matrix) -> tuple[Matrix, float]:
-    """Return scores with mean 0 and variance 1, the worse half flattened, and their unit.
+    """Return scores with mean 0 and variance 1, bad ones flattened, and their unit.
 
-    Scores above the median are cut off where they are as far above it as the best is below; NaN
-    (failed) becomes the worst that is left.
+    Scores are cut off where they are ``REACH`` times as far above the median as the best is below
+    it; NaN (failed) becomes the worst that is left.
 
     Args:
         scores: Lower is better; NaN for failed trials, at least one of them is not.
@@ -266,7 +273,7 @@ def standardized(scores: Matrix) -> tuple[Matrix, float]:
         The scores, and how much of the raw score one unit of them is.
     """
     median, best = float(np.nanmedian(scores)), float(np.nanmin(scores))
-    worst = min(float(np.nanmax(scores)), median + (median - best))
+    worst = min(float(np.nanmax(scores)), median + REACH * (median - best))
     flat = np.minimum(np.nan_to_num(scores, nan=worst), worst)
     unit = float(flat.std())
     if not unit > 0 or not np.isfinite(unit):
