@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 import rayfold as rf
 from rayfold.journal import Entry, read_journal
-from rayfold.orders import fold_folder, lineage_folder
+from rayfold.library import resolve_model
+from rayfold.orders import FoldTask, fold_folder, lineage_folder
 from rayfold.results import Exploit
 from rayfold.tracking.store import open_store
-from rayfold.training.checkpoint import load_checkpoint
+from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
+from rayfold.training.checkpoint import load_checkpoint, save_checkpoint
 from rayfold.tuning import population as population_module
 from rayfold.tuning.states import take_over
 
@@ -24,6 +26,7 @@ NUM_FOLDS = 2
 EPOCHS = 8
 INTERVAL = 2
 RATE = "optimizer.learning_rate"
+PARAMETERS = {"model.hidden": 16, "optimizer.name": "adam"}
 CPU = torch.device("cpu")
 
 
@@ -88,7 +91,7 @@ def run(
             folds=rf.Folds(NUM_FOLDS),
             fold_order="together",
             epochs=EPOCHS,
-            parameters={"model.hidden": 16, "optimizer.name": "adam"},
+            parameters=PARAMETERS,
             groups=rf.Groups(1, 1, cpus_per_worker=0.5),
             storage=tmp_path_factory.mktemp("a store"),
         )
@@ -135,6 +138,54 @@ def test_every_fold_gets_the_donors_state_of_the_same_fold(run: Run) -> None:
                 assert torch.equal(other["exp_avg"], moments["exp_avg"])
         first, second = (given["model"]["layers.0.weight"] for given in copied.given)
         assert not torch.equal(first, second)  # folds differ: they could be mixed up
+
+
+def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run) -> None:
+    """The one group has trained everything: copied states, and each trial's own at its turn."""
+    all_folds = [[fold, "memory"] for fold in range(NUM_FOLDS)]
+    copied: set[str] = set()
+    for entry in run.entries:
+        trial = entry.fields.get("trial", "")
+        if entry.event == "exploit":
+            copied.add(trial)
+        elif entry.event == "epoch":
+            assert entry.fields.get("taken_up", all_folds) == all_folds
+            assert "taken_up" in entry.fields or trial not in copied
+            copied.discard(trial)
+    assert not copied
+
+
+def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
+    """Trained here from the donor's file, as it was at the exploit, it ends with these weights."""
+    setup = StudySetup(
+        model_class=resolve_model("mlp"),
+        settings=Settings(epochs=EPOCHS),
+        plan=run.study.folds.split(run.study.dataset),
+        folder=tmp_path,
+        parameters=PARAMETERS,
+    )
+    last = {exploit.trial: number for number, exploit in enumerate(run.exploits)}
+    for trial, number in last.items():
+        result = next(result for result in run.result.trials if result.id == trial)
+        for fold, given in enumerate(run.copies[number].given):
+            task = FoldTask(
+                trial=trial,
+                config=result.config,
+                fold=fold,
+                until_epoch=EPOCHS,
+                lineage=len(result.exploits),
+            )
+            save_checkpoint(
+                tmp_path / task.checkpoints, run.exploits[number].epoch, given, milestone=True
+            )
+            alone = FoldRun(task, setup=setup, data=run.study.dataset, strategy=SingleProcess())
+            assert alone.advance(task) is not None
+            torch.testing.assert_close(
+                load_file(run.study.folder / result.folds[fold].weights),
+                load_file(tmp_path / result.folds[fold].weights),
+                rtol=1e-4,
+                atol=1e-5,
+            )
 
 
 def test_no_fold_sees_the_rows_that_it_is_validated_with(run: Run) -> None:
