@@ -15,8 +15,8 @@ def file_identity(path: Path) -> FileIdentity | None:
     """Return what tells whether a file is still the same; None when it cannot be seen.
 
     It is the device, the inode, the time of the last change and the size. A hard link has the
-    identity of what it links to; a copy has one of its own. An inode that is used again has another
-    time of change.
+    identity of what it links to; a copy has one of its own. An inode that is used again has
+    another time of change.
     """
     try:
         status = path.stat()
