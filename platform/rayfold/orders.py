@@ -69,6 +69,7 @@ class FoldOutcome:
             it has none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
+        diverged: Whether that is a loss, or the study's metric, which is no longer finite.
         taken_up: Where the state came from that the order took up; None where it took up none.
     """
 
@@ -77,6 +78,7 @@ class FoldOutcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: FoldResult | None = None
     error: str | None = None
+    diverged: bool = False
     taken_up: StateSource | None = None
 
 

@@ -1,4 +1,4 @@
-"""A population of four trials that take turns on one group: exploits, lineage, ensemble."""
+"""A population of five trials that take turns on one group: exploits, lineage, ensemble."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from rayfold.results import Exploit
 from rayfold.tracking.store import open_store
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.checkpoint import load_checkpoint, save_checkpoint
-from rayfold.tuning import population as population_module
+from rayfold.tuning import exploits as exploits_module
 from rayfold.tuning.states import take_over
 
 NUM_FOLDS = 2
@@ -58,7 +58,10 @@ class Run:
 def run(
     digits: Path, ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Run]:
-    """Two rates that learn nothing in 8 epochs, two that do; files are read as they are copied."""
+    """Two rates that learn nothing in 8 epochs, two that do, and one that diverges in the first.
+
+    Files are read as they are copied.
+    """
     copies: list[Copied] = []
 
     def watch(folder: Path, **call: Any) -> tuple[str, ...]:
@@ -78,13 +81,13 @@ def run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(population_module, "take_over", watch)
+        patch.setattr(exploits_module, "take_over", watch)
         study = rf.Study(
             "population",
             model="mlp",
             data=rf.HDF5(digits),
-            space=rf.SearchSpace({RATE: rf.Float(1e-6, 3e-2, log=True)}),
-            searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2)]),
+            space=rf.SearchSpace({RATE: rf.Float(1e-6, 1e30, log=True)}),
+            searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2, 1e30)]),
             scheduler=rf.schedulers.Population(
                 interval=INTERVAL, quantile=0.5, resample_probability=0.0
             ),
@@ -95,27 +98,36 @@ def run(
             groups=rf.Groups(1, 1, cpus_per_worker=0.5),
             storage=tmp_path_factory.mktemp("a store"),
         )
-        result = study.run(4, show_progress=False)
+        result = study.run(5, show_progress=False)
         yield Run(study, result, read_journal(study.folder / "journal.jsonl"), copies)
 
 
 def test_the_useless_rates_give_way_to_good_ones(run: Run) -> None:
     """Between the first and the last milestone, at epochs 2, 4 and 6."""
-    assert [trial.status for trial in run.result.trials] == ["completed"] * 4
+    assert [trial.status for trial in run.result.trials] == ["completed"] * 5
     exploits = run.exploits
     assert exploits
     assert {exploit.trial for exploit in exploits} >= {"0000", "0001"}
     for exploit in exploits:
         assert exploit.trial != exploit.donor
         assert exploit.epoch in (2, 4, 6)
-    assert all(trial.config[RATE] > 1e-4 for trial in run.result.trials)
+    assert all(1e-4 < trial.config[RATE] < 1 for trial in run.result.trials)
+
+
+def test_a_trial_that_diverges_goes_on_from_another(run: Run) -> None:
+    """Its rate of 1e30 leads beyond numbers at once, and nothing that it did before counts."""
+    first, *others = [exploit for exploit in run.exploits if exploit.diverged]
+    assert (first.trial, others) == ("0004", [])
+    assert first == next(exploit for exploit in run.exploits if exploit.trial == "0004")
+    for fold in run.result.trials[-1].folds:
+        assert len(fold.history) == EPOCHS
 
 
 def test_a_trial_takes_turns_with_the_others(run: Run) -> None:
     """No trial is two milestones ahead of another: the one group goes round."""
-    reached = dict.fromkeys(("0000", "0001", "0002", "0003"), 0)
+    reached = dict.fromkeys(("0000", "0001", "0002", "0003", "0004"), 0)
     for entry in run.entries:
-        if entry.event == "epoch":
+        if entry.event in ("epoch", "exploit"):
             reached[entry.fields["trial"]] = entry.fields["epoch"]
             assert max(reached.values()) - min(reached.values()) <= 2 * INTERVAL
 
@@ -260,4 +272,4 @@ def test_an_ensemble_is_built_from_the_population(run: Run) -> None:
 def test_a_finished_population_leaves_no_states_and_comes_back_from_the_journal(run: Run) -> None:
     assert not list(run.study.folder.rglob("*.pt"))
     assert not list(run.study.folder.rglob("lineage_*"))
-    assert run.study.run(4, show_progress=False).trials == run.result.trials
+    assert run.study.run(5, show_progress=False).trials == run.result.trials

@@ -91,10 +91,11 @@ class _FoldTrainer:
             return self._train(task, link.should_stop)
         except Exception as error:
             self._runs.clear()
-            text = str(error) if isinstance(error, FloatingPointError) else traceback.format_exc()
+            diverged = isinstance(error, FloatingPointError)
+            text = str(error) if diverged else traceback.format_exc()
             if not link.all_ranks_failed(text):
                 raise RuntimeError("a rank failed alone; the group starts anew") from error
-            return FoldOutcome(task=task, error=text)
+            return FoldOutcome(task=task, error=text, diverged=diverged)
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
         done = self._strategy.broadcast(finished_result(task, self._setup.folder))

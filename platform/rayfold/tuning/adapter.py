@@ -133,7 +133,7 @@ class SchedulerAdapter(FIFOScheduler):
         self._on_change()
         if decision == "stop":
             return str(TrialScheduler.STOP)
-        if result.get("score") is None:
+        if result.get("score") is None and not result.get("diverged"):
             return str(TrialScheduler.CONTINUE)
         action = str(self._inner.on_trial_result(tune_controller, trial, result))
         if action == TrialScheduler.PAUSE and self._pauses_with_groups:

@@ -43,7 +43,8 @@ class TrialRunner(Trainable):
     Together with ``milestones``: after these epochs every fold writes its state, and the trial
     gives its groups back and asks for some again, so that trials take turns, and one that Tune
     pauses there holds none. Such a trial, taken up where folds have checkpoints already, begins
-    with the last epoch that all of them have reached.
+    with the last epoch that all of them have reached. One that diverges reports ``error`` and
+    ``diverged`` once all its folds are idle, and leaves it to the scheduler whether it goes on.
 
     A trial that has held groups for ``max_seconds`` ends with what it has: groups end after their
     epoch.
@@ -155,8 +156,11 @@ class TrialRunner(Trainable):
             if reached > self._epoch + 1:  # folds of an earlier run: go on where they stopped
                 self._epoch = reached - 1
                 outcomes = self._train_epoch(folds)
-        if len(outcomes) < len(folds) and not any(outcome.error for outcome in outcomes):
-            return self._report_silence()
+        if not any(map(self._is_fatal, outcomes)):
+            if len(outcomes) < len(folds):
+                return self._report_silence()
+            if errors := [outcome.error for outcome in outcomes if outcome.error]:
+                return self._report_divergence(errors[0])
         self._epoch += 1
         if self._epoch in self._milestones and _all_well(outcomes, len(folds)):
             self._call("release")
@@ -170,6 +174,12 @@ class TrialRunner(Trainable):
         epoch = self._epoch + 1
         self._call("submit", self._tasks(folds, epoch, save=epoch in self._milestones))
         return self._wait_all(len(folds))
+
+    def _report_divergence(self, error: str) -> dict[str, Any]:
+        """Give the groups back, and leave it to the scheduler whether the trial goes on."""
+        self._call("release")
+        self._num_groups = 0
+        return {"score": None, "error": error, "diverged": True, "done": False}
 
     def _report_silence(self) -> dict[str, Any]:
         """Report that no outcome came: the trial's time is up, or the study is interrupted."""
@@ -220,14 +230,18 @@ class TrialRunner(Trainable):
         ]
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
-        """Wait for ``number`` outcomes; fewer when one failed, or when nothing comes any more."""
+        """Wait for ``number`` outcomes; fewer after a fatal one, or when no more come."""
         outcomes: list[FoldOutcome] = []
         while len(outcomes) < number:
             new = self._wait()
             outcomes += new
-            if not new or any(outcome.error for outcome in new):
+            if not new or any(map(self._is_fatal, new)):
                 break
         return outcomes
+
+    def _is_fatal(self, outcome: FoldOutcome) -> bool:
+        """Tell whether the trial ends for an error, however the scheduler may decide."""
+        return outcome.error is not None and not (outcome.diverged and self._milestones)
 
     def _wait(self) -> list[FoldOutcome]:
         """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""

@@ -33,6 +33,7 @@ class Pool:
         self.orders: list[tuple[int, int]] = []
         self.saved: list[tuple[int, int, int]] = []
         self.reached: dict[int, int] = {}
+        self.errors: dict[int, tuple[str, bool]] = {}
         self.taken_up: dict[int, StateSource] = {}
         self.cancelled: list[int] = []
         self._hangs = hangs
@@ -76,6 +77,9 @@ class Pool:
                 await asyncio.sleep(0.001)
             self.cancelled.append(task.fold)
             return FoldOutcome(task=task, epoch=task.until_epoch - 1)
+        if task.fold in self.errors:
+            error, diverged = self.errors.pop(task.fold)
+            return FoldOutcome(task=task, error=error, diverged=diverged)
         done = task.until_epoch == EPOCHS
         metrics = {"val_loss": score(task.fold, task.until_epoch)}
         result = FoldResult(
@@ -285,3 +289,35 @@ def test_a_report_tells_once_where_the_states_came_from(start: Start) -> None:
     pool.taken_up = {2: "memory", 0: "file"}
     reports = run(runner)
     assert [report["taken_up"] for report in reports] == [[(0, "file"), (2, "memory")], [], []]
+
+
+def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
+    start: Start, tmp_path: Path
+) -> None:
+    runner, pool = start("together", milestones=[2])
+    runner.step()
+    pool.errors = {0: ("fold 0 diverged", True)}
+    report = runner.step()
+    assert (report["error"], report["diverged"]) == ("fold 0 diverged", True)
+    assert (report["score"], report["done"]) == (None, False)
+    assert [fold for fold, epoch in pool.orders if epoch == 2] == [0, 1, 2]
+    assert pool.call("acquire", "0008", 1) == 1  # the groups are free
+    pool.call("release", "0008")
+    write_pointer(tmp_path, "0004", 2)
+    runner.reset_config({"trial": "0007", "lineage": 1, "hyperparameters": {}})
+    runner.load_checkpoint(str(tmp_path))
+    assert [report["epoch"] for report in run(runner)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("milestones", "errors"),
+    [([], {0: ("diverged", True)}), ([2], {0: ("Traceback", False), 1: ("diverged", True)})],
+)
+def test_any_other_error_ends_a_trial_and_so_does_divergence_without_milestones(
+    start: Start, milestones: list[int], errors: dict[int, tuple[str, bool]]
+) -> None:
+    runner, pool = start("together", milestones=milestones)
+    pool.errors = dict(errors)
+    report = runner.step()
+    assert (report["error"], report["done"]) == (errors[0][0], True)
+    assert "diverged" not in report
