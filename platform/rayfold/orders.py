@@ -14,6 +14,9 @@ from rayfold.results import Config, FoldResult
 FoldOrder: TypeAlias = Literal["in_turn", "together"]
 """One fold of a trial after another, or all folds of it epoch by epoch."""
 
+StateSource: TypeAlias = Literal["memory", "file"]
+"""Where a fold's state came from: the worker's own memory, or a file of the study's folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoldTask:
@@ -66,6 +69,8 @@ class FoldOutcome:
             it has none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
+        diverged: Whether that is a loss, or the study's metric, which is no longer finite.
+        taken_up: Where the state came from that the order took up; None where it took up none.
     """
 
     task: FoldTask
@@ -73,6 +78,8 @@ class FoldOutcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: FoldResult | None = None
     error: str | None = None
+    diverged: bool = False
+    taken_up: StateSource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

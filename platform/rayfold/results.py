@@ -44,6 +44,7 @@ class Exploit:
         scores: Score of each fold at that epoch, as pairs of fold and score.
         states: SHA-256 of the copied checkpoint of each fold, in order of the folds.
         restart: Whether the weights were shrunk and perturbed, and values drawn anew.
+        diverged: Whether it was due because a loss of the trial was no longer finite.
     """
 
     trial: str
@@ -54,6 +55,7 @@ class Exploit:
     scores: tuple[tuple[int, float], ...]
     states: tuple[str, ...]
     restart: bool = False
+    diverged: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""

@@ -1,4 +1,4 @@
-"""A population of four trials that take turns on one group: exploits, lineage, ensemble."""
+"""A population of five trials that take turns on one group: exploits, lineage, ensemble."""
 
 import hashlib
 import json
@@ -13,17 +13,20 @@ from safetensors.torch import load_file
 
 import rayfold as rf
 from rayfold.journal import Entry, read_journal
-from rayfold.orders import fold_folder, lineage_folder
+from rayfold.library import resolve_model
+from rayfold.orders import FoldTask, fold_folder, lineage_folder
 from rayfold.results import Exploit
 from rayfold.tracking.store import open_store
-from rayfold.training.checkpoint import load_checkpoint
-from rayfold.tuning import population as population_module
+from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
+from rayfold.training.checkpoint import load_checkpoint, save_checkpoint
+from rayfold.tuning import exploits as exploits_module
 from rayfold.tuning.states import take_over
 
 NUM_FOLDS = 2
 EPOCHS = 8
 INTERVAL = 2
 RATE = "optimizer.learning_rate"
+PARAMETERS = {"model.hidden": 16, "optimizer.name": "adam"}
 CPU = torch.device("cpu")
 
 
@@ -55,7 +58,10 @@ class Run:
 def run(
     digits: Path, ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Run]:
-    """Two rates that learn nothing in 8 epochs, two that do; files are read as they are copied."""
+    """Two rates that learn nothing in 8 epochs, two that do, and one that diverges in the first.
+
+    Files are read as they are copied.
+    """
     copies: list[Copied] = []
 
     def watch(folder: Path, **call: Any) -> tuple[str, ...]:
@@ -75,44 +81,53 @@ def run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(population_module, "take_over", watch)
+        patch.setattr(exploits_module, "take_over", watch)
         study = rf.Study(
             "population",
             model="mlp",
             data=rf.HDF5(digits),
-            space=rf.SearchSpace({RATE: rf.Float(1e-6, 3e-2, log=True)}),
-            searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2)]),
+            space=rf.SearchSpace({RATE: rf.Float(1e-6, 1e30, log=True)}),
+            searcher=rf.search.Fixed([{RATE: rate} for rate in (1e-6, 2e-6, 3e-3, 1e-2, 1e30)]),
             scheduler=rf.schedulers.Population(
                 interval=INTERVAL, quantile=0.5, resample_probability=0.0
             ),
             folds=rf.Folds(NUM_FOLDS),
             fold_order="together",
             epochs=EPOCHS,
-            parameters={"model.hidden": 16, "optimizer.name": "adam"},
+            parameters=PARAMETERS,
             groups=rf.Groups(1, 1, cpus_per_worker=0.5),
             storage=tmp_path_factory.mktemp("a store"),
         )
-        result = study.run(4, show_progress=False)
+        result = study.run(5, show_progress=False)
         yield Run(study, result, read_journal(study.folder / "journal.jsonl"), copies)
 
 
 def test_the_useless_rates_give_way_to_good_ones(run: Run) -> None:
     """Between the first and the last milestone, at epochs 2, 4 and 6."""
-    assert [trial.status for trial in run.result.trials] == ["completed"] * 4
+    assert [trial.status for trial in run.result.trials] == ["completed"] * 5
     exploits = run.exploits
     assert exploits
     assert {exploit.trial for exploit in exploits} >= {"0000", "0001"}
     for exploit in exploits:
         assert exploit.trial != exploit.donor
         assert exploit.epoch in (2, 4, 6)
-    assert all(trial.config[RATE] > 1e-4 for trial in run.result.trials)
+    assert all(1e-4 < trial.config[RATE] < 1 for trial in run.result.trials)
+
+
+def test_a_trial_that_diverges_goes_on_from_another(run: Run) -> None:
+    """Its rate of 1e30 leads beyond numbers at once, and nothing that it did before counts."""
+    first, *others = [exploit for exploit in run.exploits if exploit.diverged]
+    assert (first.trial, others) == ("0004", [])
+    assert first == next(exploit for exploit in run.exploits if exploit.trial == "0004")
+    for fold in run.result.trials[-1].folds:
+        assert len(fold.history) == EPOCHS
 
 
 def test_a_trial_takes_turns_with_the_others(run: Run) -> None:
     """No trial is two milestones ahead of another: the one group goes round."""
-    reached = dict.fromkeys(("0000", "0001", "0002", "0003"), 0)
+    reached = dict.fromkeys(("0000", "0001", "0002", "0003", "0004"), 0)
     for entry in run.entries:
-        if entry.event == "epoch":
+        if entry.event in ("epoch", "exploit"):
             reached[entry.fields["trial"]] = entry.fields["epoch"]
             assert max(reached.values()) - min(reached.values()) <= 2 * INTERVAL
 
@@ -135,6 +150,54 @@ def test_every_fold_gets_the_donors_state_of_the_same_fold(run: Run) -> None:
                 assert torch.equal(other["exp_avg"], moments["exp_avg"])
         first, second = (given["model"]["layers.0.weight"] for given in copied.given)
         assert not torch.equal(first, second)  # folds differ: they could be mixed up
+
+
+def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run) -> None:
+    """The one group has trained everything: copied states, and each trial's own at its turn."""
+    all_folds = [[fold, "memory"] for fold in range(NUM_FOLDS)]
+    copied: set[str] = set()
+    for entry in run.entries:
+        trial = entry.fields.get("trial", "")
+        if entry.event == "exploit":
+            copied.add(trial)
+        elif entry.event == "epoch":
+            assert entry.fields.get("taken_up", all_folds) == all_folds
+            assert "taken_up" in entry.fields or trial not in copied
+            copied.discard(trial)
+    assert not copied
+
+
+def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
+    """Trained here from the donor's file, as it was at the exploit, it ends with these weights."""
+    setup = StudySetup(
+        model_class=resolve_model("mlp"),
+        settings=Settings(epochs=EPOCHS),
+        plan=run.study.folds.split(run.study.dataset),
+        folder=tmp_path,
+        parameters=PARAMETERS,
+    )
+    last = {exploit.trial: number for number, exploit in enumerate(run.exploits)}
+    for trial, number in last.items():
+        result = next(result for result in run.result.trials if result.id == trial)
+        for fold, given in enumerate(run.copies[number].given):
+            task = FoldTask(
+                trial=trial,
+                config=result.config,
+                fold=fold,
+                until_epoch=EPOCHS,
+                lineage=len(result.exploits),
+            )
+            save_checkpoint(
+                tmp_path / task.checkpoints, run.exploits[number].epoch, given, milestone=True
+            )
+            alone = FoldRun(task, setup=setup, data=run.study.dataset, strategy=SingleProcess())
+            assert alone.advance(task) is not None
+            torch.testing.assert_close(
+                load_file(run.study.folder / result.folds[fold].weights),
+                load_file(tmp_path / result.folds[fold].weights),
+                rtol=1e-4,
+                atol=1e-5,
+            )
 
 
 def test_no_fold_sees_the_rows_that_it_is_validated_with(run: Run) -> None:
@@ -209,4 +272,4 @@ def test_an_ensemble_is_built_from_the_population(run: Run) -> None:
 def test_a_finished_population_leaves_no_states_and_comes_back_from_the_journal(run: Run) -> None:
     assert not list(run.study.folder.rglob("*.pt"))
     assert not list(run.study.folder.rglob("lineage_*"))
-    assert run.study.run(4, show_progress=False).trials == run.result.trials
+    assert run.study.run(5, show_progress=False).trials == run.result.trials

@@ -1,5 +1,6 @@
 """Two workers train what one process trains. Run as a script, this file is one of the two."""
 
+import dataclasses
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.library import resolve_model
-from rayfold.orders import FoldTask
+from rayfold.orders import FoldTask, StateSource
 from rayfold.training import (
     Batch,
     DataParallel,
@@ -30,6 +31,7 @@ from rayfold.training import (
     Strategy,
     StudySetup,
 )
+from rayfold.training.state_memory import StateMemory
 
 WORLD_SIZE = 2
 NUM_TRAINING, NUM_VALIDATION = 50, 25
@@ -99,23 +101,40 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     )
 
 
-def start(model: str, strategy: Strategy, folder: Path, config: dict[str, Any]) -> FoldRun:
+def start(
+    model: str,
+    strategy: Strategy,
+    folder: Path,
+    config: dict[str, Any],
+    memory: StateMemory | None = None,
+) -> FoldRun:
     # a small number, so that the last of the validation batches has a single row, too
     rayfold.training.loop.EVALUATION_ROWS = 8
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    return FoldRun(task, setup=make_setup(model, folder), data=make_data(), strategy=strategy)
+    return FoldRun(
+        task, setup=make_setup(model, folder), data=make_data(), strategy=strategy, memory=memory
+    )
 
 
 def train(
-    model: str, strategy: Strategy, folder: Path, config: dict[str, Any], *, pause: bool = False
+    model: str,
+    strategy: Strategy,
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    pause: StateSource | None = None,
 ) -> list[dict[str, float]]:
-    """Train a fold, all at once or interrupted after its second epoch; return its history."""
+    """Train a fold, all at once or taken up after its second epoch; return its history."""
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    run = start(model, strategy, folder, config)
-    if pause:
-        assert run.advance(task, should_stop=lambda: run.epoch == 2) is None
-        run = start(model, strategy, folder, config)
-        assert run.epoch == 2
+    memory = StateMemory() if pause == "memory" else None
+    run = start(model, strategy, folder, config, memory)
+    if pause is not None:
+        assert run.advance(dataclasses.replace(task, until_epoch=2, save=True)) is None
+        assert run.milestone is not None
+        if memory is not None:
+            memory.keep(*run.milestone)
+        run = start(model, strategy, folder, config, memory)
+        assert (run.epoch, run.taken_up) == (2, pause)
     assert run.advance(task) is not None
     names = ("train_loss", "val_loss", "val_accuracy", "learning_rate")
     return [{name: epoch[name] for name in names} for epoch in run.history]
@@ -158,7 +177,8 @@ def work(rank: int, folder: Path) -> None:
         for num_rows in BATCHES:
             found = gradients(model, strategy, num_rows)
             save_file(found, folder / f"gradients_{model}_{num_rows}_{rank}.safetensors")
-    for name, pause in (("whole", False), ("paused", True)):
+    pauses: dict[str, StateSource | None] = {"whole": None, "file": "file", "memory": "memory"}
+    for name, pause in pauses.items():
         known["histories"][name] = train("mlp", strategy, folder / name, DROPOUT, pause=pause)
     train("normalised", strategy, folder / "normalised", {"batch_size": 10})
     rows = torch.arange(5)[strategy.part(5)]
@@ -242,12 +262,13 @@ def test_each_workers_gradient_is_that_of_the_whole_batch(
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("source", ["file", "memory"])
 def test_two_workers_go_on_from_their_checkpoint_with_the_dropout_of_each(
-    folder: Path, known: list[dict[str, Any]]
+    source: str, folder: Path, known: list[dict[str, Any]]
 ) -> None:
-    assert known[0]["histories"]["paused"] == known[0]["histories"]["whole"]
+    assert known[0]["histories"][source] == known[0]["histories"]["whole"]
     place = Path("trials/0000/fold_0/weights.safetensors")
-    paused, whole = load_file(folder / "paused" / place), load_file(folder / "whole" / place)
+    paused, whole = load_file(folder / source / place), load_file(folder / "whole" / place)
     assert all(torch.equal(paused[name], whole[name]) for name in whole)
 
 

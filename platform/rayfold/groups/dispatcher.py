@@ -361,18 +361,29 @@ class Dispatcher:
         lease.wake.set()
 
     def _assign(self, group: _Group) -> bool:
-        """Give ``group`` the next order of its lease that it may take."""
+        """Give ``group`` the next order of its lease that it may take.
+
+        Of folds that are nobody's yet it prefers those that the same group of other trials takes,
+        since it may have states of these in memory.
+        """
         lease = group.lease
         if lease is None or self._interrupted:
             return False
-        for job in lease.queue:
-            if lease.homes.get(job.task.fold, group) is group:
-                lease.queue.remove(job)
-                lease.homes[job.task.fold] = group
-                group.job, group.cancelled, group.epoch = job, False, 0
-                group.failed_ranks = set()  # a rank may still look at the last order's
-                return True
-        return False
+        homes, place = lease.homes, lease.groups.index(group)
+        jobs = [job for job in lease.queue if homes.get(job.task.fold, group) is group]
+        if not jobs:
+            return False
+        job = min(
+            jobs,
+            key=lambda job: (
+                job.task.fold not in homes and job.task.fold % len(lease.groups) != place
+            ),
+        )
+        lease.queue.remove(job)
+        homes[job.task.fold] = group
+        group.job, group.cancelled, group.epoch = job, False, 0
+        group.failed_ranks = set()  # a rank may still look at the last order's
+        return True
 
     def _settle(self, group: _Group, outcome: FoldOutcome) -> None:
         """Book the outcome of the group's present order; an order taken back counts no more."""

@@ -23,6 +23,7 @@ from rayfold.training import (
 )
 from rayfold.training.loop import finished_result
 from rayfold.training.metrics import load_metrics
+from rayfold.training.state_memory import StateMemory
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -68,11 +69,15 @@ def serve(config: dict[str, GroupWork]) -> None:
 
 
 class _FoldTrainer:
-    """Carries out orders, and keeps the folds of the present trial in memory between them."""
+    """Carries out orders, and keeps the folds of the present trial in memory between them.
+
+    Of other trials, which take turns in a population, it keeps states alone, and not too many.
+    """
 
     def __init__(self, setup: StudySetup, data: DataSet, strategy: Strategy) -> None:
         self._setup, self._data, self._strategy = setup, data, strategy
         self._runs: dict[tuple[str, int, int], FoldRun] = {}
+        self._memory = StateMemory()
         self.present: FoldRun | None = None
 
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
@@ -86,10 +91,11 @@ class _FoldTrainer:
             return self._train(task, link.should_stop)
         except Exception as error:
             self._runs.clear()
-            text = str(error) if isinstance(error, FloatingPointError) else traceback.format_exc()
+            diverged = isinstance(error, FloatingPointError)
+            text = str(error) if diverged else traceback.format_exc()
             if not link.all_ranks_failed(text):
                 raise RuntimeError("a rank failed alone; the group starts anew") from error
-            return FoldOutcome(task=task, error=text)
+            return FoldOutcome(task=task, error=text, diverged=diverged)
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
         done = self._strategy.broadcast(finished_result(task, self._setup.folder))
@@ -100,16 +106,18 @@ class _FoldTrainer:
                 metrics=_metrics_at(done.history, task.until_epoch),
                 result=done,
             )
+        self._keep_only(task.trial, task.lineage)
         key = (task.trial, task.fold, task.lineage)
-        self._runs = {
-            kept: run
-            for kept, run in self._runs.items()
-            if (kept[0], kept[2]) == (task.trial, task.lineage)
-        }
-        run = self._runs.get(key)
+        run, taken_up = self._runs.get(key), None
         if run is None or run.is_outdated():
-            run = FoldRun(task, setup=self._setup, data=self._data, strategy=self._strategy)
-            self._runs[key] = run
+            run = FoldRun(
+                task,
+                setup=self._setup,
+                data=self._data,
+                strategy=self._strategy,
+                memory=self._memory,
+            )
+            self._runs[key], taken_up = run, run.taken_up
         self.present = run
         result = run.advance(task, should_stop=should_stop)
         if result is not None:
@@ -119,7 +127,16 @@ class _FoldTrainer:
             epoch=run.epoch,
             metrics=_metrics_at(run.history, task.until_epoch),
             result=result,
+            taken_up=taken_up,
         )
+
+    def _keep_only(self, trial: str, lineage: int) -> None:
+        """End the runs of other trials; of those that stand at a milestone the state stays."""
+        for key, run in list(self._runs.items()):
+            if (key[0], key[2]) != (trial, lineage):
+                del self._runs[key]
+                if run.milestone is not None:
+                    self._memory.keep(*run.milestone)
 
 
 def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[str, float]:

@@ -21,7 +21,8 @@ class Population(Scheduler):
     at their last such epoch. One among the worst takes over the state of one among the best: fold
     by fold the weights and what the optimiser has gathered, with the whole configuration, of which
     it changes some values (``perturb``), and goes on at the other's epoch. Nobody waits for the
-    others, and trials take turns when there are more of them than groups.
+    others, and trials take turns when there are more of them than groups. A trial that diverges
+    takes over the best one's state at once.
 
     Only what may change while a model trains is changed: numbers under ``optimizer.``,
     ``schedule.`` and ``loss.``, the batch size, and rates of dropout; never what gives weights

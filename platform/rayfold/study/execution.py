@@ -24,14 +24,16 @@ from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
-from rayfold.schedulers import Scheduler
+from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.space import SearchSpace
 from rayfold.study.interruption import Interruption
 from rayfold.tracking import Uploader
 from rayfold.training import StudySetup
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
+from rayfold.tuning.exploits import Exploiter
 from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.population import Exploiter, PopulationScheduler, realised
+from rayfold.tuning.population import PopulationScheduler, population_scheduler
+from rayfold.tuning.replay import ReplayScheduler
 from rayfold.tuning.states import remove_states
 from rayfold.tuning.trainable import TrialRunner, trial_resources
 
@@ -116,12 +118,7 @@ class Execution:
         )
         spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
         at_once = groups.trials_at_once + spare
-        scheduler = self._tune_scheduler or realised(
-            self._scheduler,
-            Exploiter(self._ledger, self._setup.folder, len(self._setup.plan.folds)),
-            space=self._space,
-            at_once=at_once,
-        )
+        scheduler = self._tune_scheduler or self._milestone_scheduler(at_once)
         turns = scheduler if isinstance(scheduler, PopulationScheduler) else None
         tuner = tune.Tuner(
             tune.with_resources(trainable, trial_resources()),
@@ -152,6 +149,17 @@ class Execution:
             ),
         )
         tuner.fit()
+
+    def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
+        """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
+        exploiter = Exploiter(self._ledger, self._setup.folder, len(self._setup.plan.folds))
+        if isinstance(self._scheduler, Replay):
+            return ReplayScheduler(self._scheduler, exploiter)
+        if isinstance(self._scheduler, Population):
+            return population_scheduler(
+                self._scheduler, exploiter, space=self._space, at_once=at_once
+            )
+        return None
 
     def _remove_states(self) -> None:
         """Remove the checkpoints of trials that will never be gone on with."""

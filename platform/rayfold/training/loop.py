@@ -1,11 +1,13 @@
 """The training loop of one fold: epochs, validation, checkpoints, and what it leaves behind."""
 
+import copy
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rayfold.data import DataSet, to_float
-from rayfold.orders import FoldTask
+from rayfold.orders import FoldTask, StateSource
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -29,6 +31,7 @@ from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
 from rayfold.training.learner import Batch, Learner
 from rayfold.training.metrics import evaluate
 from rayfold.training.settings import StudySetup
+from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
 from rayfold.training.strategies import Strategy
 
 EVALUATION_ROWS = 1024
@@ -47,12 +50,25 @@ class FoldRun:
         setup: What all folds of the study share.
         data: The data set.
         strategy: How the workers of the group share a batch.
+        memory: The states that this worker has at hand; None reads all from their files.
+
+    Attributes:
+        taken_up: Where this worker has the state from that it began with; None of a new fold.
+        milestone: The state that it stands at, if that is a milestone, and its file's identity.
+            It goes with the next epoch, which changes its tensors.
     """
 
     def __init__(
-        self, task: FoldTask, *, setup: StudySetup, data: DataSet, strategy: Strategy
+        self,
+        task: FoldTask,
+        *,
+        setup: StudySetup,
+        data: DataSet,
+        strategy: Strategy,
+        memory: StateMemory | None = None,
     ) -> None:
         self._setup, self._data, self._strategy = setup, data, strategy
+        self.milestone: tuple[FileIdentity, dict[str, Any]] | None = None
         self._fold = setup.plan.folds[task.fold]
         self._trial = task.trial
         self._folder = setup.folder / task.folder
@@ -77,8 +93,11 @@ class FoldRun:
         self._saved_at = time.monotonic()
         self._busy_seconds = 0.0
         checkpoint = strategy.broadcast(newest_checkpoint(self._checkpoints))
+        self.taken_up: StateSource | None = None
         if checkpoint is not None:
-            self._restore(checkpoint)
+            kept = memory.find(checkpoint) if memory is not None else None
+            self.taken_up = "file" if kept is None else "memory"
+            self._restore(checkpoint, kept)
 
     @property
     def epoch(self) -> int:
@@ -130,6 +149,7 @@ class FoldRun:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
+        self.milestone = None
         learner, strategy = self._learner, self._strategy
         learning_rate = learner.learning_rate
         learner.train(True)
@@ -205,24 +225,38 @@ class FoldRun:
         return bool(self._strategy.broadcast(elapsed))
 
     def _save(self, *, milestone: bool = False) -> None:
-        """Write a checkpoint; generator states of all workers travel to rank 0."""
-        generators = [
-            self._strategy.gather_rows(state[None], self._strategy.world_size)
-            for state in self._generators
-        ]
+        """Write a checkpoint on rank 0; at a milestone every worker stands at the same state."""
+        state = {
+            **self._learner.state_dict(),
+            "generators": self._gathered_generators(),
+            "history": self._history,
+            "started_at": self._started_at,
+            "busy_seconds": self._busy_seconds,
+        }
+        path = None
         if self._strategy.rank == 0:
-            state = {
-                **self._learner.state_dict(),
-                "generators": generators,
-                "history": self._history,
-                "started_at": self._started_at,
-                "busy_seconds": self._busy_seconds,
-            }
-            save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
+            path = save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
+        if milestone:
+            identity = file_identity(self._strategy.broadcast(path))
+            self.milestone = (identity, state) if identity is not None else None
         self._saved_at = time.monotonic()
 
-    def _restore(self, path: Path) -> None:
-        state = load_checkpoint(path, self._strategy.device)
+    def _gathered_generators(self) -> list[Tensor]:
+        """Return the generators' states, of each kind those of all workers, on every worker."""
+        strategy = self._strategy
+        gathered = [
+            strategy.gather_rows(state[None], strategy.world_size) for state in self._generators
+        ]
+        on_rank_0 = [states.cpu() for states in gathered if states is not None]
+        generators: list[Tensor] = strategy.broadcast(on_rank_0)
+        return generators
+
+    def _restore(self, path: Path, kept: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint, or from what is kept of it, which stays as it is."""
+        if kept is None:
+            state = load_checkpoint(path, self._strategy.device)
+        else:  # the optimiser goes on in the very tensors that it is given
+            state = {**kept, "optimizer": copy.deepcopy(kept["optimizer"])}
         restart = self._strategy.broadcast(ShrinkAndPerturb.read(path))
         self._learner.load_state_dict(state, restart=restart)
         self._history = list(state["history"])

@@ -133,7 +133,7 @@ class SchedulerAdapter(FIFOScheduler):
         self._on_change()
         if decision == "stop":
             return str(TrialScheduler.STOP)
-        if result.get("score") is None:
+        if result.get("score") is None and not result.get("diverged"):
             return str(TrialScheduler.CONTINUE)
         action = str(self._inner.on_trial_result(tune_controller, trial, result))
         if action == TrialScheduler.PAUSE and self._pauses_with_groups:
@@ -185,7 +185,8 @@ def book(ledger: Ledger, trial: str, result: dict[str, Any]) -> Decision:
     decision: Decision = "go on"
     if result.get("epoch_scores"):
         scores = [(int(fold), float(score)) for fold, score in result["epoch_scores"]]
-        decision = ledger.epoch_finished(trial, result["epoch"], scores)
+        taken_up = result.get("taken_up", ())
+        decision = ledger.epoch_finished(trial, result["epoch"], scores, taken_up=taken_up)
     for fold in result.get("folds", ()):
         decision = ledger.fold_finished(trial, FoldResult.from_dict(fold))
     return decision

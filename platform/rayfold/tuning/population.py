@@ -1,12 +1,8 @@
-"""Population-based training and replays of it: Ray Tune's schedulers over the states of folds.
+"""Population-based training: Ray Tune's schedulers over the states of folds.
 
 Ray Tune decides who copies whom, and with which values. A trial trains from one milestone to the
-next, where all its folds write their state and it gives its groups back (``TrialRunner``). An
-exploit then happens in the driver, between two steps of the trial: the donor's files are linked
-into a new lineage of the trial, the journal gets its event, and the trial goes on there.
-
-Nobody but a donor's own folds ever writes what is copied, and fold i gets the state of fold i, so
-that no model has seen the rows that it is validated with.
+next, where all its folds write their state and it gives its groups back (``TrialRunner``); its
+exploits are carried out then (``exploits``). Where a loss is no longer finite one is due at once.
 """
 
 import logging
@@ -14,26 +10,22 @@ import math
 import random
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pb2 import PB2
 
-from rayfold.results import Config, Exploit, Value
-from rayfold.schedulers import Population, Replay, Scheduler
+from rayfold.results import Config, Value
+from rayfold.schedulers import Population
 from rayfold.space import Choice, Float, SearchSpace
 from rayfold.space.domains import Domain
 from rayfold.training.checkpoint import ShrinkAndPerturb
+from rayfold.tuning.exploits import Exploiter, Occasion
 from rayfold.tuning.foreign import METRIC, plain_value
-from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.states import drop_earlier_lineages, remove_states, take_over
-from rayfold.tuning.trainable import write_pointer
 
 logger = logging.getLogger(__name__)
 
@@ -42,108 +34,6 @@ NOISE = 0.1
 
 _NO_SEARCHER = SimpleNamespace(search_alg=None)
 """Tune's scheduler refuses a searcher beside itself; ours only proposes the first values."""
-
-
-@dataclass(frozen=True)
-class Exploiter:
-    """Carries out exploits: files, journal, and Tune's trial.
-
-    Attributes:
-        ledger: What the study knows.
-        folder: The study's folder.
-        num_folds: Folds of each trial.
-    """
-
-    ledger: Ledger
-    folder: Path
-    num_folds: int
-
-    def copy(
-        self,
-        trial: TuneTrial,
-        donor: TuneTrial,
-        epoch: int,
-        *,
-        restart: ShrinkAndPerturb | None = None,
-    ) -> tuple[str, ...] | None:
-        """Copy the donor's states into the next lineage of the trial.
-
-        Returns:
-            The digest of each fold's file; None when the donor no longer has these states.
-        """
-        try:
-            return take_over(
-                self.folder,
-                trial=trial.config["trial"],
-                lineage=trial.config["lineage"] + 1,
-                donor=donor.config["trial"],
-                donor_lineage=donor.config["lineage"],
-                epoch=epoch,
-                num_folds=self.num_folds,
-                restart=restart,
-            )
-        except FileNotFoundError as error:
-            logger.warning(
-                "Trial %s does not copy trial %s: its state after epoch %d is gone (%s).",
-                trial.config["trial"],
-                donor.config["trial"],
-                epoch,
-                error.filename,
-            )
-            return None
-
-    def pointer(self, trial: TuneTrial, epoch: int) -> tune.Checkpoint:
-        """Return a checkpoint of Tune's that says no more than the epoch of a trial's states."""
-        folder = self.folder / "ray" / "pointers" / f"{trial.config['trial']}_{epoch}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_pointer(folder, trial.config["trial"], epoch)
-        return tune.Checkpoint.from_directory(folder)
-
-    def commit(
-        self,
-        trial: TuneTrial,
-        donor: TuneTrial,
-        *,
-        epoch: int,
-        donor_values: Config,
-        result: Mapping[str, Any],
-        states: tuple[str, ...],
-        restart: bool = False,
-    ) -> None:
-        """Book the exploit, the trial having its new configuration; then old states go.
-
-        Args:
-            trial: The trial that has taken over.
-            donor: Whose states they are.
-            epoch: Their epoch.
-            donor_values: The configuration that they were trained with.
-            result: What the donor reported at that epoch.
-            states: What ``copy`` has returned.
-            restart: Whether it is a restart.
-        """
-        id_, values = trial.config["trial"], trial.config["hyperparameters"]
-        self.ledger.exploited(
-            Exploit(
-                trial=id_,
-                donor=donor.config["trial"],
-                epoch=epoch,
-                config=dict(values),
-                changed={
-                    name: value
-                    for name, value in values.items()
-                    if donor_values.get(name) != value
-                },
-                scores=tuple((int(fold), float(score)) for fold, score in result["epoch_scores"]),
-                states=states,
-                restart=restart,
-            )
-        )
-        drop_earlier_lineages(self.folder, id_, trial.config["lineage"], self.num_folds)
-
-    def finished(self, trial: TuneTrial, result: Mapping[str, Any]) -> None:
-        """Remove the states of a complete trial: nobody copies those any more."""
-        if result.get("complete"):
-            remove_states(self.folder, trial.config["trial"])
 
 
 class PopulationScheduler(PopulationBasedTraining):
@@ -173,7 +63,7 @@ class PopulationScheduler(PopulationBasedTraining):
         self._population = population
         self._untrained: set[TuneTrial] = set()
         self._to_restart: set[TuneTrial] = set()
-        self._restarting = False
+        self._occasion: Occasion = "comparison"
         self._best, self._num_without_better = -math.inf, 0
 
     def has_room(self) -> bool:
@@ -188,6 +78,8 @@ class PopulationScheduler(PopulationBasedTraining):
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
         """Compare the trial at a milestone; let it go on, take turns, or copy another."""
+        if result.get("diverged"):
+            return self._rescue(tune_controller, trial, result["error"])
         if result["epoch"] % self._perturbation_interval:
             return str(TrialScheduler.CONTINUE)
         self._untrained.discard(trial)
@@ -266,22 +158,47 @@ class PopulationScheduler(PopulationBasedTraining):
         donors = [other for other in best if other not in self._untrained]
         if trial in best or not donors:
             return
-        donor = random.choice(donors)
-        state, population = self._trial_state[donor], self._population
-        if population.epochs - state.last_train_time < population.patience * population.interval:
-            return
+        donor, population = random.choice(donors), self._population
+        epochs_left = population.epochs - self._trial_state[donor].last_train_time
+        if epochs_left >= population.patience * population.interval:
+            self._exploit_on(tune_controller, trial, donor, occasion="restart")
+
+    def _rescue(self, tune_controller: Any, trial: TuneTrial, error: str) -> str:
+        """Let a trial that has diverged go on from the best one; end it where there is none."""
+        self._to_restart.discard(trial)
+        donors = {
+            other: state.last_score
+            for other, state in self._trial_state.items()
+            if state.last_score is not None and not other.is_finished()
+            if other is not trial and other not in self._untrained
+        }
+        if donors:
+            self._trial_state[trial].last_score = -math.inf
+            donor = max(donors, key=lambda other: donors[other])
+            self._exploit_on(tune_controller, trial, donor, occasion="divergence")
+        if trial.status != TuneTrial.PAUSED:
+            return str(TrialScheduler.STOP)
+        id_, from_ = trial.config["trial"], donor.config["trial"]
+        logger.warning("Trial %s goes on from trial %s: %s", id_, from_, error)
+        return str(TrialScheduler.NOOP)
+
+    def _exploit_on(
+        self, tune_controller: Any, trial: TuneTrial, donor: TuneTrial, *, occasion: Occasion
+    ) -> None:
+        """Let a trial take over from another on an occasion of ours, not of Tune's."""
+        state = self._trial_state[donor]
         state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
-        self._restarting = True
+        self._occasion = occasion
         try:
             self._exploit(tune_controller, trial, donor)
         finally:
-            self._restarting = False
+            self._occasion = "comparison"
 
     def _exploit(self, tune_controller: Any, trial: TuneTrial, trial_to_clone: TuneTrial) -> None:
         donor = self._trial_state[trial_to_clone]
         epoch, donor_values = donor.last_train_time, trial_to_clone.config["hyperparameters"]
         restart = None
-        if self._restarting:
+        if self._occasion == "restart":
             shrink = self._population.shrink
             restart = ShrinkAndPerturb(epoch=epoch, shrink=shrink, noise=NOISE)
         states = self._exploiter.copy(trial, trial_to_clone, epoch, restart=restart)
@@ -298,14 +215,14 @@ class PopulationScheduler(PopulationBasedTraining):
             donor_values=donor_values,
             result=donor.last_result,
             states=states,
-            restart=self._restarting,
+            occasion=self._occasion,
         )
 
     def _get_new_config(
         self, trial: TuneTrial, trial_to_clone: TuneTrial
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the donor's configuration with changed values, for the trial with its own id."""
-        explore = self._redraw if self._restarting else self._explore
+        explore = self._redraw if self._occasion == "restart" else self._explore
         values, operations = explore(trial, trial_to_clone)
         config = dict(trial_to_clone.config)
         config["trial"], config["lineage"] = trial.config["trial"], trial.config["lineage"] + 1
@@ -389,68 +306,17 @@ class BanditPopulation(PopulationScheduler, PB2):
         }
 
 
-class ReplayScheduler(FIFOScheduler):
-    """Changes the values of every trial at the epochs of a schedule.
+def population_scheduler(
+    population: Population, exploiter: Exploiter, *, space: SearchSpace, at_once: int
+) -> PopulationScheduler:
+    """Return Ray Tune's scheduler for a population.
 
     Args:
-        replay: The schedule.
-        exploiter: Carries out the changes: each trial copies itself.
-    """
-
-    def __init__(self, replay: Replay, exploiter: Exploiter) -> None:
-        super().__init__()
-        self._schedule, self._exploiter = replay.schedule, exploiter
-
-    def on_trial_result(
-        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
-    ) -> str:
-        """Change values when it is time; how often they have been is the trial's lineage."""
-        step, epoch = trial.config["lineage"] + 1, result["epoch"]
-        if step >= len(self._schedule) or self._schedule[step][0] != epoch:
-            return str(TrialScheduler.CONTINUE)
-        states = self._exploiter.copy(trial, trial, epoch)
-        if states is None:
-            return str(TrialScheduler.CONTINUE)
-        before, values = trial.config["hyperparameters"], dict(self._schedule[step][1])
-        tune_controller.pause_trial(trial, should_checkpoint=False)
-        trial.set_config({**trial.config, "lineage": step, "hyperparameters": values})
-        self._exploiter.commit(
-            trial, trial, epoch=epoch, donor_values=before, result=result, states=states
-        )
-        return str(TrialScheduler.NOOP)
-
-    def on_trial_complete(
-        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
-    ) -> None:
-        """Remove what is no longer needed."""
-        self._exploiter.finished(trial, result)
-
-
-def realised(
-    scheduler: Scheduler | None,
-    exploiter: Exploiter,
-    *,
-    space: SearchSpace,
-    at_once: int,
-) -> TrialScheduler | None:
-    """Return Ray Tune's scheduler for one of ours that needs one, else None.
-
-    Args:
-        scheduler: What is wanted, started.
+        population: What is wanted, started.
         exploiter: Carries out the exploits.
         space: What is searched.
         at_once: How many trials may be live at once.
     """
-    if isinstance(scheduler, Replay):
-        return ReplayScheduler(scheduler, exploiter)
-    if isinstance(scheduler, Population):
-        return _population_scheduler(scheduler, exploiter, space=space, at_once=at_once)
-    return None
-
-
-def _population_scheduler(
-    population: Population, exploiter: Exploiter, *, space: SearchSpace, at_once: int
-) -> PopulationScheduler:
     domains = {name: space[name] for name in population.parameters(space)}
     arguments: dict[str, Any] = {
         "time_attr": "epoch",

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from rayfold.orders import FoldOrder, FoldOutcome, FoldTask
+from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource
 from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
@@ -37,12 +37,14 @@ class TrialRunner(Trainable):
 
     Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
     ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
-    and score; ``complete``, ``error`` or ``interrupted`` in the last one.
+    and score, and ``taken_up``, pairs of fold and where the state came from of folds that a group
+    has taken up; ``complete``, ``error`` or ``interrupted`` in the last one.
 
     Together with ``milestones``: after these epochs every fold writes its state, and the trial
     gives its groups back and asks for some again, so that trials take turns, and one that Tune
     pauses there holds none. Such a trial, taken up where folds have checkpoints already, begins
-    with the last epoch that all of them have reached.
+    with the last epoch that all of them have reached. One that diverges reports ``error`` and
+    ``diverged`` once all its folds are idle, and leaves it to the scheduler whether it goes on.
 
     A trial that has held groups for ``max_seconds`` ends with what it has: groups end after their
     epoch.
@@ -81,6 +83,7 @@ class TrialRunner(Trainable):
         self._deadline = math.inf
         self._scores: dict[int, float] = {}
         self._finished: set[int] = set()
+        self._taken_up: list[tuple[int, StateSource]] = []
         self._epoch = 0
         self._to_submit = list(range(self._num_folds))
         self._num_submitted = 0
@@ -153,8 +156,11 @@ class TrialRunner(Trainable):
             if reached > self._epoch + 1:  # folds of an earlier run: go on where they stopped
                 self._epoch = reached - 1
                 outcomes = self._train_epoch(folds)
-        if len(outcomes) < len(folds) and not any(outcome.error for outcome in outcomes):
-            return self._report_silence()
+        if not any(map(self._is_fatal, outcomes)):
+            if len(outcomes) < len(folds):
+                return self._report_silence()
+            if errors := [outcome.error for outcome in outcomes if outcome.error]:
+                return self._report_divergence(errors[0])
         self._epoch += 1
         if self._epoch in self._milestones and _all_well(outcomes, len(folds)):
             self._call("release")
@@ -168,6 +174,12 @@ class TrialRunner(Trainable):
         epoch = self._epoch + 1
         self._call("submit", self._tasks(folds, epoch, save=epoch in self._milestones))
         return self._wait_all(len(folds))
+
+    def _report_divergence(self, error: str) -> dict[str, Any]:
+        """Give the groups back, and leave it to the scheduler whether the trial goes on."""
+        self._call("release")
+        self._num_groups = 0
+        return {"score": None, "error": error, "diverged": True, "done": False}
 
     def _report_silence(self) -> dict[str, Any]:
         """Report that no outcome came: the trial's time is up, or the study is interrupted."""
@@ -184,6 +196,7 @@ class TrialRunner(Trainable):
             self._scores |= {fold.fold: fold.score for fold in folds}
             epoch_scores = ()
         errors = [outcome.error for outcome in outcomes if outcome.error]
+        taken_up, self._taken_up = sorted(self._taken_up), []
         scores = [score for _, score in sorted(self._scores.items())]
         mean, standard_error = mean_and_standard_error(scores) if scores else (None, None)
         trained = self._epoch >= self._epochs or self._order == "in_turn"
@@ -194,6 +207,7 @@ class TrialRunner(Trainable):
             "num_folds": len(scores),
             "epoch": self._epoch if epoch_scores else self._epochs,
             "epoch_scores": epoch_scores,
+            "taken_up": taken_up,
             "folds": [fold.to_dict() for fold in folds],
             "error": errors[0] if errors else None,
             "complete": complete and not errors,
@@ -216,19 +230,24 @@ class TrialRunner(Trainable):
         ]
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
-        """Wait for ``number`` outcomes; fewer when one failed, or when nothing comes any more."""
+        """Wait for ``number`` outcomes; fewer after a fatal one, or when no more come."""
         outcomes: list[FoldOutcome] = []
         while len(outcomes) < number:
             new = self._wait()
             outcomes += new
-            if not new or any(outcome.error for outcome in new):
+            if not new or any(map(self._is_fatal, new)):
                 break
         return outcomes
+
+    def _is_fatal(self, outcome: FoldOutcome) -> bool:
+        """Tell whether the trial ends for an error, however the scheduler may decide."""
+        return outcome.error is not None and not (outcome.diverged and self._milestones)
 
     def _wait(self) -> list[FoldOutcome]:
         """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""
         left = None if self._deadline == math.inf else max(0.0, self._time_left)
         outcomes: list[FoldOutcome] = self._call("wait", left)
+        self._taken_up += [(out.task.fold, out.taken_up) for out in outcomes if out.taken_up]
         return outcomes
 
     @property

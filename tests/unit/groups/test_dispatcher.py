@@ -252,9 +252,22 @@ class TestOrders:
         orders = [await first.order(), await second.order()]
         await dispatcher.release("0000")
         answers = [first.ask(done(orders[0])), second.ask(done(orders[1]))]
-        await lent(dispatcher, "0000", 1, 0, num_groups=2)
-        tasks = [(await soon(answer)).task for answer in answers]
-        assert tasks == [task("0000", 1), task("0000", 0)]
+        await lent(dispatcher, "0000", 1, num_groups=2)
+        assert (await soon(answers[0])).task == task("0000", 1)
+        assert await is_waiting(answers[1])
+
+    @in_a_loop
+    async def test_a_fold_goes_to_the_group_that_takes_it_of_every_trial_if_that_is_free(
+        self,
+    ) -> None:
+        """Folds 0 and 2 to the first of two groups, 1 and 3 to the second; then what is left."""
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 1, 0, 3, 2, 5, num_groups=2)
+        orders = [await first.order()]
+        for _ in range(2):
+            orders.append(await first.order(done(orders[-1])))
+        assert [order.fold for order in orders] == [0, 2, 1]
+        assert [(await second.order()).fold] == [3]
 
     @in_a_loop
     async def test_without_an_order_a_group_is_told_to_ask_again(

@@ -205,6 +205,22 @@ def test_a_scheduler_of_tune_never_sees_a_result_without_a_score(
         assert study.released == ["0000"]
 
 
+def test_a_scheduler_that_knows_of_divergence_decides_whether_it_is_the_end(
+    tmp_path: Path,
+) -> None:
+    class EndsIt(FIFOScheduler):
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+            return str(TrialScheduler.STOP if result["diverged"] else TrialScheduler.CONTINUE)
+
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, tune_scheduler=EndsIt())
+        trial = study.add("a1")
+        result = {"score": None, "error": "fold 0 diverged.", "diverged": True}
+        assert study.step(trial, **result) == TrialScheduler.STOP
+        [ended] = study.ledger.results
+        assert (ended.status, ended.error) == ("failed", "fold 0 diverged.")
+
+
 def test_a_paused_trial_gives_its_groups_back_once_its_state_is_saved(tmp_path: Path) -> None:
     class Pausing(FIFOScheduler):
         def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,8 +18,10 @@ from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.training.checkpoint import checkpoint_path
+from rayfold.tuning.exploits import Exploiter
 from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.population import Exploiter, PopulationScheduler, realised
+from rayfold.tuning.population import PopulationScheduler, population_scheduler
+from rayfold.tuning.replay import ReplayScheduler
 
 RATE = "optimizer.learning_rate"
 SPACE = SearchSpace(
@@ -100,9 +102,14 @@ class Study:
         scheduler.start(mode="min", num_folds=NUM_FOLDS, epochs=20)
         self.ledger = Ledger(searcher, self.journal, num_trials=9, scheduler=scheduler)
         exploiter = Exploiter(self.ledger, folder, NUM_FOLDS)
-        made = realised(scheduler, exploiter, space=SPACE, at_once=at_once)
-        assert made is not None
-        self.scheduler: Any = made
+        self.scheduler: Any
+        if isinstance(scheduler, Population):
+            self.scheduler = population_scheduler(
+                scheduler, exploiter, space=SPACE, at_once=at_once
+            )
+        else:
+            assert isinstance(scheduler, Replay)
+            self.scheduler = ReplayScheduler(scheduler, exploiter)
         self.controller = Controller()
 
     def add(self) -> Any:
@@ -139,6 +146,10 @@ class Study:
         scores = [(fold, score) for fold in range(NUM_FOLDS)]
         self.ledger.epoch_finished(id_, epoch, scores)
         result = {"epoch": epoch, "score": score, "epoch_scores": scores}
+        return str(self.scheduler.on_trial_result(self.controller, trial, result))
+
+    def diverge(self, trial: Any) -> str:
+        result = {"score": None, "error": "fold 1 diverged.", "diverged": True}
         return str(self.scheduler.on_trial_result(self.controller, trial, result))
 
     def state(self, trial: str, lineage: int) -> list[str]:
@@ -310,6 +321,54 @@ def test_the_next_weakest_trial_is_next_to_copy(make_study: MakeStudy) -> None:
         study.step(trial, 2, score)
     assert (first.config["lineage"], second.config["lineage"]) == (1, 1)
     assert study.state("0000", 1) == study.state("0001", 1)
+
+
+@pytest.mark.parametrize("method", ["pbt", "pb2"])
+def test_a_trial_that_diverges_goes_on_from_the_best(
+    make_study: MakeStudy, caplog: pytest.LogCaptureFixture, method: Literal["pbt", "pb2"]
+) -> None:
+    """Even one that was the best at its last milestone, and one that has never come to any."""
+    study = make_study(Population(interval=2, method=method), [STRONG, WEAK, STRONG, STRONG])
+    first, second, third, new = (study.add() for _ in range(4))
+    for trial, score in ((third, 0.5), (first, 0.25), (second, 2.0)):
+        study.step(trial, 2, score)
+    assert second.config["lineage"] == 1  # it has copied the first, and has not trained since
+    for trial in (first, new):
+        assert study.diverge(trial) == TrialScheduler.NOOP
+        assert (trial.status, trial.config["lineage"]) == (TuneTrial.PAUSED, 1)
+        id_ = trial.config["trial"]
+        assert study.state(id_, 1) == ["trial 0002 fold 0 epoch 2", "trial 0002 fold 1 epoch 2"]
+        assert f"Trial {id_} goes on from trial 0002: fold 1 diverged." in caplog.text
+    events = [e for e in read_journal(study.folder / "journal.jsonl") if e.event == "exploit"]
+    assert [event.fields["diverged"] for event in events] == [False, True, True]
+
+
+def test_a_trial_that_diverges_ends_where_there_is_nobody_to_copy(make_study: MakeStudy) -> None:
+    study = make_study(Population(interval=2, quantile=0.5))
+    first, second = study.add(), study.add()
+    assert study.diverge(first) == TrialScheduler.STOP
+    first.status = TuneTrial.TERMINATED
+    study.step(second, 2, 0.5)
+    assert study.diverge(second) == TrialScheduler.STOP
+    assert not [e for e in read_journal(study.folder / "journal.jsonl") if e.event == "exploit"]
+
+
+def test_a_trial_that_diverges_ends_when_the_best_ones_files_are_gone(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(Population(interval=2, quantile=0.5))
+    first, second = study.add(), study.add()
+    study.step(second, 2, 0.5)
+    next((study.folder / fold_folder("0001", 1)).glob("*.pt")).unlink()
+    assert study.diverge(first) == TrialScheduler.STOP
+    assert first.config["lineage"] == 0
+
+
+def test_a_replay_that_diverges_ends(make_study: MakeStudy) -> None:
+    study = make_study(Replay([(0, STRONG), (4, STRONG)]), [STRONG])
+    trial = study.add()
+    study.step(trial, 2, 0.5)
+    assert study.diverge(trial) == TrialScheduler.STOP
 
 
 def test_epochs_between_two_milestones_change_nothing(make_study: MakeStudy) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rayfold.groups.dispatcher import Dispatcher
-from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.orders import FoldOutcome, FoldTask, StateSource
 from rayfold.results import FoldResult
 from rayfold.tuning.trainable import TrialRunner, write_pointer
 
@@ -33,6 +33,8 @@ class Pool:
         self.orders: list[tuple[int, int]] = []
         self.saved: list[tuple[int, int, int]] = []
         self.reached: dict[int, int] = {}
+        self.errors: dict[int, tuple[str, bool]] = {}
+        self.taken_up: dict[int, StateSource] = {}
         self.cancelled: list[int] = []
         self._hangs = hangs
         self._loop = asyncio.new_event_loop()
@@ -75,6 +77,9 @@ class Pool:
                 await asyncio.sleep(0.001)
             self.cancelled.append(task.fold)
             return FoldOutcome(task=task, epoch=task.until_epoch - 1)
+        if task.fold in self.errors:
+            error, diverged = self.errors.pop(task.fold)
+            return FoldOutcome(task=task, error=error, diverged=diverged)
         done = task.until_epoch == EPOCHS
         metrics = {"val_loss": score(task.fold, task.until_epoch)}
         result = FoldResult(
@@ -92,6 +97,7 @@ class Pool:
             epoch=max(task.until_epoch, self.reached.get(task.fold, 0)),
             metrics=metrics,
             result=result if done else None,
+            taken_up=self.taken_up.pop(task.fold, None),
         )
 
 
@@ -274,3 +280,44 @@ def test_a_trial_taken_up_begins_with_the_last_epoch_that_all_folds_have(start: 
     assert [report["epoch"] for report in reports] == [2, 3, 4]
     assert reports[0]["epoch_scores"] == [(0, 2.125), (1, 2.25), (2, 2.375)]
     assert sorted(pool.orders[:6]) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_report_tells_once_where_the_states_came_from(start: Start) -> None:
+    """Those that an order took up before the epoch that is reported, too: fold 1 is ahead."""
+    runner, pool = start("together", milestones=[2])
+    pool.reached = {0: 2, 1: 3, 2: 2}
+    pool.taken_up = {2: "memory", 0: "file"}
+    reports = run(runner)
+    assert [report["taken_up"] for report in reports] == [[(0, "file"), (2, "memory")], [], []]
+
+
+def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
+    start: Start, tmp_path: Path
+) -> None:
+    runner, pool = start("together", milestones=[2])
+    runner.step()
+    pool.errors = {0: ("fold 0 diverged", True)}
+    report = runner.step()
+    assert (report["error"], report["diverged"]) == ("fold 0 diverged", True)
+    assert (report["score"], report["done"]) == (None, False)
+    assert [fold for fold, epoch in pool.orders if epoch == 2] == [0, 1, 2]
+    assert pool.call("acquire", "0008", 1) == 1  # the groups are free
+    pool.call("release", "0008")
+    write_pointer(tmp_path, "0004", 2)
+    runner.reset_config({"trial": "0007", "lineage": 1, "hyperparameters": {}})
+    runner.load_checkpoint(str(tmp_path))
+    assert [report["epoch"] for report in run(runner)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("milestones", "errors"),
+    [([], {0: ("diverged", True)}), ([2], {0: ("Traceback", False), 1: ("diverged", True)})],
+)
+def test_any_other_error_ends_a_trial_and_so_does_divergence_without_milestones(
+    start: Start, milestones: list[int], errors: dict[int, tuple[str, bool]]
+) -> None:
+    runner, pool = start("together", milestones=milestones)
+    pool.errors = dict(errors)
+    report = runner.step()
+    assert (report["error"], report["done"]) == (errors[0][0], True)
+    assert "diverged" not in report
