@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import dtrmm
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
@@ -93,11 +94,19 @@ class GaussianProcess:
         self._num_fitted = len(scores)
         self._inverse_factor = np.empty((0, 0))
 
+    @property
+    def means(self) -> Matrix:
+        """Mean of the function at each observation, shape ``(n,)``; costs next to nothing."""
+        noise = self.hyperparameters.noise + JITTER + self._variances
+        means: Matrix = self._scores - noise * self._weights
+        return means
+
     def predict(self, features: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and standard deviation of the function, shapes ``(m,)``."""
-        covariance = self._covariance(self._features, features)
-        mean = covariance.T @ self._weights
-        explained = np.square(self._inverse_factor @ covariance).sum(axis=0)
+        covariance = self._covariance(features, self._features)
+        mean = covariance @ self._weights
+        factor = self._inverse_factor.T  # of a triangular matrix, half the work
+        explained = np.square(dtrmm(1.0, factor, covariance, side=1)).sum(axis=1)
         variance = np.maximum(self.hyperparameters.amplitude - explained, 1e-12)
         return mean, np.sqrt(variance)
 

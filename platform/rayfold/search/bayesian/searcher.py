@@ -191,7 +191,7 @@ class Bayesian(Searcher):
         features = self._encoding.features(places)
         process = self._process
         process.fit(features, scores, variances, seed=self._random_seed)
-        best = float(process.predict(features)[0].min())
+        best = float(process.means.min())
         waiting = self._waiting()
         if len(waiting) and self._pending_as != "ignore":
             believed = self._encoding.features(waiting)

@@ -30,6 +30,7 @@ def test_its_posterior_is_that_of_scikit_learn() -> None:
     expected_mean, expected_deviation = peer.predict(new, return_std=True)
     np.testing.assert_allclose(mean, expected_mean, atol=1e-6)
     np.testing.assert_allclose(deviation, expected_deviation, atol=1e-6)
+    np.testing.assert_allclose(process.means, process.predict(features)[0], atol=1e-6)
 
 
 def test_growing_by_rows_is_fitting_anew() -> None:
