@@ -52,7 +52,16 @@ def test_the_whole_experiment_is_a_table_per_search_and_trains_nothing_twice(
     cray_table, digits = modules
     cache, runs = tmp_path / "table.csv", tmp_path / "runs.jsonl"
     given = ["genetic", "random", "population:2", "--tiny", "--nodes", "2", "--random", "12"]
-    given += ["--seeds", "1", "--slow-seeds", "1", "--data", str(data), "--cache", str(cache)]
+    given += [
+        "--seeds",
+        "1",
+        "--population-seeds",
+        "1",
+        "--data",
+        str(data),
+        "--cache",
+        str(cache),
+    ]
     given += ["--runs", str(runs)]
     cray_table.main([*given, "--max-minutes", "0"])
     assert capsys.readouterr().out == ""
