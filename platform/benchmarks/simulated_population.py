@@ -28,8 +28,9 @@ from rayfold.search import Random
 from rayfold.space import SearchSpace
 from rayfold.training import FoldRun, SingleProcess
 from rayfold.training.metrics import load_metrics
+from rayfold.tuning.exploits import Exploiter
 from rayfold.tuning.ledger import Ledger
-from rayfold.tuning.population import Exploiter, realised
+from rayfold.tuning.population import population_scheduler
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def train_population(
         population.start(mode="max", num_folds=1, epochs=epochs)
         ledger = Ledger(searcher, journal, num_trials=num_members, scheduler=population)
         exploiter = Exploiter(ledger, Path(folder), num_folds=1)
-        scheduler = realised(population, exploiter, space=space, at_once=num_nodes)
+        scheduler = population_scheduler(population, exploiter, space=space, at_once=num_nodes)
         setup = digits.setup(Path(folder), epochs=epochs, random_seed=random_seed)
 
         def begin(task: FoldTask) -> FoldRun:
