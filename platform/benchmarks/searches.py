@@ -34,7 +34,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +218,6 @@ def run_all(
         yield run
 
 
-@cache
 def load(name: str, seed: int) -> Problem | FunctionProblem:
     """Return a table, or the instance of a function that a seed searches."""
     return load_function(name, seed) if name in MIXED_INTEGER else load_problem(name)

@@ -7,7 +7,7 @@ HPOBench-MLP (``segment``, ...) and NAS-Bench-201 (``cifar10``, ...), all comple
 import io
 import pickle
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Problem:
         return float(self.table.seconds.mean())
 
 
+@cache
 def load_problem(name: str) -> Problem:
     """Read a table of the installed package, by its name of ``NAMES``."""
     folder, (family, metric, mode) = next(
