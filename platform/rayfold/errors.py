@@ -16,6 +16,10 @@
 Each message is one line: what was expected, what came and what to do.
 """
 
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
+
 
 class RayfoldError(Exception):
     """Base of every error that Rayfold raises on purpose."""
@@ -63,3 +67,16 @@ def did_you_mean(name: str, known: "list[str] | tuple[str, ...]") -> str:
 
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def one_of(name: str, value: object, allowed: tuple[Name, ...]) -> Name:
+    """Return an argument that is one of a few texts, checked.
+
+    Raises:
+        RecipeError: If it is none of them.
+    """
+    for choice in allowed:
+        if value == choice:
+            return choice
+    hint = did_you_mean(str(value), list(allowed))
+    raise RecipeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}.")

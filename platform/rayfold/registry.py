@@ -24,16 +24,21 @@ def create_by_name(
         arguments: Keyword arguments of the class's constructor.
 
     Raises:
-        RecipeError: If there is no such name or argument, or an argument is out of range.
+        RecipeError: If there is no such name or argument, or an argument is missing or out of
+            range.
     """
     if name not in classes:
         hint = did_you_mean(str(name), list(classes))
         raise RecipeError(f"{kind} must be one of {', '.join(classes)}, got {name!r}{hint}.")
-    known = list(inspect.signature(classes[name]).parameters)
+    parameters = inspect.signature(classes[name]).parameters
+    known = list(parameters)
     for argument in arguments or {}:
         if argument not in known:
             hint = did_you_mean(str(argument), known)
             raise RecipeError(f"{name} takes {', '.join(known)}, got {argument!r}{hint}.")
+    for argument, parameter in parameters.items():
+        if parameter.default is parameter.empty and argument not in (arguments or {}):
+            raise RecipeError(f"{name} needs {argument}; write {{{name}: {{{argument}: ...}}}}.")
     try:
         return classes[name](**(arguments or {}))
     except RecipeError as error:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, one_of
 from rayfold.orders import FoldOrder
 from rayfold.results import Mode, Status
 
@@ -56,10 +56,8 @@ class Scheduler(ABC):
         """
         if self._num_folds is not None:
             raise RecipeError(f"this {self._kind} is started already; make a new one.")
-        if mode not in get_args(Mode):
-            hint = did_you_mean(str(mode), list(get_args(Mode)))
-            raise RecipeError(f"mode must be 'min' or 'max', got {mode!r}{hint}.")
-        self._mode, self._epochs, self._repeats = mode, epochs, repeats
+        self._mode: Mode = one_of("mode", mode, get_args(Mode))
+        self._epochs, self._repeats = epochs, repeats
         self._num_folds = num_folds
         self._ended: set[str] = set()
         self._begin()

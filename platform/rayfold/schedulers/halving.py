@@ -66,8 +66,8 @@ class Halving(Scheduler):
             epoch *= self._reduction
         if not self._rungs:
             raise RecipeError(
-                f"grace_epochs is {self._grace_epochs}, but the study has {self.epochs} epochs; "
-                "lower it, or give the study more epochs."
+                f"grace_epochs must be below the study's epochs, {self.epochs}, not "
+                f"{self._grace_epochs}; lower it, or give the study more epochs."
             )
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:

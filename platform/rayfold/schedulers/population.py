@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, did_you_mean, one_of
 from rayfold.results import Status, Value
 from rayfold.schedulers.base import Decision, Scheduler, fraction
 from rayfold.space import Choice, SearchSpace
@@ -79,10 +79,7 @@ class Population(Scheduler):
         if isinstance(perturb, str) or not all(isinstance(name, str) for name in perturb):
             raise RecipeError(f"perturb must be a list of parameters' names, got {perturb!r}.")
         self.perturb = tuple(perturb)
-        if method not in get_args(Method):
-            hint = did_you_mean(str(method), list(get_args(Method)))
-            raise RecipeError(f"method must be 'pbt' or 'pb2', got {method!r}{hint}.")
-        self.method = method
+        self.method = one_of("method", method, get_args(Method))
         if not isinstance(restart, bool):
             raise RecipeError(f"restart must be true or false, got {restart!r}.")
         if type(patience) is not int or patience < 1:
@@ -140,8 +137,8 @@ class Population(Scheduler):
     def _begin(self) -> None:
         if self.interval >= self.epochs:
             raise RecipeError(
-                f"interval is {self.interval}, but the study has {self.epochs} epochs; lower it, "
-                "or give the study more epochs."
+                f"interval must be below the study's epochs, {self.epochs}, not {self.interval}; "
+                "lower it, or give the study more epochs."
             )
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:

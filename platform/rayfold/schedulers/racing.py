@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import one_of
 from rayfold.results import Status
 from rayfold.schedulers.base import Decision, Scheduler, fraction
 
@@ -51,12 +51,7 @@ class Racing(Scheduler):
     fold_order = "in_turn"
 
     def __init__(self, *, rule: Rule = "matched", top: float = 0.1, level: float = 0.05) -> None:
-        if rule not in get_args(Rule):
-            hint = did_you_mean(str(rule), list(get_args(Rule)))
-            raise RecipeError(
-                f"rule must be 'matched', 'forgiving' or 'paired', got {rule!r}{hint}."
-            )
-        self._rule = rule
+        self._rule = one_of("rule", rule, get_args(Rule))
         self._top = fraction("top", top, zero=True)
         self._level = fraction("level", level)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, get_args
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config, Mode
 from rayfold.space import SearchSpace
 
@@ -77,18 +77,22 @@ class Searcher(ABC):
             mode: ``"min"`` if a lower score is better, ``"max"`` if a higher one is.
 
         Raises:
-            RecipeError: If ``mode`` is neither, or the searcher was started before.
+            RecipeError: If ``space`` is none, ``mode`` is neither, or the searcher was started
+                before.
         """
         if self._space is not None:
             raise RecipeError(f"this {self._kind} is started already; make a new one.")
-        if mode not in get_args(Mode):
-            hint = did_you_mean(str(mode), list(get_args(Mode)))
-            raise RecipeError(f"mode must be 'min' or 'max', got {mode!r}{hint}.")
-        self._space, self._mode = space, mode
+        if not isinstance(space, SearchSpace):
+            raise RecipeError(f"space must be a SearchSpace, got {space!r}; make it one.")
+        self._space, self._mode = space, one_of("mode", mode, get_args(Mode))
         self._suggestions: dict[str, Suggestion] = {}
         self._observed: set[str] = set()
         self._best: tuple[Suggestion, float] | None = None
-        self._begin()
+        try:
+            self._begin()
+        except RecipeError:
+            self._space = None
+            raise
 
     def suggest(self) -> Suggestion | None:
         """Return the next configuration to try.
@@ -133,24 +137,32 @@ class Searcher(ABC):
         Args:
             id: The suggestion's.
             score: Its score. NaN and infinity count as failed.
-            standard_error: Standard error of the score, if known.
+            standard_error: Standard error of the score, if known; NaN and infinity are not.
             num_folds: How many folds the score is the mean of, if known.
             failed: It got no score; ``score`` is then ignored.
 
         Raises:
             RecipeError: If the suggestion is unknown or was observed before, there is neither a
-                score nor ``failed=True``, or the searcher is not started.
+                score nor ``failed=True``, another value is none, or the searcher is not started.
         """
         self._require_start()
-        suggestion = self._suggestions.get(id)
+        suggestion = self._suggestions.get(id) if isinstance(id, str) else None
         if suggestion is None:
             raise RecipeError(f"no suggestion has the id {id!r}; observe what suggest() returned.")
         if id in self._observed:
             raise RecipeError(f"the suggestion {id!r} is observed already; observe each once.")
-        if not failed and not isinstance(score, Real):
+        if not isinstance(failed, bool):
+            raise RecipeError(f"failed must be true or false, got {failed!r}.")
+        if not failed and not _is_number(score):
             raise RecipeError(
                 f"the suggestion {id!r} needs a number as score, or failed=True, got {score!r}."
             )
+        if standard_error is not None and (not _is_number(standard_error) or standard_error < 0):
+            raise RecipeError(
+                f"standard_error must be a number of at least 0 or None, got {standard_error!r}."
+            )
+        if num_folds is not None:
+            whole_number("num_folds", num_folds, at_least=0)
         observation = Observation(
             suggestion=suggestion,
             score=None if failed else _finite(score),
@@ -260,5 +272,13 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
     return value
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    """Return a number as Python's own; None if it is not finite, or beyond all floats."""
+    try:
+        return None if value is None or not math.isfinite(value) else float(value)
+    except OverflowError:
+        return None

@@ -19,7 +19,8 @@ class Fixed(Searcher):
     """
 
     def __init__(self, configs: Sequence[Config]) -> None:
-        if not configs or not all(isinstance(config, Mapping) for config in configs):
+        listed = isinstance(configs, list | tuple) and configs
+        if not listed or not all(isinstance(config, Mapping) for config in configs):
             raise RecipeError(f"configs must be a list of configurations, got {configs!r}.")
         self._configs = tuple(dict(config) for config in configs)
 

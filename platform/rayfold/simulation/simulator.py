@@ -79,7 +79,10 @@ def simulate(
         )
     limits = [limit for limit in (num_trials, searcher.capacity) if limit is not None]
     if not limits and max_seconds is None:
-        raise RecipeError("num_trials is missing; this searcher never ends by itself.")
+        raise RecipeError(
+            "num_trials is missing (search.num_trials in a recipe), and this searcher never ends "
+            "by itself; say how many trials, or max_seconds."
+        )
     if not table.repeated and table.num_measurements < num_folds:
         raise DataError(
             f"{table.source}: it holds {table.num_measurements} folds' scores, but a trial has "

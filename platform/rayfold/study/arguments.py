@@ -14,17 +14,26 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 
-def check_seconds(name: str, value: object) -> float | None:
+def check_limit(name: str, value: object) -> float | None:
     """Return a time limit, checked; None is none.
 
     Raises:
         RecipeError: If it is no number above 0.
     """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise RecipeError(f"{name} must be a number of seconds above 0, not {value!r}.")
-    return float(value)
+    return None if value is None else check_seconds(name, value)
+
+
+def check_seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """Return a number of seconds above 0, or of at least 0.
+
+    Raises:
+        RecipeError: If it is none.
+    """
+    number = float(value) if isinstance(value, int | float) else -1.0
+    if not isinstance(value, bool) and (0 < number < math.inf or (number == 0 and zero)):
+        return number
+    least = "of at least 0" if zero else "above 0"
+    raise RecipeError(f"{name} must be a number of seconds {least}, not {value!r}.")
 
 
 def own_searcher(searcher: object) -> Searcher:
@@ -89,7 +98,8 @@ def check_turns(
     if isinstance(scheduler, Population) and isinstance(searcher, search.Genetic):
         raise RecipeError(
             f"the scheduler {name} trains all trials side by side, which leaves a genetic "
-            "searcher no results to breed from; use searcher=Random() for the first values."
+            "searcher no results to breed from; use searcher=Random() "
+            "(search.searcher: random in a recipe) for the first values."
         )
     if isinstance(scheduler, Population | Replay) and max_time_per_trial is not None:
         raise RecipeError(

@@ -1,7 +1,7 @@
 """What a study returns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ class StudyResult:
     name: str
     metric: str
     mode: Mode
-    trials: tuple[TrialResult, ...]
+    trials: tuple[TrialResult, ...] = field(repr=False)
     interrupted: bool
     uploaded: bool
     tracking_uri: str

@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from torch import nn
 
 from rayfold import schedulers, search
 from rayfold.data import HDF5, DataSet, Folds, load
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, one_of
 from rayfold.groups.plan import Groups, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
@@ -29,6 +29,7 @@ from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
+    check_limit,
     check_order,
     check_seconds,
     check_turns,
@@ -141,11 +142,15 @@ class Study:
         if searcher is None and isinstance(self._scheduler, Population):
             searcher = search.Random(random_seed=random_seed)
         self._searcher = own_searcher(searcher)
-        self._max_time_per_trial = check_seconds("max_time_per_trial", max_time_per_trial)
+        self._max_time_per_trial = check_limit("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
-        self._metric, self._mode, self._parameters = metric, mode, dict(parameters or {})
-        self._fold_order = fold_order
-        self._random_seed, self._checkpoint_seconds = random_seed, checkpoint_seconds
+        self._metric, self._parameters = metric, dict(parameters or {})
+        self._mode = None if mode is None else one_of("mode", mode, get_args(Mode))
+        self._fold_order = one_of("fold_order", fold_order, get_args(FoldOrder))
+        self._random_seed = random_seed
+        self._checkpoint_seconds = check_seconds(
+            "checkpoint_seconds", checkpoint_seconds, zero=True
+        )
         self.accept = tuple(accept)
         self._num_trials: int | None = None
         self._max_time: float | None = None
@@ -251,7 +256,7 @@ class Study:
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
         from rayfold.study.execution import Execution
 
-        max_time = check_seconds("max_time", max_time) or self._max_time
+        max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
         settings = self._settings()
@@ -362,7 +367,10 @@ class Study:
             raise RecipeError(f"num_trials must be a whole number of at least 1, not {wanted!r}.")
         limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
         if not limits:
-            raise RecipeError("num_trials is missing; this searcher never ends by itself.")
+            raise RecipeError(
+                "num_trials is missing (search.num_trials in a recipe), and this searcher never "
+                "ends by itself; say how many trials."
+            )
         if isinstance(self._scheduler, Population) and min(limits) < 2:
             raise RecipeError(
                 f"num_trials is the size of the population, at least 2, not {min(limits)}."

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 METRIC = "score"
 """What a trial reports as the mean over its folds, and what Tune's objects are told to improve."""
 
+CLOCKS = ("training_iteration", "epoch", "time_total_s")
+"""What of a trial's results rises with its training."""
+
 
 class ForeignSearcher(Searcher):
     """Any searcher of Ray Tune as one of ours: it proposes, and learns when a trial has ended.
@@ -111,12 +114,18 @@ def prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
     """Return a copy of a scheduler of Ray Tune that improves the mean over the folds.
 
     Raises:
-        RecipeError: If it was given another metric or mode, or is population-based.
+        RecipeError: If it was given another metric, mode or clock, or is population-based.
     """
     if isinstance(scheduler, PopulationBasedTraining):
         raise RecipeError(
             f"{type(scheduler).__name__} of Ray Tune knows nothing of folds; use "
             "rayfold.schedulers.Population, which drives it."
+        )
+    clock = getattr(scheduler, "_time_attr", CLOCKS[0])
+    if clock not in CLOCKS:
+        raise RecipeError(
+            f"{type(scheduler).__name__} has time_attr={clock!r}, which no trial reports; use one "
+            f"of {', '.join(CLOCKS)}."
         )
     prepared = copy.deepcopy(scheduler)
     _set_metric(prepared, mode)

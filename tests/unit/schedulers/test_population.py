@@ -86,7 +86,7 @@ def test_a_space_of_structure_alone_is_refused() -> None:
         ({"restart": 1}, "restart must be true or false, got 1"),
         ({"patience": 0}, "patience must be a whole number of at least 1, got 0"),
         ({"shrink": 1.0}, "shrink must be a number between 0 and 1, got 1.0"),
-        ({"method": "pb3"}, "method must be 'pbt' or 'pb2', got 'pb3'"),
+        ({"method": "pb3"}, "method must be one of pbt, pb2, got 'pb3'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -97,5 +97,5 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 def test_trials_are_compared_at_every_interval_but_the_end() -> None:
     assert started(epochs=10, interval=3).milestones == (3, 6, 9)
     assert started(epochs=9, interval=3).milestones == (3, 6)
-    with pytest.raises(RecipeError, match="interval is 10, but the study has 10 epochs"):
+    with pytest.raises(RecipeError, match="interval must be below the study's epochs, 10, not 10"):
         started(epochs=10, interval=10)

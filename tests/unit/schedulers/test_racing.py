@@ -209,7 +209,7 @@ class TestPaired:
     [
         (
             {"rule": "forgivin"},
-            r"rule must be 'matched', 'forgiving' or 'paired', got 'forgivin' ",
+            r"rule must be one of matched, forgiving, paired, got 'forgivin' ",
         ),
         ({"top": 1}, "top must be a number from 0 to below 1, got 1"),
         ({"top": True}, "top must be a number from 0 to below 1, got True"),

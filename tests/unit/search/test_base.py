@@ -110,8 +110,37 @@ def test_negative_scores_keep_their_order(mode: str, best: str) -> None:
 
 @pytest.mark.parametrize("mode", ["minimum", "MIN", None, -1])
 def test_the_mode_is_min_or_max(mode: Any) -> None:
-    with pytest.raises(RecipeError, match="mode must be 'min' or 'max', got"):
+    with pytest.raises(RecipeError, match="mode must be one of min, max, got"):
         started(mode)
+
+
+def test_a_space_is_a_search_space_and_a_refused_start_can_be_repeated() -> None:
+    searcher = Random()
+    with pytest.raises(RecipeError, match=r"space must be a SearchSpace, got \{.*; make it one"):
+        searcher.start({"rate": Float(0, 1)}, mode="min")  # type: ignore[arg-type]
+    searcher.start(SearchSpace({"rate": Float(0, 1)}), mode="min")
+    assert searcher.suggest() is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"score": True}, "needs a number as score"),
+        ({"failed": "no"}, "failed must be true or false, got 'no'"),
+        ({"score": 1.0, "standard_error": "a"}, "standard_error must be a number of at least 0"),
+        ({"score": 1.0, "standard_error": -1.0}, "standard_error must be a number of at least 0"),
+        ({"score": 1.0, "num_folds": -1}, "num_folds must be a whole number of at least 0"),
+    ],
+)
+def test_what_is_observed_is_checked(arguments: dict[str, Any], message: str) -> None:
+    searcher = started()
+    searcher.suggest()
+    with pytest.raises(RecipeError, match=message):
+        searcher.observe("0000", **arguments)
+    with pytest.raises(RecipeError, match=r"no suggestion has the id \[1\]"):
+        searcher.observe([1], score=1.0)  # type: ignore[arg-type]
+    searcher.observe("0000", score=10**400)
+    assert searcher.best is None
 
 
 @pytest.mark.parametrize("score", [None, "0.5", [0.5]])

@@ -39,6 +39,8 @@ def test_settings_make_the_same_searcher_again(searcher: Searcher) -> None:
             {"popultion": 4},
             r"^genetic takes population, .* \(did you mean 'population'",
         ),
+        ("fixed", {}, r"^fixed needs configs; write \{fixed: \{configs: \.\.\.\}\}\.$"),
+        ("fixed", {"configs": 3}, "^fixed: configs must be a list of configurations, got 3"),
         ("random", {"population": 4}, "^random takes random_seed, got 'population'"),
         ("random", {1: 4}, "^random takes random_seed, got 1"),
         (

@@ -287,7 +287,7 @@ def test_the_same_seeds_give_the_same_simulation_when_nothing_is_charged() -> No
         ({"num_groups": 0}, r"num_groups must be .* at least 1, got 0"),
         ({"num_folds": 1.5}, r"num_folds must be a whole number .* got 1\.5"),
         ({"groups_per_trial": 3}, r"num_groups is 2, .* takes 3 .* choose a multiple"),
-        ({}, "num_trials is missing; this searcher never ends by itself"),
+        ({}, "num_trials is missing .*, and this searcher never ends by itself"),
     ],
 )
 def test_a_study_that_cannot_be_simulated_is_refused(

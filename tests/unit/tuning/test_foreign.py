@@ -157,7 +157,7 @@ class TestSearcher:
         for _ in range(5):
             CONDITIONAL.check(searcher.suggest().config)
 
-    def test_another_metric_or_mode_is_refused(self) -> None:
+    def test_another_metric_mode_or_clock_is_refused(self) -> None:
         space = {"batch_size": optuna.distributions.IntDistribution(1, 8)}
         with pytest.raises(
             RecipeError, match="OptunaSearch has metric='loss' and mode='min'; leave both out, or"
@@ -190,11 +190,13 @@ class TestScheduler:
     def test_one_that_compares_nothing_is_welcome(self) -> None:
         assert isinstance(prepared_scheduler(FIFOScheduler(), "min"), FIFOScheduler)
 
-    def test_another_metric_or_mode_is_refused(self) -> None:
+    def test_another_metric_mode_or_clock_is_refused(self) -> None:
         with pytest.raises(
             RecipeError, match="MedianStoppingRule has metric='loss' and mode='min'"
         ):
             prepared_scheduler(MedianStoppingRule(metric="loss", mode="min"), "min")
+        with pytest.raises(RecipeError, match="has time_attr='epochs', which no trial reports"):
+            prepared_scheduler(AsyncHyperBandScheduler(time_attr="epochs"), "min")
         same = MedianStoppingRule(metric="score", mode="min")
         assert prepared_scheduler(same, "min").metric == "score"
         with pytest.raises(RecipeError, match="metric='score' and mode='min'; leave both out"):

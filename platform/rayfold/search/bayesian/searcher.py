@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config
 from rayfold.search.base import Observation, Searcher, whole_number
 from rayfold.search.bayesian.acquisition import (
@@ -37,6 +37,9 @@ With 1, length scales shrank on noisy tables until the model followed the noise;
 divergence drowned the differences that count.
 """
 
+LARGEST = 1e150
+"""What larger scores count as, so that their squares are finite."""
+
 NUM_GOOD = 10
 """Of so many best observations, variations are candidates."""
 
@@ -46,8 +49,9 @@ class Bayesian(Searcher):
 
     The first configurations are spread evenly at random. Then a Gaussian process, or a forest
     of trees, is fitted to all scores, and the configuration of the highest expected improvement
-    is suggested, none twice. Bad scores are flattened, so that failures and divergence do not
-    drown the differences that count. Failed trials count as the worst score.
+    is suggested, none twice as long as others are easy to find. Bad scores are flattened, so that
+    failures and divergence do not drown the differences that count. Failed trials count as the
+    worst score.
 
     A numerical failure of a surrogate is told through ``logging`` once, and extra trees, at last
     random draws, take over.
@@ -79,8 +83,8 @@ class Bayesian(Searcher):
     ) -> None:
         self._random_seed = whole_number("random_seed", random_seed, at_least=0)
         self._num_initial = whole_number("num_initial", num_initial, at_least=2)
-        self._surrogate = _one_of("surrogate", surrogate, get_args(SurrogateName))
-        self._pending_as = _one_of("pending", pending, get_args(Pending))
+        self._surrogate: str = one_of("surrogate", surrogate, get_args(SurrogateName))
+        self._pending_as: str = one_of("pending", pending, get_args(Pending))
         if not isinstance(fold_noise, bool):
             raise RecipeError(f"fold_noise must be true or false, got {fold_noise!r}.")
         self._fold_noise = fold_noise
@@ -118,6 +122,8 @@ class Bayesian(Searcher):
                 place = self._model_based(generator)
         if place is None or self._encoding.key(place) in self._taken:
             place = self._random_place(generator)
+            if self._encoding.key(place) in self._taken:
+                self._warn_once("space", "The space has hardly more configurations; some repeat.")
         return self._take(self._encoding.config(place))
 
     def _recall(self, config: Config) -> bool:
@@ -132,7 +138,7 @@ class Bayesian(Searcher):
                         features, scores, variances, seed=self._random_seed
                     )
             except NUMERICAL_ERRORS as error:
-                self._warn_once("gaussian_process", error)
+                self._fall_back("gaussian_process", error)
         self._take(config)
         return True
 
@@ -167,12 +173,12 @@ class Bayesian(Searcher):
             try:
                 return self._by_process(generator)
             except NUMERICAL_ERRORS as error:
-                self._warn_once("gaussian_process", error)
+                self._fall_back("gaussian_process", error)
         kind: Kind = "random_forest" if self._surrogate == "random_forest" else "extra_trees"
         try:
             return self._by_forest(kind, generator)
         except NUMERICAL_ERRORS as error:
-            self._warn_once(kind, error)
+            self._fall_back(kind, error)
         return None
 
     @property
@@ -238,7 +244,7 @@ class Bayesian(Searcher):
         variances = np.zeros(len(scores))
         if self._fold_noise:
             errors = [entry.standard_error or 0.0 for entry in self._told]
-            variances = np.square(np.array(errors) / unit)
+            variances = np.square(np.minimum(np.array(errors) / unit, LARGEST))
         return places, scores, variances
 
     def _waiting(self) -> Matrix:
@@ -246,10 +252,13 @@ class Bayesian(Searcher):
         waiting = [place for id_, place in self._places.items() if id_ not in told]
         return np.array(waiting).reshape(-1, self.space.dimension)
 
-    def _warn_once(self, surrogate: str, error: Exception) -> None:
-        if surrogate not in self._warned:
-            self._warned.add(surrogate)
-            logger.warning("%s failed (%s); another surrogate takes over.", surrogate, error)
+    def _fall_back(self, surrogate: str, error: Exception) -> None:
+        self._warn_once(surrogate, f"{surrogate} failed ({error}); another surrogate takes over.")
+
+    def _warn_once(self, what: str, message: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            logger.warning(message)
 
 
 def one_thread() -> threadpool_limits:
@@ -272,6 +281,7 @@ def standardized(scores: Matrix) -> tuple[Matrix, float]:
     Returns:
         The scores, and how much of the raw score one unit of them is.
     """
+    scores = np.clip(scores, -LARGEST, LARGEST)
     median, best = float(np.nanmedian(scores)), float(np.nanmin(scores))
     worst = min(float(np.nanmax(scores)), median + REACH * (median - best))
     flat = np.minimum(np.nan_to_num(scores, nan=worst), worst)
@@ -279,10 +289,3 @@ def standardized(scores: Matrix) -> tuple[Matrix, float]:
     if not unit > 0 or not np.isfinite(unit):
         return np.zeros(len(flat)), 1.0
     return (flat - flat.mean()) / unit, unit
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        hint = did_you_mean(str(value), allowed)
-        raise RecipeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}.")
-    return str(value)

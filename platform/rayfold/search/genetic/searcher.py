@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config
 from rayfold.search.base import Observation, Searcher, whole_number
 from rayfold.search.genetic.breeder import Breeder
@@ -231,10 +231,10 @@ class Genetic(Searcher):
 
 def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
     """Return the arguments with a default of their own or the preset's, each checked."""
-    preferred = {} if preset is None else PRESETS[_one_of("preset", preset, tuple(PRESETS))]
+    preferred = {} if preset is None else PRESETS[one_of("preset", preset, tuple(PRESETS))]
     explicit = {name: value for name, value in given.items() if value is not None}
     options = {**DEFAULTS, **preferred, **explicit}
-    update = _one_of("update", options["update"], get_args(Update))
+    update = one_of("update", options["update"], get_args(Update))
     checked = {
         "update": "steady_state" if update == "auto" else update,
         "mutation_probability": _share("mutation_probability", options["mutation_probability"]),
@@ -248,13 +248,6 @@ def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
             raise RecipeError("ageing needs update auto or steady_state, got update generational.")
         checked["ageing"] = False  # nobody grows old: a generation goes all at once
     return checked
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        hint = did_you_mean(str(value), allowed)
-        raise RecipeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}.")
-    return str(value)
 
 
 def _share(name: str, value: object) -> float:

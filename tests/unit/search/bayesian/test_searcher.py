@@ -102,6 +102,18 @@ def test_a_failing_surrogate_is_told_once_and_another_takes_over(
     assert caplog.records[-1].getMessage().startswith("extra_trees failed")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_space_that_is_used_up_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    searcher = Bayesian(num_initial=2, fold_noise=True)
+    searcher.start(SearchSpace({"size": Choice(32, 64)}), mode="min")
+    for score in (1e308, -1e308, 1.0, 2.0):
+        suggestion = searcher.suggest()
+        assert suggestion is not None
+        searcher.observe(suggestion.id, score=score, standard_error=1e300)
+    [record] = caplog.records
+    assert record.getMessage() == "The space has hardly more configurations; some repeat."
+
+
 def test_a_resumed_search_goes_on_as_if_it_had_never_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
