@@ -181,6 +181,28 @@ def test_simulate_tells_times_and_scores_of_a_study_that_needs_no_data(folder: P
     assert re.fullmatch(r"20 of \d+ folds in all, \d failed", lines["trials"])
 
 
+def test_simulate_trains_all_folds_of_all_repeats_until_the_recipes_time_is_up(
+    folder: Path,
+) -> None:
+    """One configuration of 10 s in 6 folds takes 60 s: a second trial begins then, no third."""
+    (folder / "table.csv").write_text("layers,score,seconds\n1,0.5,10\n")
+    changes = {
+        "fixed.folds.repeats": "2",
+        "resources.groups.per_trial": "1",
+        "search.space": "{layers: {int: [1, 2]}}",
+        "search.searcher": "random",
+    }
+    settings = [word for field in changes.items() for word in ("--set", "=".join(field))]
+    command = ("simulate", "recipe.yaml", "--table", "table.csv", "--charge", "none", *settings)
+    for limits, trials in (
+        (["--set", "search.max_time=61"], 2),
+        (["--set", "search.max_time=61", "--max-seconds", "121"], 3),
+    ):
+        done = rayfold(folder, *command, "--groups", "1", *limits)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"trials       {trials} of {6 * trials} folds in all\n")
+
+
 def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: Path) -> None:
     (folder / "table.csv").write_text(TABLE)
     with (
@@ -208,6 +230,19 @@ def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: P
         (["--set", "search.searcher=radom"], "searcher must be one of .*did you mean 'random'"),
         (["--set", "search.metric=val_f2"], "search.metric 'val_f2' is unknown; .*search.mode"),
         (["--set", "search.num_trials=null"], "num_trials is missing"),
+        (
+            ["--set", "fixed.folds.repeats=2"],
+            r"3 folds' scores, but a trial has 6 folds; .*repeats",
+        ),
+        (
+            ["--set", "search.max_time_per_trial=5"],
+            "search.max_time_per_trial ends .*: --set search.max_time_per_trial=null",
+        ),
+        (["--threshold", "nan"], "^--threshold must be a finite number, got nan"),
+        (
+            ["--output", "none/x.csv", "--table", "none.csv"],
+            "^none/x.csv cannot be written: there is no folder none; make it first",
+        ),
         (
             ["--set", "search.space={layer: {int: [1, 2]}}"],
             r"there is no column 'layer' \(did you mean 'layers'\?\)",

@@ -1,5 +1,7 @@
 """``rayfold simulate``: a recipe's search in simulated time, from tabulated scores."""
 
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +25,10 @@ def simulate(
     ] = None,
     overrides: Overrides = None,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Begin no trial later, in simulated seconds.")
+        float | None,
+        typer.Option(
+            min=0, help="Begin no trial later, in simulated seconds; else search.max_time."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -52,15 +57,16 @@ def simulate(
     configuration. Neither data nor model are needed.
     """
     from rayfold import schedulers, search
-    from rayfold.errors import DataError
     from rayfold.library import resolve_space
     from rayfold.recipe import load_recipe
     from rayfold.simulation import Charges, read_table
     from rayfold.simulation import simulate as run_simulation
 
     loaded = load_recipe(recipe, overrides or ())
-    if output is not None and output.exists():
-        raise DataError(f"{output} exists; choose another file for the best score over time.")
+    _check_seconds_per_trial(loaded)
+    _check_threshold(threshold)
+    if output is not None:
+        _check_new_file(output)
     mode = _mode(loaded)
     given = {"fold_start": fold_start, "journal_append": journal_append}
     constants = {name: seconds for name, seconds in given.items() if seconds is not None}
@@ -70,11 +76,16 @@ def simulate(
     searcher = search.create(*loaded.search.searcher_call)
     space = resolve_space(loaded.search.space, base=loaded.base)
     searcher.start(space, mode=mode)
+    num_folds = loaded.fixed.folds.count * loaded.fixed.folds.repeats
     scheduler = None
     if loaded.search.scheduler_call:
         scheduler = schedulers.create(*loaded.search.scheduler_call)
-        folds = loaded.fixed.folds.count
-        scheduler.start(mode=mode, num_folds=folds, epochs=loaded.fixed.epochs)
+        scheduler.start(
+            mode=mode,
+            num_folds=num_folds,
+            epochs=loaded.fixed.epochs,
+            repeats=loaded.fixed.folds.repeats,
+        )
     rows = read_table(table, space, epochs=loaded.fixed.epochs)
     bounds = loaded.resources.groups
     simulation = run_simulation(
@@ -82,9 +93,9 @@ def simulate(
         rows,
         num_groups=groups if groups is not None else bounds.maximum,
         num_trials=loaded.search.num_trials,
-        num_folds=loaded.fixed.folds.count,
+        num_folds=num_folds,
         groups_per_trial=bounds.per_trial,
-        max_seconds=max_seconds,
+        max_seconds=max_seconds if max_seconds is not None else loaded.search.max_time,
         scheduler=scheduler,
         charges=charges,
         random_seed=random_seed,
@@ -96,6 +107,39 @@ def simulate(
     if output is not None:
         _write(simulation, output)
         typer.echo(f"written to {output}")
+
+
+def _check_seconds_per_trial(recipe: "Recipe") -> None:
+    """Refuse a limit that ends trials within a fold, of which the table knows nothing."""
+    from rayfold.errors import RecipeError
+
+    if recipe.search.max_time_per_trial is not None:
+        raise RecipeError(
+            "search.max_time_per_trial ends a trial after an epoch, but the table holds whole "
+            "folds; simulate without it: --set search.max_time_per_trial=null."
+        )
+
+
+def _check_threshold(threshold: float | None) -> None:
+    from rayfold.errors import RecipeError
+
+    if threshold is not None and not math.isfinite(threshold):
+        raise RecipeError(f"--threshold must be a finite number, got {threshold}.")
+
+
+def _check_new_file(path: Path) -> None:
+    """Check that a file can be made, before anything runs."""
+    from rayfold.errors import DataError
+
+    if path.exists():
+        raise DataError(f"{path} exists; choose another file for the best score over time.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise DataError(f"{path} cannot be written: there is no folder {folder}; make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(
+            f"{path} cannot be written: the folder {folder} allows no new files; choose another."
+        )
 
 
 def _mode(recipe: "Recipe") -> "Mode":
@@ -120,4 +164,4 @@ def _write(simulation: "Simulation", path: Path) -> None:
     try:
         simulation.best_table().to_csv(path, index=False)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}).") from None
+        raise DataError(f"{path} cannot be written ({error.strerror or error}).") from None

@@ -120,12 +120,12 @@ class Population(Scheduler):
                     f"perturb: {name!r} is not searched{hint}; name parameters of the space, "
                     f"{', '.join(space.names)}."
                 )
-            if reason := _fixed_while_training(name, space):
+            if reason := fixed_while_training(name, space):
                 raise RecipeError(f"perturb: {name} {reason}; leave it out.")
         names = self.perturb or tuple(
             name
             for name in space
-            if _is_changeable(name) and not _fixed_while_training(name, space)
+            if _is_changeable(name) and not fixed_while_training(name, space)
         )
         if not names:
             raise RecipeError(
@@ -155,8 +155,8 @@ def _is_changeable(name: str) -> bool:
     return name.startswith("model.") and "dropout" in name
 
 
-def _fixed_while_training(name: str, space: SearchSpace) -> str:
-    """Say why a parameter must keep its value, or nothing."""
+def fixed_while_training(name: str, space: SearchSpace) -> str:
+    """Say why a parameter must keep its value while a model trains, or nothing."""
     if not all(_is_number(value) for value in _values(space[name])):
         return "is no number, and has to stay what it is while a model trains"
     for other, domain in space.items():

@@ -1,11 +1,14 @@
 """Replay: every trial follows a schedule that an earlier search has found."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, SpaceError
 from rayfold.results import Config, Status
 from rayfold.schedulers.base import Decision, Scheduler
+from rayfold.schedulers.population import fixed_while_training
+from rayfold.space import SearchSpace
 
 
 class Replay(Scheduler):
@@ -19,6 +22,8 @@ class Replay(Scheduler):
             "again", ..., searcher=search.Fixed([schedule[0][1]]), scheduler=Replay(schedule),
             fold_order="together",
         ).run()
+
+    Only what a ``Population`` may change can change.
 
     Args:
         schedule: Pairs of an epoch and the configuration from then on, beginning with epoch 0.
@@ -49,10 +54,36 @@ class Replay(Scheduler):
     @property
     def milestones(self) -> tuple[int, ...]:
         """The epochs after which values change."""
-        return tuple(epoch for epoch, _ in self.schedule[1:] if epoch < self.epochs)
+        return tuple(epoch for epoch, _ in self.schedule[1:])
+
+    def check(self, space: SearchSpace) -> None:
+        """Check that the schedule goes through configurations of a space that may follow.
+
+        Raises:
+            SpaceError: If one is none of the space.
+            RecipeError: If a value changes that must not.
+        """
+        for epoch, config in self.schedule:
+            try:
+                space.check(config)
+            except SpaceError as error:
+                raise SpaceError(f"schedule, epoch {epoch}: {error}") from None
+        for (_, before), (epoch, config) in pairwise(self.schedule):
+            for name in space:
+                if name not in before or name not in config or before[name] == config[name]:
+                    continue
+                if reason := fixed_while_training(name, space):
+                    raise RecipeError(
+                        f"schedule, epoch {epoch}: {name} {reason}; keep it {before[name]!r}."
+                    )
 
     def _begin(self) -> None:
-        """Need nothing."""
+        last = self.schedule[-1][0]
+        if last >= self.epochs:
+            raise RecipeError(
+                f"schedule changes values after epoch {last}, but the study has {self.epochs} "
+                "epochs; leave that entry out, or give the study more epochs."
+            )
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
         """Stop none."""

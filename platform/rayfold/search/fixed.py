@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, SpaceError
 from rayfold.results import Config
 from rayfold.search.base import Observation, Searcher
+from rayfold.space import SearchSpace
 
 
 class Fixed(Searcher):
@@ -22,23 +23,34 @@ class Fixed(Searcher):
         listed = isinstance(configs, list | tuple) and configs
         if not listed or not all(isinstance(config, Mapping) for config in configs):
             raise RecipeError(f"configs must be a list of configurations, got {configs!r}.")
-        self._configs = tuple(dict(config) for config in configs)
+        self.configs: tuple[Config, ...] = tuple(dict(config) for config in configs)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"fixed": {"configs": [{...}, ...]}}``."""
-        return {"fixed": {"configs": [dict(config) for config in self._configs]}}
+        return {"fixed": {"configs": [dict(config) for config in self.configs]}}
 
     @property
     def capacity(self) -> int:
         """As many as were given."""
-        return len(self._configs)
+        return len(self.configs)
+
+    def check(self, space: SearchSpace) -> None:
+        """Check that all are configurations of a space.
+
+        Raises:
+            SpaceError: If one is not; the message counts them from 0.
+        """
+        for number, config in enumerate(self.configs):
+            try:
+                space.check(config)
+            except SpaceError as error:
+                raise SpaceError(f"configs[{number}]: {error}") from None
 
     def _begin(self) -> None:
-        for config in self._configs:
-            self.space.check(config)
+        self.check(self.space)
 
     def _propose(self) -> Config:
-        return self._configs[len(self._suggestions)]
+        return self.configs[len(self._suggestions)]
 
     def _learn(self, observation: Observation) -> None:
         """Learn nothing."""

@@ -100,11 +100,22 @@ def _seconds(
     path: Path, columns: Columns, known: tuple[str, ...], count: int, epochs: int
 ) -> NDArray[np.float64]:
     """Return running times, shape ``(rows, 1)`` or ``(rows, count)``."""
-    for name, factor in (("seconds", 1), ("epoch_seconds", epochs)):
-        column = columns(name)
-        if column is not None:
-            return factor * _numbers(path, name, column)[:, None]
+    single = {
+        name: column
+        for name in ("seconds", "epoch_seconds")
+        if (column := columns(name)) is not None
+    }
     entries = list(_numbered(columns, "seconds"))
+    given = [*single, *(name for name, _ in entries[:1])]
+    if len(given) > 1:
+        raise DataError(
+            f"{path}: running times are given twice, as {given[0]} and {given[1]}; keep one of "
+            "the two."
+        )
+    if single:
+        ((name, column),) = single.items()
+        factor = epochs if name == "epoch_seconds" else 1
+        return factor * _numbers(path, name, column)[:, None]
     if not entries:
         hint = did_you_mean("seconds", list(known))
         raise DataError(

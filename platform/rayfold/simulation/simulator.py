@@ -86,7 +86,7 @@ def simulate(
     if not table.repeated and table.num_measurements < num_folds:
         raise DataError(
             f"{table.source}: it holds {table.num_measurements} folds' scores, but a trial has "
-            f"{num_folds} folds; lower fixed.folds.count, or add columns."
+            f"{num_folds} folds; lower fixed.folds.count or repeats, or add columns."
         )
     groups_per_trial = min(groups_per_trial, num_folds)
     at_once = num_groups // groups_per_trial

@@ -127,7 +127,10 @@ class SearchSpace(Mapping[str, Domain]):
         for name in config:
             if name not in self._domains:
                 hint = did_you_mean(str(name), self.names)
-                raise SpaceError(f"{show(name)} is not a parameter of the space{hint}.")
+                raise SpaceError(
+                    f"{show(name)} is not a parameter of the space{hint}; leave it out, or give "
+                    "the space a domain for it."
+                )
         active = self.active(config)
         for name in self._parents_first:
             domain = self._domains[name]

@@ -9,6 +9,7 @@ from rayfold.groups.plan import Groups
 from rayfold.orders import FoldOrder
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Searcher
+from rayfold.space import SearchSpace
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -106,6 +107,30 @@ def check_turns(
             f"max_time_per_trial does not go with the scheduler {name}, whose trials take turns; "
             "leave it out, and limit the study with max_time."
         )
+
+
+def check_replay(replay: Replay, searcher: Searcher, space: SearchSpace) -> None:
+    """Check that a schedule suits the space, and that all trials begin with its first values.
+
+    Raises:
+        RecipeError: If the searcher begins with others, or a value changes that must not.
+        SpaceError: If the schedule leaves the space.
+    """
+    replay.check(space)
+    first = replay.schedule[0][1]
+    if not isinstance(searcher, search.Fixed):
+        raise RecipeError(
+            "the scheduler replay trains the first configuration of its schedule; use "
+            "searcher=Fixed([schedule[0][1]]) (search.searcher: {fixed: {configs: [...]}} in a "
+            "recipe)."
+        )
+    for number, config in enumerate(searcher.configs):
+        for name in space:
+            if config.get(name) != first.get(name):
+                raise RecipeError(
+                    f"configs[{number}]: {name} is {config.get(name)!r}, but the schedule begins "
+                    f"with {first.get(name)!r}; use searcher=Fixed([schedule[0][1]])."
+                )
 
 
 def scheduler_settings(

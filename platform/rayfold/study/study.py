@@ -24,13 +24,14 @@ from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, Value
-from rayfold.schedulers import Population, Scheduler
-from rayfold.search import Searcher
+from rayfold.schedulers import Population, Replay, Scheduler
+from rayfold.search import Fixed, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
     check_limit,
     check_order,
+    check_replay,
     check_seconds,
     check_turns,
     own_scheduler,
@@ -41,7 +42,7 @@ from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
 from rayfold.training import Settings, StudySetup
-from rayfold.training.changes import check_shapes_stay
+from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
@@ -211,9 +212,13 @@ class Study:
 
         Raises:
             RecipeError: If anything about the study is wrong.
+            SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
         """
-        self._start_scheduler(self._settings().mode)
+        settings = self._settings()
+        if isinstance(self._searcher, Fixed):
+            self._searcher.check(self.space)
+        self._start_scheduler(settings.mode)
         self.folds.split(self.dataset)
         _check_folder(self.folder)
         return Plan(
@@ -346,6 +351,14 @@ class Study:
             check_shapes_stay(
                 scheduler.parameters(self.space),
                 self.space,
+                self._parameters,
+                model_class=self._model_class,
+                data=self.dataset,
+            )
+        if isinstance(scheduler, Replay):
+            check_replay(scheduler, self._searcher, self.space)
+            check_schedule_keeps_shapes(
+                scheduler.schedule,
                 self._parameters,
                 model_class=self._model_class,
                 data=self.dataset,

@@ -1,6 +1,7 @@
 """What of a model may change while it trains: nothing that gives a weight another shape."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import torch
@@ -49,12 +50,53 @@ def check_shapes_stay(
             _shapes(model_class, {**fixed, **active, name: value}, data)
             for value in (space[name].from_unit(0.0), space[name].from_unit(1.0))
         )
-        if low != high:
-            differing = next(w for w in {**low, **high} if low.get(w) != high.get(w))
+        if differing := _differing(low, high):
             raise RecipeError(
                 f"perturb: {name} changes the model's weights ({differing}), which cannot be "
                 "gone on with; leave it out."
             )
+
+
+def check_schedule_keeps_shapes(
+    schedule: Sequence[tuple[int, Config]],
+    fixed: Config,
+    *,
+    model_class: type[nn.Module],
+    data: DataSet,
+) -> None:
+    """Check that a schedule leaves the names and shapes of a model's weights as they are.
+
+    The model is built before and after each change of its parameters, without memory for its
+    weights.
+
+    Args:
+        schedule: Pairs of an epoch and the configuration from then on, all with the same names.
+        fixed: What is not searched.
+        model_class: Takes what is under ``model.``.
+        data: For the shapes.
+
+    Raises:
+        RecipeError: If the weights differ.
+    """
+    for (_, before), (epoch, config) in pairwise(schedule):
+        changes = [
+            f"{name} from {before[name]!r} to {value!r}"
+            for name, value in config.items()
+            if name.startswith("model.") and before[name] != value
+        ]
+        if not changes:
+            continue
+        old, new = (_shapes(model_class, {**fixed, **values}, data) for values in (before, config))
+        if differing := _differing(old, new):
+            raise RecipeError(
+                f"schedule, epoch {epoch}: {' and '.join(changes)} changes the model's weights "
+                f"({differing}), which cannot be gone on with; leave that out."
+            )
+
+
+def _differing(shapes: Shapes, others: Shapes) -> str | None:
+    """Return a weight that only one model has, or each in another shape."""
+    return next((w for w in {**shapes, **others} if shapes.get(w) != others.get(w)), None)
 
 
 def _shapes(model_class: type[nn.Module], config: dict[str, Value], data: DataSet) -> Shapes:

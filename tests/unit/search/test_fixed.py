@@ -17,8 +17,9 @@ def test_the_given_configurations_are_proposed_in_order() -> None:
 
 
 def test_configurations_outside_the_space_are_refused() -> None:
-    with pytest.raises(SpaceError, match=r"model\.depth"):
-        Fixed([{"model.depth": 9}]).start(SPACE, mode="min")
+    """The message counts configurations from 0."""
+    with pytest.raises(SpaceError, match=r"^configs\[1\]: model\.depth must be .* 1 to 4, got 9"):
+        Fixed([{"model.depth": 3}, {"model.depth": 9}]).start(SPACE, mode="min")
 
 
 @pytest.mark.parametrize("configs", [[], [3]])

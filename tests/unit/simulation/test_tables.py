@@ -77,6 +77,11 @@ def test_scores_of_folds_and_their_own_running_times(path: Path) -> None:
     assert np.isnan(table.means).tolist() == [True]
 
 
+def test_nan_is_an_empty_score(path: Path) -> None:
+    path.write_text(CSV.replace("0.4,20.5", "nan,20.5"))
+    assert np.array_equal(read_table(path, SPACE).scores, [[0.5], [np.nan]], equal_nan=True)
+
+
 def test_repetitions_share_one_running_time_per_epoch(path: Path) -> None:
     path.write_text(
         "name,rate,layers,nesterov,repeat_0,repeat_1,epoch_seconds\nadamw,0,1,,3,4,5\n"
@@ -95,6 +100,12 @@ def test_repetitions_share_one_running_time_per_epoch(path: Path) -> None:
         ("seconds", "second", "there is no column of running times .*did you mean 'second'"),
         ("comment", "name", "the column 'name' is there twice"),
         ("comment", "score_0", "scores are given twice, as score_0 and score"),
+        (
+            "comment",
+            "epoch_seconds",
+            "running times are given twice, as seconds and epoch_seconds; keep one",
+        ),
+        ("comment", "seconds_0", "running times are given twice, as seconds and seconds_0"),
         ("0.75,3,,", "0.75,,,", r"table\.csv row 2: layers must be a whole number .* got ''"),
         ("0.25,2,true", "0.25,2,", "row 1: nesterov must be one of True, False, got ''"),
         ("adamw,0.75", "adam,0.75", "row 2: name must be one of 'sgd', 'adamw', got 'adam'"),

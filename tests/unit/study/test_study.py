@@ -15,8 +15,9 @@ from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Acceptance, Recipe
-from rayfold.schedulers import Halving, Population, Racing, RacingHalving
-from rayfold.search import Genetic, Random
+from rayfold.results import Config
+from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
+from rayfold.search import Fixed, Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
 from rayfold.training import StudySetup
@@ -116,7 +117,89 @@ class TestPopulation:
             self.make(make_study, scheduler=given, searcher=Random()).plan(6)
 
 
+FIRST: Config = {
+    "model.hidden": 8,
+    "model.dropout": 0.1,
+    "optimizer.learning_rate": 1e-2,
+}
+
+
+class TestReplay:
+    def make(self, make_study: MakeStudy, *schedule: tuple[int, Config], **changes: Any) -> Study:
+        arguments: dict[str, Any] = {
+            "space": POPULATION_SPACE,
+            "scheduler": Replay(schedule),
+            "searcher": Fixed([FIRST]),
+            "fold_order": "together",
+            "epochs": 4,
+        }
+        return make_study(**{**arguments, **changes})
+
+    def test_a_schedule_of_what_a_population_may_change_is_planned(
+        self, make_study: MakeStudy
+    ) -> None:
+        later = {**FIRST, "optimizer.learning_rate": 1e-3, "model.dropout": 0.4}
+        assert self.make(make_study, (0, FIRST), (3, later)).plan().num_trials == 1
+
+    @pytest.mark.parametrize(
+        ("schedule", "message"),
+        [
+            (
+                [(0, FIRST), (1, {**FIRST, "foo": 1})],
+                r"^schedule, epoch 1: 'foo' is not a parameter of the space; leave it out",
+            ),
+            (
+                [(0, FIRST), (1, {**FIRST, "model.hidden": 16, "model.dropout": 0.2})],
+                r"^schedule, epoch 1: model\.hidden from 8 to 16 and model\.dropout .* changes "
+                r"the model's weights \(layers.*\), which cannot be gone on with; leave",
+            ),
+            (
+                [(0, FIRST), (50, FIRST)],
+                "^schedule changes values after epoch 50, but the study has 4 epochs; leave",
+            ),
+            (
+                [(0, FIRST), (1, {**FIRST, "optimizer.learning_rate": "x"})],
+                r"^schedule, epoch 1: optimizer\.learning_rate must be a number .*, got 'x'",
+            ),
+            ([(0, {})], r"^schedule, epoch 0: model\.hidden is missing; give it one of 8, 16"),
+            (
+                [(0, {**FIRST, "model.hidden": 16})],
+                r"^configs\[0\]: model\.hidden is 8, but the schedule begins with 16; use",
+            ),
+        ],
+    )
+    def test_a_schedule_that_cannot_be_trained_is_one_line(
+        self, schedule: list[tuple[int, Config]], message: str, make_study: MakeStudy
+    ) -> None:
+        study = self.make(make_study, *schedule)
+        for begin in (study.plan, study.run):
+            with pytest.raises(RayfoldError, match=message) as refused:
+                begin()
+            assert len(str(refused.value).splitlines()) == 1
+
+    def test_a_searcher_of_other_first_values_is_refused(self, make_study: MakeStudy) -> None:
+        with pytest.raises(RecipeError, match=r"replay trains the first .*; use searcher=Fixed\("):
+            self.make(make_study, (0, FIRST), searcher=Random()).plan(1)
+
+
 class TestPlan:
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({**FIRST, "model.hidden": 999}, r"model\.hidden must be one of 8, 16, got 999"),
+            (
+                {"model.hidden": 8},
+                r"model\.dropout is missing; give it a number from 0\.0 to 0\.5",
+            ),
+        ],
+    )
+    def test_given_configurations_are_those_of_the_space(
+        self, config: Config, message: str, make_study: MakeStudy
+    ) -> None:
+        study = make_study(space=POPULATION_SPACE, searcher=Fixed([FIRST, config]))
+        with pytest.raises(RayfoldError, match=rf"^configs\[1\]: {message}"):
+            study.plan()
+
     def test_the_plan_tells_what_will_run(self, make_study: MakeStudy) -> None:
         """15,360 bytes of features and 480 of labels."""
         plan = make_study(epochs=7, groups=Groups(1, 2)).plan(5)
