@@ -138,10 +138,13 @@ def test_plan_says_what_would_run_and_starts_nothing(folder: Path) -> None:
 
     Of the 20 trials, the search makes 4, and in its second generation all but an elite one.
     """
-    done = installed_rayfold(folder, "plan", "recipe.yaml", "--set", "fixed.epochs=3")
+    settings = ("--set", "fixed.epochs=3", "--set", "search.max_time=60")
+    done = installed_rayfold(folder, "plan", "recipe.yaml", *settings)
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert lines["study"] == f"digits in {folder / 'rayfold-store' / 'digits'}"
+    assert lines["searcher"].startswith("genetic (")
+    assert lines["time"] == "60 s for the study"
     assert lines["trainings"] == "7 trials x 3 folds = 21 of 3 epochs each"
     assert lines["N_nodes"] == "1 + N_G 2 x N_F 2 x (N_W 2 x N_GPU 1 (a CPU)) = 9"
     assert lines["groups"] == "1 to 4, each 2 worker(s) of 1 CPU and 0 GPU"

@@ -1,8 +1,14 @@
 """``rayfold plan``: check a recipe and say what it would run."""
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from rayfold.cli.options import Overrides, RecipePath
+
+if TYPE_CHECKING:
+    from rayfold.recipe.recipe import Search
 
 
 def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
@@ -18,5 +24,21 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
     study = Study.from_recipe(loaded)
     lines = study.plan().lines()
     typer.echo(f"study      {study.name} in {study.folder}")
-    for line in lines:
+    for line in [*_search_lines(loaded.search), *lines]:
         typer.echo(line)
+
+
+def _search_lines(search: "Search") -> Iterator[str]:
+    """Yield what searches, what ends trials early, and the limits of time."""
+    yield f"searcher   {_in_words(*search.searcher_call)}"
+    if search.scheduler_call is not None:
+        yield f"scheduler  {_in_words(*search.scheduler_call)}"
+    if search.max_time is not None:
+        yield f"time       {search.max_time:g} s for the study"
+    if search.max_time_per_trial is not None:
+        yield f"time       {search.max_time_per_trial:g} s for each trial"
+
+
+def _in_words(name: str, arguments: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{key}: {value}" for key, value in arguments.items())
+    return f"{name} ({given})" if given else name

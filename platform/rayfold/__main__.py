@@ -1,0 +1,5 @@
+"""``python -m rayfold`` is the command ``rayfold``."""
+
+from rayfold.cli import main
+
+main()
