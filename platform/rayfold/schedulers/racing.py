@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from rayfold.errors import one_of
+from rayfold.errors import RecipeError, one_of
 from rayfold.results import Status
 from rayfold.schedulers.base import Decision, Scheduler, fraction
 
@@ -65,6 +65,11 @@ class Racing(Scheduler):
         return self._incumbent
 
     def _begin(self) -> None:
+        if self._rule == "paired" and self.num_folds < 3:
+            raise RecipeError(
+                "rule paired compares two folds and more before the last one; give the study at "
+                f"least 3 folds, not {self.num_folds}, or choose matched."
+            )
         self._rows: dict[str, int] = {}
         self._table = np.full((64, self.num_folds), np.nan)  # a row per trial, a column per fold
         self._incumbent: str | None = None

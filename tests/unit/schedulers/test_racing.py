@@ -221,3 +221,8 @@ class TestPaired:
 def test_wrong_arguments_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Racing(**options)  # type: ignore[arg-type]
+
+
+def test_a_paired_race_of_two_folds_could_drop_nobody_and_is_refused() -> None:
+    with pytest.raises(RecipeError, match="at least 3 folds, not 2, or choose matched"):
+        started(num_folds=2, rule="paired")
