@@ -1,11 +1,13 @@
 """Bayesian search."""
 
 import logging
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config
@@ -261,12 +263,19 @@ class Bayesian(Searcher):
             logger.warning(message)
 
 
-def one_thread() -> threadpool_limits:
+def one_thread() -> AbstractContextManager[object]:
     """Return a context in which linear algebra takes one core: more are the groups', and slower.
 
     A few hundred observations are too few to share, and sums in another order would differ.
     """
-    return threadpool_limits(limits=1, user_api="blas")
+    limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Look for the libraries once: that takes milliseconds."""
+    return ThreadpoolController()
 
 
 def standardized(scores: Matrix) -> tuple[Matrix, float]:
