@@ -19,7 +19,7 @@ random search on as many nodes. *Accuracy* is the best when all has ended that w
 All figures are medians over seeds.
 
 Usage: ``OMP_NUM_THREADS=1 python platform/benchmarks/cray_table.py [SEARCH ...]
-[--data digits.h5] [--cache cray_table.csv] [--runs runs.jsonl] [--output table.md] [--tiny]``
+--data digits.h5 [--cache cray_table.csv] [--runs runs.jsonl] [--output table.md] [--tiny]``
 """
 
 import argparse
@@ -129,6 +129,7 @@ def main(given: Sequence[str] | None = None) -> None:
     command = shlex.join(["python", "platform/benchmarks/cray_table.py", *words])
     lines = [f"`{command}`", "", *table_lines(experiment, table)]
     for epochs, trained in longer.items():
+        assert trained is not None
         lines.append(longer_line(experiment, trained, epochs))
     report = "\n".join([*lines, "", *search_lines(experiment, arguments)])
     print(report)
@@ -146,7 +147,12 @@ def parse(given: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Names
         help=f"of {', '.join(SEARCHES)}, population:EPOCHS; default: all, and populations with "
         "the epochs of a run and four times as many",
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/mnist8k.h5"))
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="HDF5 file with images 'features' and their 'labels'",
+    )
     parser.add_argument(
         "--cache", type=Path, default=Path("cray_table.csv"), help="the table of trainings"
     )
@@ -254,6 +260,9 @@ class Experiment:
         """Return the key that the run will have."""
         return name, nodes, seed, self.threshold, self._mean_seconds
 
+    def _found(self, name: str, nodes: int, seed: int, **found: Any) -> Run:
+        return Run(*self.key(name, nodes=nodes, seed=seed), **found)
+
     @property
     def _mean_seconds(self) -> float:
         return round(float(self.table.seconds.mean()), 6)
@@ -262,7 +271,7 @@ class Experiment:
         searcher = make_searcher(name, nodes=nodes, num_runs=self.num_runs, seed=seed)
         searcher.start(self.table.space, mode="max")
         simulation = simulate(
-            Until(searcher, self.threshold),  # type: ignore[arg-type]
+            Until(searcher, self.threshold),
             self.table,
             num_groups=nodes,
             num_trials=100 * self.num_runs if name == "random" else self.num_runs,
@@ -275,12 +284,10 @@ class Experiment:
         generations = None
         if isinstance(searcher, Genetic):
             generations = generation(searcher, int(trial.id) if trial else number - 1)
-        return Run(
-            search=name,
-            nodes=nodes,
-            seed=seed,
-            threshold=self.threshold,
-            mean_seconds=self._mean_seconds,
+        return self._found(
+            name,
+            nodes,
+            seed,
             generations=generations,
             runs=number,
             seconds=trial.finished_at if trial else None,
@@ -298,12 +305,10 @@ class Experiment:
             step_seconds=self._epoch_seconds,
             random_seed=seed,
         )
-        return Run(
-            search=name,
-            nodes=nodes,
-            seed=seed,
-            threshold=self.threshold,
-            mean_seconds=self._mean_seconds,
+        return self._found(
+            name,
+            nodes,
+            seed,
             generations=population.epoch,
             runs=population.num_epochs / self.grid.epochs,
             seconds=population.seconds,

@@ -281,7 +281,7 @@ def run_at_once(
     seconds = ROUNDS * problem.mean_seconds
     capped = Capped(searcher, max_seconds)
     simulation = simulate(
-        capped,  # type: ignore[arg-type]
+        capped,
         problem.table,
         num_groups=workers,
         waiting_trials=0,

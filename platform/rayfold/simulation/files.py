@@ -205,10 +205,10 @@ def _numbers(
     return numbers
 
 
-def _number(raw: object) -> float:
+def _number(raw: Any) -> float:
     """Return a number, or NaN for what is none."""
     try:
-        return float(raw)  # type: ignore[arg-type]
+        return float(raw)
     except (TypeError, ValueError):
         return math.nan
 

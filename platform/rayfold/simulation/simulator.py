@@ -11,21 +11,56 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from rayfold.errors import DataError, RecipeError
-from rayfold.results import Status, mean_and_standard_error
+from rayfold.results import Mode, Status, mean_and_standard_error
 from rayfold.schedulers import Scheduler
-from rayfold.search import Searcher, Suggestion
+from rayfold.search import Suggestion
 from rayfold.simulation.charges import Charges
 from rayfold.simulation.record import SimulatedTrial, Simulation
 from rayfold.simulation.table import Table
+from rayfold.space import SearchSpace
+
+
+class Asked(Protocol):
+    """What a simulation needs of a searcher: ``rayfold.search.Searcher``, or one around it."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+
+    @property
+    def mode(self) -> Mode:
+        """Whether lower scores are better, or higher ones."""
+
+    @property
+    def capacity(self) -> int | None:
+        """How many configurations will be suggested in all."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more will ever be suggested."""
+
+    def suggest(self) -> Suggestion | None:
+        """Return the next configuration to try."""
+
+    def observe(
+        self,
+        id: str,
+        *,
+        score: float | None,
+        standard_error: float | None,
+        num_folds: int,
+        failed: bool,
+    ) -> None:
+        """Take in what became of one."""
 
 
 def simulate(
-    searcher: Searcher,
+    searcher: Asked,
     table: Table,
     *,
     num_groups: int,
@@ -126,7 +161,7 @@ class _Trial:
 class _Simulator:
     def __init__(
         self,
-        searcher: Searcher,
+        searcher: Asked,
         table: Table,
         *,
         num_groups: int,
