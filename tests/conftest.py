@@ -5,7 +5,6 @@ import pytest
 LONGEST_FIRST = (
     "test_study.py",
     "test_cluster.py",
-    "test_scheduling.py",
     "01_first_study.ipynb",
     "test_population.py",
     "test_limits.py",
