@@ -18,7 +18,7 @@ Matrix = NDArray[np.float64]
 Acquisition = Callable[[Matrix], Matrix]
 """Value of each place, shape ``(n, d)`` to ``(n,)``; more is better."""
 
-NUM_RANDOM = 512
+NUM_RANDOM = 256
 NUM_NEAR = 256
 NUM_STARTS = 4
 WIDTHS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.004)
