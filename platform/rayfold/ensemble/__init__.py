@@ -1,21 +1,28 @@
 """Ensembles of logged trials: chosen on out-of-fold predictions, exported as bundles."""
 
+from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Selection, Stacked
 from rayfold.ensemble.bundle import check_new_bundle
 from rayfold.ensemble.ensemble import Ensemble, load_bundle
 from rayfold.ensemble.files import FilePredictions, check_new_file, predict_files
-from rayfold.ensemble.greedy import greedy_selection
+from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.records import Input, Member, Origin, Signature
 
 __all__ = [
+    "Best",
+    "Builder",
+    "Convex",
     "Ensemble",
     "FilePredictions",
+    "Greedy",
     "Input",
     "Member",
     "Origin",
+    "OutOfFold",
+    "Selection",
     "Signature",
+    "Stacked",
     "check_new_bundle",
     "check_new_file",
-    "greedy_selection",
     "load_bundle",
     "predict_files",
 ]

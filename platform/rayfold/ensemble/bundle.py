@@ -4,6 +4,7 @@
 
     digits-ensemble/
         manifest.json                          what it is, and the SHA-256 of every other file
+        combination.safetensors                how the members' predictions are combined
         members/0/fold_0.safetensors           a model's state dict
         members/0/fold_1.safetensors
         ...
@@ -26,10 +27,13 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rayfold.ensemble.combination import Combination, combination_from_state
 from rayfold.ensemble.members import load_model
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
 from rayfold.errors import BundleError, RayfoldError
@@ -37,9 +41,10 @@ from rayfold.library import resolve_model
 from rayfold.storage import fsync_folder
 
 FORMAT: Final = "rayfold-bundle"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MANIFEST = "manifest.json"
+_COMBINATION = "combination.safetensors"
 _OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCII)
 
 
@@ -63,8 +68,9 @@ class _Fold(_Part):
 
 
 class _Member(_Part):
+    study_id: str
     trial: str
-    weight: Annotated[float, Field(gt=0, le=1)]
+    weight: Annotated[float, Field(ge=0, le=1)]
     score: float | None
     out_of_fold_loss: float
     config: dict[str, bool | int | float | str]
@@ -72,9 +78,9 @@ class _Member(_Part):
     folds: Annotated[list[_Fold], Field(min_length=1)]
 
 
-class _Study(_Part):
-    name: str
-    id: str
+class _Combination(_Part):
+    kind: str
+    file: str
 
 
 class _Digests(_Part):
@@ -89,10 +95,10 @@ class _Versions(_Part):
 
 class _Manifest(_Part):
     format: Literal["rayfold-bundle"]
-    version: Literal[1]
+    version: Literal[2]
     created: str
     versions: _Versions
-    study: _Study
+    studies: Annotated[dict[str, str], Field(min_length=1)]
     task: Literal["classification", "regression"]
     inputs: Annotated[list[_Input], Field(min_length=1)]
     labels: str | None
@@ -102,6 +108,7 @@ class _Manifest(_Part):
     test: dict[str, bool | int | float | str | None]
     out_of_fold_loss: float
     single_best_loss: float
+    combination: _Combination
     members: Annotated[list[_Member], Field(min_length=1)]
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
 
@@ -126,14 +133,15 @@ def write_bundle(contents: Contents, folder: Path) -> None:
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         unfinished.mkdir(parents=True)
-        files = {
+        files: dict[str, nn.Module] = {
             _file_name(index, fold): model
             for index, member in enumerate(contents.members)
             for fold, model in enumerate(member.models)
         }
+        files[_COMBINATION] = contents.combination
         for name, model in files.items():
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
-            _save_weights(model, unfinished / name)
+            _save_state(model, unfinished / name)
         manifest = _describe(contents, {name: _digest(unfinished / name) for name in files})
         (unfinished / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         _sync(unfinished)
@@ -169,11 +177,7 @@ def read_bundle(
         )
     if (manifest.task == "classification") != (manifest.classes is not None):
         raise BundleError(f"{folder / _MANIFEST}: classes do not go with task {manifest.task}.")
-    total = math.fsum(member.weight for member in manifest.members)
-    if not math.isclose(total, 1, rel_tol=1e-6):
-        raise BundleError(
-            f"{folder / _MANIFEST}: the members' weights sum to {total}, expected 1."
-        )
+    combination = _load_combination(folder, manifest)
     model_classes = [
         _resolve(member.model.reference, models, allow_references) for member in manifest.members
     ]
@@ -188,8 +192,7 @@ def read_bundle(
             classes=None if manifest.classes is None else tuple(manifest.classes),
         ),
         origin=Origin(
-            study=manifest.study.name,
-            study_id=manifest.study.id,
+            studies=manifest.studies,
             data_digest=manifest.digests.data,
             fold_digest=manifest.digests.folds,
             labels=manifest.labels,
@@ -199,6 +202,7 @@ def read_bundle(
             _load_member(folder, member, model_class)
             for member, model_class in zip(manifest.members, model_classes, strict=True)
         ),
+        combination=combination,
         out_of_fold_loss=manifest.out_of_fold_loss,
         single_best_loss=manifest.single_best_loss,
     )
@@ -211,7 +215,7 @@ def _describe(contents: Contents, digests: dict[str, str]) -> _Manifest:
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_Versions(rayfold=version("rayfold"), torch=version("torch")),
-        study=_Study(name=origin.study, id=origin.study_id),
+        studies=dict(origin.studies),
         task=signature.task,
         inputs=[
             _Input(name=entry.name, shape=list(entry.shape), dtype=entry.dtype)
@@ -224,8 +228,10 @@ def _describe(contents: Contents, digests: dict[str, str]) -> _Manifest:
         test=dict(origin.test),
         out_of_fold_loss=contents.out_of_fold_loss,
         single_best_loss=contents.single_best_loss,
+        combination=_Combination(kind=contents.combination.kind, file=_COMBINATION),
         members=[
             _Member(
+                study_id=member.study_id,
                 trial=member.trial,
                 weight=member.weight,
                 score=member.score,
@@ -244,7 +250,7 @@ def _file_name(member: int, fold: int) -> str:
     return f"members/{member}/fold_{fold}.safetensors"
 
 
-def _save_weights(model: nn.Module, file: Path) -> None:
+def _save_state(model: nn.Module, file: Path) -> None:
     """Write a state dict; tensors that share memory are written once each."""
     tensors = {
         name: tensor.detach().cpu().contiguous().clone()
@@ -305,6 +311,7 @@ def _check_files(folder: Path, manifest: _Manifest) -> None:
         if _digest(folder / name) != digest:
             raise BundleError(f"{folder / name} was changed: its SHA-256 is not the manifest's.")
     used = [fold.file for member in manifest.members for fold in member.folds]
+    used.append(manifest.combination.file)
     if sorted(used) != sorted(manifest.files):
         odd = sorted(set(used) ^ set(manifest.files)) or sorted(used)
         raise BundleError(f"{folder / _MANIFEST}: members and files disagree about {odd[0]!r}.")
@@ -353,6 +360,7 @@ def _load_member(folder: Path, member: _Member, model_class: type[nn.Module]) ->
     except RayfoldError as error:
         raise BundleError(f"{folder}: member {member.trial}: {error}") from error
     return Member(
+        study_id=member.study_id,
         trial=member.trial,
         weight=member.weight,
         score=member.score,
@@ -362,6 +370,28 @@ def _load_member(folder: Path, member: _Member, model_class: type[nn.Module]) ->
         arguments=arguments,
         models=models,
     )
+
+
+def _load_combination(folder: Path, manifest: _Manifest) -> Combination:
+    """Load what combines the members, and hold it against the manifest."""
+    file, weights = folder / manifest.combination.file, [m.weight for m in manifest.members]
+    try:
+        combination = combination_from_state(
+            manifest.combination.kind,
+            load_file(file),
+            task=manifest.task,
+            num_members=len(weights),
+            num_outputs=manifest.num_outputs,
+        )
+    except (SafetensorError, ValueError) as error:
+        raise BundleError(f"{file} cannot be used: {error}; export the bundle again.") from error
+    shares = combination.shares
+    if not (np.allclose(shares, weights, atol=1e-6) and math.isclose(math.fsum(shares), 1)):
+        raise BundleError(
+            f"{folder / _MANIFEST}: the members' weights are {weights}, those of {file.name} "
+            f"{list(shares)}; both should be the same, of sum 1."
+        )
+    return combination
 
 
 def _as_tuples(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Ensembles: built from a study's logged trials, or loaded from a bundle."""
+"""Ensembles: built from logged trials, or loaded from a bundle."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,26 +10,29 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from rayfold.ensemble.builders import Builder, Greedy, Selection
 from rayfold.ensemble.bundle import read_bundle, write_bundle
-from rayfold.ensemble.greedy import averaged_loss, greedy_selection, member_losses
-from rayfold.ensemble.members import OutOfFold, arguments_of, load_model, read_out_of_fold
-from rayfold.ensemble.predictor import average_predictions, check_features
+from rayfold.ensemble.candidates import Candidates, read_candidates
+from rayfold.ensemble.members import arguments_of, load_model
+from rayfold.ensemble.out_of_fold import row_losses
+from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_rows
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
 from rayfold.errors import EnsembleError
 from rayfold.library import model_reference, resolve_model
-from rayfold.tracking import LoggedStudy, read_study
+from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 
 
 class Ensemble:
-    """Trained models whose predictions are averaged.
+    """Trained models whose predictions are combined.
 
-    A member is a trial: a bag of the models of its folds. ``Ensemble.greedy`` and
-    ``Ensemble.single_best`` build one from MLflow, ``load_bundle`` from an exported folder.
+    A member is a trial: a bag of the models of its folds, which count alike. ``Ensemble.greedy``,
+    ``Ensemble.single_best`` and ``Ensemble.build`` make one from MLflow, ``load_bundle`` from an
+    exported folder.
 
     Attributes:
-        members: The trials in it, with weights that sum to 1, in the order chosen.
+        members: The trials in it, the one that counts most first, with weights that sum to 1.
         signature: What goes in and what comes out.
-        origin: The study that it comes from, and how its test rows were split off.
+        origin: The studies that it comes from, and how their test rows were split off.
         out_of_fold_loss: Log loss (classification) or mean squared error (regression) over all
             rows, each predicted by models that did not see it.
         single_best_loss: The same for the best trial alone.
@@ -44,21 +47,24 @@ class Ensemble:
         self.single_best_loss = contents.single_best_loss
 
     @classmethod
-    def greedy(
+    def build(
         cls,
-        study: str,
-        num_members: int = 10,
+        studies: str | Sequence[str],
+        builder: Builder,
         *,
+        min_share: float = 0.5,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
         model: str | type[nn.Module] | None = None,
     ) -> Self:
-        """Build an ensemble from a study's completed trials, by greedy selection.
+        """Build an ensemble from completed trials, also while the studies run.
 
         Args:
-            study: Name or id of the study in MLflow.
-            num_members: Rounds of the selection. A trial may be chosen in several rounds: it is
-                one member then, of a larger weight.
+            studies: Name or id of a study in MLflow, or of several that have the same data and
+                folds.
+            builder: Chooses the trials and says how they are combined.
+            min_share: Trials that were stopped after some folds take part if these hold at least
+                this share of the rows, in (0, 1].
             storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
             tracking_uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in
                 ``storage``.
@@ -69,19 +75,46 @@ class Ensemble:
             EnsembleError: If there is no completed trial, or trials cannot be combined.
             ModelError: If the model cannot be imported or built.
         """
+        candidates = _read(studies, min_share, storage, tracking_uri)
+        return cls(_contents(candidates, builder.build(candidates.out_of_fold), model))
+
+    @classmethod
+    def greedy(
+        cls,
+        studies: str | Sequence[str],
+        num_members: int = 10,
+        *,
+        storage: str | Path | None = None,
+        tracking_uri: str | None = None,
+        model: str | type[nn.Module] | None = None,
+    ) -> Self:
+        """Build an ensemble by greedy selection.
+
+        Args:
+            studies: As for ``build``.
+            num_members: Rounds of the selection. A trial may be chosen in several rounds: it is
+                one member then, of a larger weight.
+            storage: As for ``build``.
+            tracking_uri: As for ``build``.
+            model: As for ``build``.
+
+        Raises:
+            TrackingError, EnsembleError, ModelError: As ``build`` does.
+        """
         if num_members < 1:
             raise EnsembleError(f"num_members must be at least 1, got {num_members}.")
-        logged = _read(study, storage, tracking_uri)
-        out_of_fold = read_out_of_fold(logged)
-        chosen = greedy_selection(
-            out_of_fold.predictions, out_of_fold.target, num_rounds=num_members
+        return cls.build(
+            studies,
+            Greedy(num_rounds=num_members),
+            storage=storage,
+            tracking_uri=tracking_uri,
+            model=model,
         )
-        return cls(_build(logged, out_of_fold, chosen, model))
 
     @classmethod
     def single_best(
         cls,
-        study: str,
+        studies: str | Sequence[str],
         *,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
@@ -92,7 +125,7 @@ class Ensemble:
         Arguments and errors are those of ``greedy``.
         """
         return cls.greedy(
-            study, num_members=1, storage=storage, tracking_uri=tracking_uri, model=model
+            studies, num_members=1, storage=storage, tracking_uri=tracking_uri, model=model
         )
 
     @property
@@ -150,7 +183,7 @@ class Ensemble:
                 "out_of_fold_loss": member.out_of_fold_loss,
                 **member.config,
             }
-            for member in sorted(self.members, key=lambda member: -member.weight)
+            for member in self.members
         ]
         return pd.DataFrame(rows)
 
@@ -165,14 +198,14 @@ class Ensemble:
     def _repr_html_(self) -> str:
         return str(self.table().to_html(index=False))
 
+    @cached_property
+    def _module(self) -> EnsembleModule:
+        return EnsembleModule(
+            [member.models for member in self.members], self._contents.combination, self.signature
+        )
+
     def _average(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[np.float64]:
-        models = [
-            (member.weight / len(member.models), model)
-            for member in self.members
-            for model in member.models
-        ]
-        arrays = check_features(features, self.signature)
-        return average_predictions(models, arrays, signature=self.signature)
+        return predict_rows(self._module, check_features(features, self.signature))
 
 
 def load_bundle(
@@ -197,42 +230,37 @@ def load_bundle(
     )
 
 
-def _read(study: str, storage: str | Path | None, tracking_uri: str | None) -> LoggedStudy:
+def _read(
+    studies: str | Sequence[str],
+    min_share: float,
+    storage: str | Path | None,
+    tracking_uri: str | None,
+) -> Candidates:
+    names = [studies] if isinstance(studies, str) else list(studies)
+    if not names or len(set(names)) < len(names):
+        raise EnsembleError(f"studies must be one name, or several different ones, got {names}.")
+    if not 0 < min_share <= 1:
+        raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
     folder = None if storage is None else Path(storage)
-    return read_study(study, uri=tracking_uri, storage=folder)
+    logged = [
+        read_study(name, uri=tracking_uri, storage=folder, completed_only=False) for name in names
+    ]
+    return read_candidates(logged, min_share=min_share)
 
 
-def _build(
-    study: LoggedStudy,
-    out_of_fold: OutOfFold,
-    chosen: list[int],
-    model: str | type[nn.Module] | None,
+def _contents(
+    candidates: Candidates, selection: Selection, model: str | type[nn.Module] | None
 ) -> Contents:
     """Fetch and load the chosen trials' models."""
-    description = study.description
-    model_class = resolve_model(model or description["model"])
-    losses = member_losses(out_of_fold.predictions, out_of_fold.target)
-    counts = Counter(chosen)
-    weights = np.zeros(len(losses))
+    out_of_fold = candidates.out_of_fold
+    losses = out_of_fold.losses()
     members = []
-    for index, count in counts.items():
-        trial = out_of_fold.trials[index]
-        weights[index] = count / len(chosen)
-        arguments = arguments_of(model_class, trial.config, description)
-        members.append(
-            Member(
-                trial=trial.id,
-                weight=count / len(chosen),
-                score=trial.score,
-                out_of_fold_loss=float(losses[index]),
-                config=trial.config,
-                model=model_reference(model or description["model"]),
-                arguments=arguments,
-                models=tuple(
-                    load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
-                ),
-            )
-        )
+    for index, weight in zip(selection.candidates, selection.combination.shares, strict=True):
+        number, trial = candidates.trials[index]
+        study = candidates.studies[number]
+        members.append(_member(study, trial, weight, float(losses[index]), model))
+    description = candidates.studies[0].description
+    combined = row_losses(selection.predict(out_of_fold), out_of_fold.target)
     return Contents(
         signature=Signature(
             task=description["task"],
@@ -244,14 +272,39 @@ def _build(
             classes=None if description["classes"] is None else tuple(description["classes"]),
         ),
         origin=Origin(
-            study=study.name,
-            study_id=study.id,
+            studies={study.id: study.name for study in candidates.studies},
             data_digest=description["data_digest"],
             fold_digest=description["fold_digest"],
             labels=description.get("labels"),
             test=description.get("test", {}),
         ),
         members=tuple(members),
-        out_of_fold_loss=averaged_loss(out_of_fold.predictions, out_of_fold.target, weights),
-        single_best_loss=float(losses.min()),
+        combination=selection.combination,
+        out_of_fold_loss=float(combined.mean()),
+        single_best_loss=float(losses[out_of_fold.complete].min()),
+    )
+
+
+def _member(
+    study: LoggedStudy,
+    trial: LoggedTrial,
+    weight: float,
+    loss: float,
+    model: str | type[nn.Module] | None,
+) -> Member:
+    reference = model or study.description["model"]
+    model_class = resolve_model(reference)
+    arguments = arguments_of(model_class, trial.config, study.description)
+    return Member(
+        study_id=study.id,
+        trial=trial.id,
+        weight=weight,
+        score=trial.score,
+        out_of_fold_loss=loss,
+        config=trial.config,
+        model=model_reference(reference),
+        arguments=arguments,
+        models=tuple(
+            load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
+        ),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rayfold.data import HDF5, DataSet, load, load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
-from rayfold.ensemble.greedy import member_losses
+from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.errors import DataError
 from rayfold.storage import replacing
 
@@ -55,7 +55,7 @@ class FilePredictions:
         columns = {value: column for column, value in enumerate(self.classes.tolist())}
         if all(label in columns for label in self.labels.tolist()):
             target = np.array([columns[label] for label in self.labels.tolist()])
-            values["log_loss"] = float(member_losses(self.probabilities[None], target)[0])
+            values["log_loss"] = float(row_losses(self.probabilities, target).mean())
         return values
 
     def summary(self) -> str:

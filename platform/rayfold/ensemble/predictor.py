@@ -1,6 +1,6 @@
-"""Predictions of several models, averaged."""
+"""An ensemble as one module, and predictions with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,64 +8,109 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from rayfold.data import to_float
+from rayfold.ensemble.combination import Combination
 from rayfold.ensemble.records import Signature
 from rayfold.errors import DataError, EnsembleError
 
 BATCH_SIZE = 1024
 
+_LARGEST_BYTE = 255.0
 
-def average_predictions(
-    models: Sequence[tuple[float, nn.Module]],
-    features: Sequence[NDArray[np.float32]],
-    *,
-    signature: Signature,
-) -> NDArray[np.float64]:
-    """Return the weighted mean of the models' predictions.
+
+class EnsembleModule(nn.Module):
+    """All models of an ensemble as one: from features to probabilities or values.
 
     Args:
-        models: Weights, of sum 1, and models in evaluation mode.
-        features: The arrays of ``check_features``.
-        signature: What comes out; of classification, probabilities are averaged.
+        members: The models of each member, in evaluation mode; a member's models count alike.
+        combination: What the members' predictions are combined by.
+        signature: What goes in and what comes out.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Sequence[nn.Module]],
+        combination: Combination,
+        signature: Signature,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(nn.ModuleList(models) for models in members)
+        self.combination = combination
+        self.num_outputs = signature.num_outputs
+        self._is_class = signature.task == "classification"
+        self._scaled = tuple(entry.dtype == "uint8" for entry in signature.inputs)
+        self.eval()
+
+    def forward(self, *features: torch.Tensor) -> torch.Tensor:
+        """Predict rows.
+
+        Args:
+            features: One tensor for each input, shape ``(rows, ...)``: uint8 where the input is
+                stored as bytes, which are divided by 255 here; otherwise float32.
+
+        Returns:
+            Probabilities or values, float64, shape ``(rows, outputs)``.
+
+        Raises:
+            EnsembleError: If a model returns another shape.
+        """
+        bags = [predictions.mean(0) for predictions in self.each(*features)]
+        combined: torch.Tensor = self.combination(torch.stack(bags))
+        return combined
+
+    def each(self, *features: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the predictions of each member's models, shape ``(models, rows, outputs)``."""
+        inputs = [
+            tensor.to(torch.float32) / _LARGEST_BYTE if scaled else tensor
+            for tensor, scaled in zip(features, self._scaled, strict=True)
+        ]
+        for models in self.members:
+            assert isinstance(models, nn.ModuleList)
+            yield torch.stack([self._predict(model, inputs) for model in models])
+
+    def _predict(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        outputs: torch.Tensor = model(*inputs)
+        if not torch.compiler.is_compiling():  # a program that is exported has been tried before
+            expected = (len(inputs[0]), self.num_outputs)
+            if outputs.shape != expected:
+                raise EnsembleError(
+                    f"{type(model).__name__} returned shape {tuple(outputs.shape)}, "
+                    f"expected {expected}."
+                )
+        outputs = outputs.double()  # in float32, probabilities would not add up to 1
+        return outputs.softmax(1) if self._is_class else outputs
+
+
+def batches(features: Sequence[NDArray[np.generic]]) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield the rows of the arrays of ``check_features``, at most ``BATCH_SIZE`` at a time."""
+    for start in range(0, len(features[0]), BATCH_SIZE):
+        yield tuple(torch.tensor(array[start : start + BATCH_SIZE]) for array in features)
+
+
+def predict_rows(
+    module: EnsembleModule, features: Sequence[NDArray[np.generic]]
+) -> NDArray[np.float64]:
+    """Return the ensemble's predictions of the arrays of ``check_features``.
 
     Returns:
         Probabilities or values, shape ``(rows, outputs)``.
-
-    Raises:
-        EnsembleError: If a model returns another shape.
     """
-    num_rows, num_outputs = len(features[0]), signature.num_outputs
-    averaged = np.zeros((num_rows, num_outputs))
     with torch.no_grad():
-        for start in range(0, num_rows, BATCH_SIZE):
-            stop = min(start + BATCH_SIZE, num_rows)
-            batch = [torch.tensor(array[start:stop]) for array in features]
-            for weight, model in models:
-                outputs = model(*batch)
-                if outputs.shape != (stop - start, num_outputs):
-                    raise EnsembleError(
-                        f"{type(model).__name__} returned shape {tuple(outputs.shape)}, "
-                        f"expected {(stop - start, num_outputs)}."
-                    )
-                if signature.task == "classification":
-                    outputs = outputs.softmax(1)
-                averaged[start:stop] += weight * outputs.double().numpy()
-    if signature.task == "classification":
-        averaged /= averaged.sum(axis=1, keepdims=True)  # float32 left them a little off 1
-    return averaged
+        parts = [module(*batch).numpy() for batch in batches(features)]
+    return np.concatenate([np.zeros((0, module.num_outputs)), *parts])
 
 
 def check_features(
     features: ArrayLike | tuple[ArrayLike, ...], signature: Signature
-) -> tuple[NDArray[np.float32], ...]:
-    """Check features against the signature, and turn them into what models take.
+) -> tuple[NDArray[np.generic], ...]:
+    """Check features against the signature, and turn them into what the ensemble takes.
 
     Args:
         features: An array of shape ``(rows, ...)``, or a tuple with one for each input, of the
-            type that was trained on (``uint8`` is scaled, other types are not).
+            type that was trained on.
         signature: What goes in.
 
     Returns:
-        One float32 array for each input.
+        One array for each input: uint8 where it is stored as bytes, otherwise float32.
 
     Raises:
         DataError: If the number of arrays, a shape, a type or a value is wrong.
@@ -78,7 +123,7 @@ def check_features(
             "pass a tuple with one array for each."
         )
     num_rows = arrays[0].shape[0] if arrays[0].ndim else 0
-    converted = []
+    converted: list[NDArray[np.generic]] = []
     for array, entry in zip(arrays, signature.inputs, strict=True):
         if array.ndim == 0 or array.shape[1:] != entry.shape:
             expected = ", ".join(["rows", *map(str, entry.shape)])
@@ -93,6 +138,9 @@ def check_features(
                 f"{entry.name}: expected type {entry.dtype} as in training (uint8 is divided by "
                 f"255, other types are not), got {array.dtype}."
             )
+        if array.dtype == np.uint8:
+            converted.append(array)
+            continue
         values = to_float(array)
         finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if not finite.all():

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from rayfold.data import Task
+from rayfold.ensemble.combination import Combination
 from rayfold.results import Config
 
 
@@ -47,20 +48,24 @@ class Origin:
     """Where an ensemble comes from, and which rows its members never saw.
 
     Attributes:
-        study: Name of the study.
-        study_id: Its identity.
+        studies: Identity to name of the studies that its members come from; their data and folds
+            are the same.
         data_digest: Digest of the data set.
         fold_digest: Digest of the folds.
         labels: Name of the HDF5 data set of the labels; None if unknown.
         test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
     """
 
-    study: str
-    study_id: str
+    studies: Mapping[str, str]
     data_digest: str
     fold_digest: str
     labels: str | None
     test: Mapping[str, Any]
+
+    @property
+    def study(self) -> str:
+        """The studies' names, as a text."""
+        return ", ".join(dict.fromkeys(self.studies.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +73,9 @@ class Member:
     """A trial in an ensemble: a bag of one model per fold, which count alike.
 
     Attributes:
+        study_id: Identity of the study that it comes from.
         trial: Name of the trial in its study.
-        weight: Its share of the ensemble, in (0, 1]; all members' weights sum to 1.
+        weight: Its share of the ensemble, in [0, 1]; all members' weights sum to 1.
         score: The trial's mean score over the folds, by the study's metric.
         out_of_fold_loss: Its own log loss or squared error over all out-of-fold rows.
         config: The trial's configuration.
@@ -78,6 +84,7 @@ class Member:
         models: The trained models, one per fold.
     """
 
+    study_id: str
     trial: str
     weight: float
     score: float | None
@@ -95,7 +102,8 @@ class Contents:
     Attributes:
         signature: What goes in and what comes out.
         origin: Where it comes from.
-        members: The members, in the order in which they were chosen.
+        members: The members, the one with the largest weight first.
+        combination: What their predictions are combined by, in the order of ``members``.
         out_of_fold_loss: Log loss or squared error of the ensemble over all out-of-fold rows.
         single_best_loss: The same of the best trial alone.
     """
@@ -103,5 +111,6 @@ class Contents:
     signature: Signature
     origin: Origin
     members: tuple[Member, ...]
+    combination: Combination
     out_of_fold_loss: float
     single_best_loss: float

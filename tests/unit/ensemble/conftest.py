@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
+from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
 
 
@@ -29,6 +30,7 @@ def shifted(*shift: float, scale: float = 1.0) -> Shift:
 
 def make_member(trial: str, weight: float, *models: Shift) -> Member:
     return Member(
+        study_id="a" * 32,
         trial=trial,
         weight=weight,
         score=0.5,
@@ -46,8 +48,7 @@ def make_member(trial: str, weight: float, *models: Shift) -> Member:
 
 def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
     origin = Origin(
-        study="digits",
-        study_id="a" * 32,
+        studies={"a" * 32: "digits"},
         data_digest="d" * 64,
         fold_digest="f" * 64,
         labels="labels",
@@ -57,6 +58,7 @@ def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
         signature=signature,
         origin=origin,
         members=members,
+        combination=WeightedMean(torch.tensor([member.weight for member in members])),
         out_of_fold_loss=0.125,
         single_best_loss=0.25,
     )

@@ -4,8 +4,13 @@ import torch
 from torch import nn
 
 from rayfold.ensemble import Ensemble, Input, Signature
-from rayfold.ensemble.predictor import BATCH_SIZE, average_predictions, check_features
+from rayfold.ensemble.combination import WeightedMean
+from rayfold.ensemble.predictor import BATCH_SIZE, EnsembleModule, check_features, predict_rows
 from rayfold.errors import DataError, EnsembleError
+
+
+def alone(model: nn.Module, signature: Signature) -> EnsembleModule:
+    return EnsembleModule([[model]], WeightedMean(torch.ones(1)), signature)
 
 
 def test_values_are_the_weighted_mean_over_members_of_the_mean_over_folds(
@@ -44,10 +49,8 @@ def test_several_values_a_row_keep_their_columns(regression: Ensemble) -> None:
     signature = Signature(
         task="regression", inputs=regression.signature.inputs, num_outputs=2, classes=None
     )
-    averaged = average_predictions(
-        [(1.0, nn.Linear(2, 2))], (np.zeros((3, 2), np.float32),), signature=signature
-    )
-    assert averaged.shape == (3, 2)
+    module = alone(nn.Linear(2, 2), signature)
+    assert predict_rows(module, (np.zeros((3, 2), np.float32),)).shape == (3, 2)
 
 
 def test_read_only_features_are_taken(regression: Ensemble) -> None:
@@ -64,7 +67,7 @@ def test_a_model_of_several_inputs_takes_a_tuple() -> None:
     inputs = tuple(Input(name=name, shape=(1,), dtype="int64") for name in ("left", "right"))
     signature = Signature(task="regression", inputs=inputs, num_outputs=1, classes=None)
     features = check_features((np.array([[2]]), np.array([[3]])), signature)
-    assert average_predictions([(1.0, Product())], features, signature=signature) == [[6.0]]
+    assert predict_rows(alone(Product(), signature), features) == [[6.0]]
     with pytest.raises(DataError, match=r"expected 2 feature arrays \(left, right\), got 1"):
         check_features(np.array([[2]]), signature)
     with pytest.raises(DataError, match="right: expected 1 rows as in left, got 2"):
@@ -103,10 +106,8 @@ def test_a_regression_has_no_probabilities(regression: Ensemble) -> None:
 
 def test_a_model_that_returns_another_shape_is_named(regression: Ensemble) -> None:
     with pytest.raises(EnsembleError, match=r"Linear returned shape \(1, 5\), expected \(1, 1\)"):
-        average_predictions(
-            [(1.0, nn.Linear(2, 5))],
-            (np.zeros((1, 2), np.float32),),
-            signature=regression.signature,
+        predict_rows(
+            alone(nn.Linear(2, 5), regression.signature), (np.zeros((1, 2), np.float32),)
         )
 
 

@@ -1,0 +1,54 @@
+"""The best candidates alone: a plain or a weighted mean of them."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.errors import EnsembleError
+
+Weighting = Literal["uniform", "score"]
+
+
+class Best(Builder):
+    """Averages the candidates with the lowest losses.
+
+    Args:
+        num_members: How many, at least 1.
+        weighting: ``"uniform"``: all count alike. ``"score"``: by their losses: one that is twice
+            as far above the best one as another counts half as much. The best one counts for
+            twice as much as one at the median distance.
+
+    Raises:
+        EnsembleError: If an argument is out of range.
+    """
+
+    def __init__(self, num_members: int = 10, *, weighting: Weighting = "uniform") -> None:
+        if not isinstance(num_members, int) or isinstance(num_members, bool) or num_members < 1:
+            raise EnsembleError(
+                f"num_members must be an integer, at least 1, got {num_members!r}."
+            )
+        if weighting not in ("uniform", "score"):
+            raise EnsembleError(f"weighting must be uniform or score, got {weighting!r}.")
+        self._num_members, self._weighting = num_members, weighting
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"best": {"num_members": 10, "weighting": "uniform"}}``."""
+        return {"best": {"num_members": self._num_members, "weighting": self._weighting}}
+
+    def build(self, out_of_fold: OutOfFold) -> Selection:
+        """Choose from the candidates."""
+        losses = out_of_fold.losses()
+        order = np.argsort(losses, kind="stable")
+        order = order[: self._num_members]
+        if not out_of_fold.complete[order].any():  # every row needs a prediction
+            order[-1] = np.where(out_of_fold.complete, losses, np.inf).argmin()
+        weights = np.zeros(len(losses))
+        weights[order] = 1.0
+        if self._weighting == "score":
+            distance = losses[order] - losses[order].min()
+            unit = np.median(distance[1:]) if len(order) > 1 else 0.0
+            if unit > 0:
+                weights[order] = 1 / (1 + distance / unit)
+        return Selection.of_weights(weights)

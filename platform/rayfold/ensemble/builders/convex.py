@@ -1,0 +1,87 @@
+"""Convex weights that minimise the loss."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.combination import LEAST_PROBABILITY
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.errors import EnsembleError
+
+
+class Convex(Builder):
+    """Gives the best candidates the weights, of sum 1, with the lowest loss.
+
+    Log loss and squared error are convex in the weights; where candidates lack rows, nearly so.
+
+    Args:
+        num_candidates: How many of the best candidates get weights, at least 1.
+        penalty: What is added to the loss, times the divergence from equal weights
+            (Kullback-Leibler, in nats) and divided by the number of rows; at least 0.
+
+    Raises:
+        EnsembleError: If an argument is out of range.
+    """
+
+    def __init__(self, num_candidates: int = 50, *, penalty: float = 1.0) -> None:
+        count = num_candidates
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise EnsembleError(f"num_candidates must be an integer, at least 1, got {count!r}.")
+        if not 0 <= penalty < np.inf:
+            raise EnsembleError(f"penalty must be at least 0, got {penalty!r}.")
+        self._num_candidates, self._penalty = num_candidates, penalty
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0}}``."""
+        return {"convex": {"num_candidates": self._num_candidates, "penalty": self._penalty}}
+
+    def build(self, out_of_fold: OutOfFold) -> Selection:
+        """Choose from the candidates."""
+        losses = out_of_fold.losses()
+        order = np.argsort(losses, kind="stable")[: self._num_candidates]
+        if not out_of_fold.complete[order].any():  # every row needs a prediction
+            order[-1] = np.where(out_of_fold.complete, losses, np.inf).argmin()
+        some = out_of_fold.of_candidates(order)
+        parts = some.parts().astype(np.float64)
+        present = some.present.astype(np.float64)
+        strength = self._penalty / len(some.target)
+
+        def objective(logits: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            weights = softmax(logits)
+            loss, slope = _loss(weights, parts, present, is_class=some.is_class)
+            uniform = 1 / len(weights)
+            loss -= strength * uniform * float(np.log(np.maximum(weights, 1e-300)).sum())
+            slope_logits = weights * (slope - weights @ slope)
+            slope_logits += strength * (weights - uniform)
+            return loss, slope_logits
+
+        found = minimize(
+            objective, np.zeros(len(order)), jac=True, method="L-BFGS-B", options={"maxiter": 200}
+        )
+        weights = np.zeros(len(losses))
+        weights[order] = softmax(found.x)
+        return Selection.of_weights(weights)
+
+
+def _loss(
+    weights: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    present: NDArray[np.float64],
+    *,
+    is_class: bool,
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean loss of the weighted mean, and its slope in the weights."""
+    sums = np.maximum(weights @ present, 1e-300)
+    average = np.tensordot(weights, parts, axes=1) / sums[:, None]
+    if is_class:
+        safe = np.maximum(average, LEAST_PROBABILITY)
+        loss, outer = float(-np.log(safe).mean()), -1 / safe / safe.size
+    else:
+        loss, outer = float(np.square(average).mean()), 2 * average / average.size
+    outer = outer / sums[:, None]
+    slope = np.tensordot(parts, outer, axes=([1, 2], [0, 1])) - present @ (outer * average).sum(1)
+    return loss, slope

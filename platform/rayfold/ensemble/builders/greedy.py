@@ -1,0 +1,178 @@
+"""Greedy ensemble selection."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.combination import LEAST_PROBABILITY
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.errors import EnsembleError
+
+
+class Greedy(Builder):
+    """Adds candidates one at a time, with replacement, each the one that lowers the loss most.
+
+    Against over-fitting, the selection can start from the best candidates, can be averaged over
+    random parts of the library, and is drawn toward the plain mean of the best candidates where
+    rows are few.
+
+    Args:
+        num_rounds: Candidates that are added, at least 1. One that is added twice weighs twice.
+        num_start: The best candidates to start from, which count as rounds; 0: none.
+        num_bags: Random parts of the library, the selections from which are averaged; 1: the
+            library itself.
+        bag_fraction: Share of the candidates in each part, in (0, 1].
+        prior_rows: With so many rows the selection and the plain mean of the best ``num_rounds``
+            candidates count alike; with fewer the mean counts more. 0: it does not count.
+        random_seed: Draws the parts.
+
+    Raises:
+        EnsembleError: If an argument is out of range.
+
+    References:
+        Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
+    """
+
+    def __init__(
+        self,
+        num_rounds: int = 50,
+        *,
+        num_start: int = 0,
+        num_bags: int = 1,
+        bag_fraction: float = 0.5,
+        prior_rows: float = 0.0,
+        random_seed: int = 0,
+    ) -> None:
+        for name, value, least in (
+            ("num_rounds", num_rounds, 1),
+            ("num_start", num_start, 0),
+            ("num_bags", num_bags, 1),
+            ("random_seed", random_seed, 0),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise EnsembleError(f"{name} must be an integer, at least {least}, got {value!r}.")
+        if not 0 < bag_fraction <= 1:
+            raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
+        if not 0 <= prior_rows < np.inf:
+            raise EnsembleError(f"prior_rows must be at least 0, got {prior_rows!r}.")
+        self._num_rounds, self._num_start = num_rounds, num_start
+        self._num_bags, self._bag_fraction = num_bags, bag_fraction
+        self._prior_rows, self._random_seed = prior_rows, random_seed
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"greedy": {"num_rounds": 50, ...}}``."""
+        return {
+            "greedy": {
+                "num_rounds": self._num_rounds,
+                "num_start": self._num_start,
+                "num_bags": self._num_bags,
+                "bag_fraction": self._bag_fraction,
+                "prior_rows": self._prior_rows,
+                "random_seed": self._random_seed,
+            }
+        }
+
+    def build(self, out_of_fold: OutOfFold) -> Selection:
+        """Choose from the candidates."""
+        losses = out_of_fold.losses()
+        order = np.argsort(losses, kind="stable")
+        parts = out_of_fold.parts()
+        weights = np.zeros(len(losses))
+        for bag in self._bags(out_of_fold.complete, order):
+            chosen = greedy_selection(
+                parts[bag],
+                out_of_fold.present[bag],
+                num_rounds=self._num_rounds,
+                start=[*range(min(self._num_start, len(bag)))],
+                is_class=out_of_fold.is_class,
+            )
+            np.add.at(weights, bag[chosen], 1 / len(chosen))
+        weights /= weights.sum()
+        if self._prior_rows:
+            best = order[out_of_fold.complete[order]][: self._num_rounds]
+            share = self._prior_rows / (self._prior_rows + len(out_of_fold.target))
+            weights *= 1 - share
+            weights[best] += share / len(best)
+        return Selection.of_weights(weights)
+
+    def _bags(
+        self, complete: NDArray[np.bool_], order: NDArray[np.int64]
+    ) -> list[NDArray[np.int64]]:
+        """Return the candidates of each part, best first; each part has a complete one."""
+        if self._num_bags == 1:
+            return [order]
+        generator = np.random.default_rng(self._random_seed)
+        size = max(1, round(self._bag_fraction * len(order)))
+        bags: list[NDArray[np.int64]] = []
+        while len(bags) < self._num_bags:
+            places = np.sort(generator.choice(len(order), size, replace=False))
+            if not complete[order[places]].any():
+                places[-1] = np.flatnonzero(complete[order])[0]
+            bags.append(order[np.sort(places)])
+        return bags
+
+
+def greedy_selection(
+    parts: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    *,
+    num_rounds: int,
+    is_class: bool,
+    start: list[int] | None = None,
+) -> list[int]:
+    """Choose candidates one at a time, with replacement, to lower the loss of their average.
+
+    Each round adds the candidate that gives the averaged predictions the lowest mean loss. Where
+    candidates have no prediction, the others are averaged; the first one has predictions of all
+    rows. Ties go to the lower index.
+
+    Args:
+        parts: What ``OutOfFold.parts`` returns, shape ``(candidates, rows, parts)``.
+        present: Shape ``(candidates, rows)``; at least one candidate has all rows.
+        num_rounds: How many to choose, at least 1.
+        is_class: Whether the loss is log loss; otherwise it is squared error.
+        start: Candidates that are chosen first, without asking; those lacking rows are passed
+            over until one that has all.
+
+    Returns:
+        Indices of the candidates, in the order chosen.
+    """
+    complete = np.asarray(present.all(axis=1))
+    total = np.zeros(parts.shape[1:], np.float32)
+    count = np.zeros(len(total), np.float32)
+    chosen: list[int] = []
+    starting = list(start or [])
+    while len(chosen) < num_rounds:
+        allowed = np.ones(len(parts), bool) if chosen else complete
+        if starting:
+            best = starting.pop(0)
+            if not allowed[best]:
+                continue
+        else:
+            losses = _losses_with(parts, present, total, count, is_class=is_class)
+            best = int(np.argmin(np.where(allowed, losses, np.inf)))
+        chosen.append(best)
+        total += parts[best]
+        count += present[best]
+    return chosen
+
+
+def _losses_with(
+    parts: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    total: NDArray[np.float32],
+    count: NDArray[np.float32],
+    *,
+    is_class: bool,
+) -> NDArray[np.float64]:
+    """Return the mean loss of the average with each candidate in turn, shape ``(candidates,)``."""
+    losses = np.empty(len(parts))
+    for index, (part, there) in enumerate(zip(parts, present, strict=True)):
+        average = (total + part) / np.maximum(count + there, 1)[:, None]
+        if is_class:
+            losses[index] = -np.log(np.maximum(average, LEAST_PROBABILITY)).mean(dtype=np.float64)
+        else:
+            losses[index] = np.square(average).mean(dtype=np.float64)
+    return losses

@@ -1,0 +1,145 @@
+"""How the predictions of an ensemble's members become one prediction."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from rayfold.data import Task
+
+LEAST_PROBABILITY = float(torch.finfo(torch.float64).eps)
+"""What a probability is raised to before its logarithm is taken for a loss, 2.2e-16."""
+
+LEAST_STACKED = 1e-6
+"""The same for stacking, which would extrapolate from outliers."""
+
+
+class Combination(nn.Module):
+    """Combines members' predictions; a module, so that an exported program holds it too.
+
+    Attributes:
+        kind: Its name in a bundle's manifest.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def forward(
+        self, predictions: torch.Tensor, present: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Combine predictions.
+
+        Args:
+            predictions: Probabilities or values, float64, shape ``(members, rows, outputs)``.
+            present: Which rows each member has a prediction for, shape ``(members, rows)``;
+                None: all of them.
+
+        Returns:
+            Probabilities or values, float64, shape ``(rows, outputs)``; NaN in a row that no
+            member has a prediction for.
+        """
+
+    @property
+    @abstractmethod
+    def shares(self) -> tuple[float, ...]:
+        """How much each member counts for, at least 0, of sum 1."""
+
+
+class WeightedMean(Combination):
+    """The weighted mean; where members have no prediction, that of the others.
+
+    Args:
+        weights: Weight of each member, above 0, of sum 1, float64, shape ``(members,)``.
+    """
+
+    kind = "weighted_mean"
+    weights: torch.Tensor
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights.to(torch.float64))
+
+    def forward(
+        self, predictions: torch.Tensor, present: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the mean of the members that are there, row by row."""
+        if present is None:
+            return torch.einsum("m,mro->ro", self.weights, predictions)
+        weights = self.weights[:, None] * present
+        return torch.einsum("mr,mro->ro", weights / weights.sum(0), predictions)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The weights."""
+        return tuple(self.weights.tolist())
+
+
+class Stacking(Combination):
+    """A linear model of all members' predictions; every member must have one for every row.
+
+    Of classification, the model takes the logarithms of probabilities and returns the logarithms
+    of odds; of regression, it takes and returns values.
+
+    Args:
+        coefficients: float64, shape ``(outputs, members, outputs)``: what each output takes from
+            each output of each member.
+        intercept: float64, shape ``(outputs,)``.
+        task: ``"classification"`` or ``"regression"``.
+    """
+
+    kind = "stacking"
+    coefficients: torch.Tensor
+    intercept: torch.Tensor
+
+    def __init__(self, coefficients: torch.Tensor, intercept: torch.Tensor, task: Task) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", coefficients.to(torch.float64))
+        self.register_buffer("intercept", intercept.to(torch.float64))
+        self.task = task
+
+    def forward(
+        self, predictions: torch.Tensor, present: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the linear model's predictions."""
+        if self.task == "classification":
+            predictions = predictions.clamp_min(LEAST_STACKED).log()
+        outputs = torch.einsum("imo,mro->ri", self.coefficients, predictions) + self.intercept
+        if self.task == "classification":
+            outputs = outputs.softmax(1)
+        if present is not None:
+            outputs = torch.where(present.all(0)[:, None], outputs, torch.nan)
+        return outputs
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Each member's share of the sum of all coefficients' sizes."""
+        sizes = self.coefficients.abs().sum(dim=(0, 2))
+        total = sizes.sum()
+        if total == 0:
+            return (1 / len(sizes),) * len(sizes)
+        return tuple((sizes / total).tolist())
+
+
+def combination_from_state(
+    kind: str, state: dict[str, Any], *, task: Task, num_members: int, num_outputs: int
+) -> Combination:
+    """Return the combination of a state dict.
+
+    Args:
+        kind: Its ``kind``.
+        state: Its state dict.
+        task: ``"classification"`` or ``"regression"``.
+        num_members: Members that it combines.
+        num_outputs: Outputs of each.
+
+    Raises:
+        ValueError: If there is no such kind, or tensors are missing or of a wrong shape.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if kind == WeightedMean.kind and shapes == {"weights": (num_members,)}:
+        return WeightedMean(state["weights"])
+    square = (num_outputs, num_members, num_outputs)
+    if kind == Stacking.kind and shapes == {"coefficients": square, "intercept": (num_outputs,)}:
+        return Stacking(state["coefficients"], state["intercept"], task)
+    raise ValueError(f"no combination {kind!r} has tensors of shapes {shapes}")

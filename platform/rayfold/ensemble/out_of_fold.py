@@ -1,0 +1,130 @@
+"""Predictions of rows by models that did not see them: what ensembles are chosen on."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.ensemble.combination import LEAST_PROBABILITY
+
+MEMBERS_AT_ONCE = 64
+"""Members whose losses are worked out together, to bound memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutOfFold:
+    """Predictions of some rows by several candidates.
+
+    Attributes:
+        predictions: Class probabilities or values, float32, shape ``(candidates, rows, outputs)``;
+            0 where there is none.
+        present: Which rows a candidate has predictions for, shape ``(candidates, rows)``; at
+            least one candidate has all.
+        target: Class index of each row, int64, shape ``(rows,)``, or values, float32, shape
+            ``(rows, outputs)``.
+        folds: Fold in which each row was validated, int64, shape ``(rows,)``.
+    """
+
+    predictions: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    target: NDArray[np.generic]
+    folds: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        num_candidates, num_rows, num_outputs = self.predictions.shape
+        assert num_candidates
+        assert num_rows
+        assert self.present.shape == (num_candidates, num_rows)
+        assert self.target.shape == ((num_rows,) if self.is_class else (num_rows, num_outputs))
+        assert self.folds.shape == (num_rows,)
+        assert self.complete.any()
+
+    @property
+    def is_class(self) -> bool:
+        """Whether this is a classification, judged by log loss; otherwise by squared error."""
+        return self.target.dtype.kind in "iu"
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which candidates have predictions of all rows, shape ``(candidates,)``."""
+        return np.asarray(self.present.all(axis=1))
+
+    def of_candidates(self, indices: NDArray[np.int64] | list[int]) -> Self:
+        """Return the same of some candidates, in the order given."""
+        return type(self)(
+            predictions=self.predictions[indices],
+            present=self.present[indices],
+            target=self.target,
+            folds=self.folds,
+        )
+
+    def of_rows(self, rows: NDArray[np.bool_]) -> Self:
+        """Return the same of some rows."""
+        return type(self)(
+            predictions=self.predictions[:, rows],
+            present=self.present[:, rows],
+            target=self.target[rows],
+            folds=self.folds[rows],
+        )
+
+    def parts(self) -> NDArray[np.float32]:
+        """Return what the loss of an average needs, shape ``(candidates, rows, parts)``.
+
+        The average of these parts is the part of the average: the probability of the true class
+        (one part), or the difference to the target (one for each output). 0 where there is no
+        prediction.
+        """
+        if self.is_class:
+            index = np.asarray(self.target, dtype=np.int64)[None, :, None]
+            return np.take_along_axis(self.predictions, index, axis=2)
+        parts = self.predictions - np.asarray(self.target, dtype=np.float32)
+        return np.where(self.present[:, :, None], parts, np.float32(0))
+
+    def losses(self) -> NDArray[np.float64]:
+        """Return each candidate's own loss, shape ``(candidates,)``, as if it had all rows.
+
+        Rows differ in difficulty: a candidate that lacks some is compared with the best complete
+        one on the rows that it has, and the difference added to that one's loss.
+        """
+        rows = np.concatenate(
+            [
+                row_losses(
+                    self.predictions[start : start + MEMBERS_AT_ONCE].astype(np.float64),
+                    self.target,
+                )
+                for start in range(0, len(self.predictions), MEMBERS_AT_ONCE)
+            ]
+        )
+        of_complete = np.where(self.complete, rows.mean(axis=1), np.inf)
+        best = int(of_complete.argmin())
+        counts = np.maximum(self.present.sum(axis=1), 1)
+        behind = (self.present * (rows - rows[best])).sum(axis=1) / counts
+        losses: NDArray[np.float64] = np.where(
+            self.complete, of_complete, of_complete[best] + behind
+        )
+        return losses
+
+
+def row_losses(
+    predictions: NDArray[np.float64], target: NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Return the loss of each row: log loss where the target holds classes, else squared error.
+
+    Probabilities are raised to at least 2.2e-16; squared errors are averaged over outputs.
+
+    Args:
+        predictions: Shape ``(..., rows, outputs)``.
+        target: Integers of shape ``(rows,)``, or floats of shape ``(rows, outputs)``.
+
+    Returns:
+        Losses, shape ``(..., rows)``.
+    """
+    if target.dtype.kind in "iu":
+        of_true = predictions[..., np.arange(len(target)), np.asarray(target, dtype=np.int64)]
+        losses: NDArray[np.float64] = -np.log(np.maximum(of_true, LEAST_PROBABILITY))
+        return losses
+    return np.asarray(
+        np.square(predictions - np.asarray(target, dtype=np.float64)).mean(axis=-1),
+        dtype=np.float64,
+    )
