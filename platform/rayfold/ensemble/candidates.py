@@ -105,6 +105,7 @@ def read_candidates(studies: Sequence[LoggedStudy], *, min_share: float) -> Cand
         out_of_fold=OutOfFold(
             predictions=predictions,
             present=present,
+            complete=np.asarray(present.all(axis=1)),
             target=all_rows.labels,
             folds=all_rows.folds,
         ),

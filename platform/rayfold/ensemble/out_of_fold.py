@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 
 from rayfold.ensemble.combination import LEAST_PROBABILITY
 
-MEMBERS_AT_ONCE = 64
-"""Members whose losses are worked out together, to bound memory."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutOfFold:
@@ -19,8 +16,9 @@ class OutOfFold:
     Attributes:
         predictions: Class probabilities or values, float32, shape ``(candidates, rows, outputs)``;
             0 where there is none.
-        present: Which rows a candidate has predictions for, shape ``(candidates, rows)``; at
-            least one candidate has all.
+        present: Which rows a candidate has predictions for, shape ``(candidates, rows)``.
+        complete: Which candidates have predictions of all rows of the data set, these and others,
+            shape ``(candidates,)``; at least one has.
         target: Class index of each row, int64, shape ``(rows,)``, or values, float32, shape
             ``(rows, outputs)``.
         folds: Fold in which each row was validated, int64, shape ``(rows,)``.
@@ -28,6 +26,7 @@ class OutOfFold:
 
     predictions: NDArray[np.float32]
     present: NDArray[np.bool_]
+    complete: NDArray[np.bool_]
     target: NDArray[np.generic]
     folds: NDArray[np.int64]
 
@@ -38,23 +37,21 @@ class OutOfFold:
         assert self.present.shape == (num_candidates, num_rows)
         assert self.target.shape == ((num_rows,) if self.is_class else (num_rows, num_outputs))
         assert self.folds.shape == (num_rows,)
+        assert self.complete.shape == (num_candidates,)
         assert self.complete.any()
+        assert self.present[self.complete].all()
 
     @property
     def is_class(self) -> bool:
         """Whether this is a classification, judged by log loss; otherwise by squared error."""
         return self.target.dtype.kind in "iu"
 
-    @property
-    def complete(self) -> NDArray[np.bool_]:
-        """Which candidates have predictions of all rows, shape ``(candidates,)``."""
-        return np.asarray(self.present.all(axis=1))
-
     def of_candidates(self, indices: NDArray[np.int64] | list[int]) -> Self:
         """Return the same of some candidates, in the order given."""
         return type(self)(
             predictions=self.predictions[indices],
             present=self.present[indices],
+            complete=self.complete[indices],
             target=self.target,
             folds=self.folds,
         )
@@ -64,6 +61,7 @@ class OutOfFold:
         return type(self)(
             predictions=self.predictions[:, rows],
             present=self.present[:, rows],
+            complete=self.complete,
             target=self.target[rows],
             folds=self.folds[rows],
         )
@@ -77,9 +75,22 @@ class OutOfFold:
         """
         if self.is_class:
             index = np.asarray(self.target, dtype=np.int64)[None, :, None]
-            return np.take_along_axis(self.predictions, index, axis=2)
-        parts = self.predictions - np.asarray(self.target, dtype=np.float32)
+            parts = np.take_along_axis(self.predictions, index, axis=2)
+        else:
+            parts = self.predictions - np.asarray(self.target, dtype=np.float32)
         return np.where(self.present[:, :, None], parts, np.float32(0))
+
+    def best(self, num_candidates: int) -> NDArray[np.int64]:
+        """Return the candidates of the lowest losses, best first; at least one is complete.
+
+        Args:
+            num_candidates: How many, if there are as many.
+        """
+        losses = self.losses()
+        order = np.argsort(losses, kind="stable")[:num_candidates]
+        if not self.complete[order].any():
+            order[-1] = np.where(self.complete, losses, np.inf).argmin()
+        return order
 
     def losses(self) -> NDArray[np.float64]:
         """Return each candidate's own loss, shape ``(candidates,)``, as if it had all rows.
@@ -87,15 +98,7 @@ class OutOfFold:
         Rows differ in difficulty: a candidate that lacks some is compared with the best complete
         one on the rows that it has, and the difference added to that one's loss.
         """
-        rows = np.concatenate(
-            [
-                row_losses(
-                    self.predictions[start : start + MEMBERS_AT_ONCE].astype(np.float64),
-                    self.target,
-                )
-                for start in range(0, len(self.predictions), MEMBERS_AT_ONCE)
-            ]
-        )
+        rows = np.stack([row_losses(each, self.target) for each in self.predictions])
         of_complete = np.where(self.complete, rows.mean(axis=1), np.inf)
         best = int(of_complete.argmin())
         counts = np.maximum(self.present.sum(axis=1), 1)
@@ -107,7 +110,7 @@ class OutOfFold:
 
 
 def row_losses(
-    predictions: NDArray[np.float64], target: NDArray[np.generic]
+    predictions: NDArray[np.floating], target: NDArray[np.generic]
 ) -> NDArray[np.float64]:
     """Return the loss of each row: log loss where the target holds classes, else squared error.
 
@@ -122,7 +125,8 @@ def row_losses(
     """
     if target.dtype.kind in "iu":
         of_true = predictions[..., np.arange(len(target)), np.asarray(target, dtype=np.int64)]
-        losses: NDArray[np.float64] = -np.log(np.maximum(of_true, LEAST_PROBABILITY))
+        safe = np.maximum(of_true, LEAST_PROBABILITY, dtype=np.float64)
+        losses: NDArray[np.float64] = -np.log(safe)
         return losses
     return np.asarray(
         np.square(predictions - np.asarray(target, dtype=np.float64)).mean(axis=-1),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rayfold.ensemble.combination import Combination, WeightedMean
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.errors import EnsembleError
 
 LEAST_WEIGHT = 1e-3
 """Candidates of a smaller weight are left out."""
@@ -77,3 +78,14 @@ class Builder(ABC):
         ((name, arguments),) = self.settings().items()
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"{name}({given})"
+
+
+def count(name: str, value: object, *, at_least: int) -> int:
+    """Return an argument that is a whole number, checked.
+
+    Raises:
+        EnsembleError: If it is none, or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise EnsembleError(f"{name} must be an integer, at least {at_least}, got {value!r}.")
+    return value

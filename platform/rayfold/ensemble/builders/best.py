@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.builders.base import Builder, Selection, count
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
@@ -25,13 +25,10 @@ class Best(Builder):
     """
 
     def __init__(self, num_members: int = 10, *, weighting: Weighting = "uniform") -> None:
-        if not isinstance(num_members, int) or isinstance(num_members, bool) or num_members < 1:
-            raise EnsembleError(
-                f"num_members must be an integer, at least 1, got {num_members!r}."
-            )
         if weighting not in ("uniform", "score"):
             raise EnsembleError(f"weighting must be uniform or score, got {weighting!r}.")
-        self._num_members, self._weighting = num_members, weighting
+        self._num_members = count("num_members", num_members, at_least=1)
+        self._weighting = weighting
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"best": {"num_members": 10, "weighting": "uniform"}}``."""
@@ -40,10 +37,7 @@ class Best(Builder):
     def build(self, out_of_fold: OutOfFold) -> Selection:
         """Choose from the candidates."""
         losses = out_of_fold.losses()
-        order = np.argsort(losses, kind="stable")
-        order = order[: self._num_members]
-        if not out_of_fold.complete[order].any():  # every row needs a prediction
-            order[-1] = np.where(out_of_fold.complete, losses, np.inf).argmin()
+        order = out_of_fold.best(self._num_members)
         weights = np.zeros(len(losses))
         weights[order] = 1.0
         if self._weighting == "score":

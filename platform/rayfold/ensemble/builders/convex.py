@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.builders.base import Builder, Selection, count
 from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
@@ -28,12 +28,10 @@ class Convex(Builder):
     """
 
     def __init__(self, num_candidates: int = 50, *, penalty: float = 1.0) -> None:
-        count = num_candidates
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise EnsembleError(f"num_candidates must be an integer, at least 1, got {count!r}.")
         if not 0 <= penalty < np.inf:
-            raise EnsembleError(f"penalty must be at least 0, got {penalty!r}.")
-        self._num_candidates, self._penalty = num_candidates, penalty
+            raise EnsembleError(f"penalty must be at least 0 and finite, got {penalty!r}.")
+        self._num_candidates = count("num_candidates", num_candidates, at_least=1)
+        self._penalty = penalty
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0}}``."""
@@ -41,10 +39,7 @@ class Convex(Builder):
 
     def build(self, out_of_fold: OutOfFold) -> Selection:
         """Choose from the candidates."""
-        losses = out_of_fold.losses()
-        order = np.argsort(losses, kind="stable")[: self._num_candidates]
-        if not out_of_fold.complete[order].any():  # every row needs a prediction
-            order[-1] = np.where(out_of_fold.complete, losses, np.inf).argmin()
+        order = out_of_fold.best(self._num_candidates)
         some = out_of_fold.of_candidates(order)
         parts = some.parts().astype(np.float64)
         present = some.present.astype(np.float64)
@@ -62,7 +57,7 @@ class Convex(Builder):
         found = minimize(
             objective, np.zeros(len(order)), jac=True, method="L-BFGS-B", options={"maxiter": 200}
         )
-        weights = np.zeros(len(losses))
+        weights = np.zeros(len(out_of_fold.predictions))
         weights[order] = softmax(found.x)
         return Selection.of_weights(weights)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.builders.base import Builder, Selection, count
 from rayfold.ensemble.combination import LEAST_STACKED, Stacking
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
@@ -36,13 +36,12 @@ class Stacked(Builder):
     """
 
     def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.1) -> None:
-        if not isinstance(num_members, int) or isinstance(num_members, bool) or num_members < 1:
-            raise EnsembleError(
-                f"num_members must be an integer, at least 1, got {num_members!r}."
-            )
         if not 0 < inverse_penalty < np.inf:
-            raise EnsembleError(f"inverse_penalty must be above 0, got {inverse_penalty!r}.")
-        self._num_members, self._inverse_penalty = num_members, inverse_penalty
+            raise EnsembleError(
+                f"inverse_penalty must be above 0 and finite, got {inverse_penalty!r}."
+            )
+        self._num_members = count("num_members", num_members, at_least=1)
+        self._inverse_penalty = inverse_penalty
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.1}}``."""
