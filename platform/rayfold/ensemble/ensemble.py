@@ -1,6 +1,7 @@
 """Ensembles: built from logged trials, or loaded from a bundle."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -10,24 +11,42 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from rayfold.ensemble.builders import Builder, Greedy, Selection
+from rayfold.ensemble import conformal, uncertainty
+from rayfold.ensemble.assembly import Assembly
+from rayfold.ensemble.budget import Budget, Cost, fit, measure
+from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
 from rayfold.ensemble.bundle import read_bundle, write_bundle
-from rayfold.ensemble.candidates import Candidates, read_candidates
-from rayfold.ensemble.members import arguments_of, load_model
-from rayfold.ensemble.out_of_fold import row_losses
-from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_rows
-from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
+from rayfold.ensemble.candidates import read_candidates
+from rayfold.ensemble.evaluation import Evaluation, compare, reason
+from rayfold.ensemble.held_out import Paths, read_held_out
+from rayfold.ensemble.predictor import (
+    EnsembleModule,
+    check_features,
+    predict_each,
+    predict_rows,
+)
+from rayfold.ensemble.records import Contents
+from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.errors import EnsembleError
-from rayfold.library import model_reference, resolve_model
-from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
+from rayfold.tracking import read_study
+
+Features = ArrayLike | tuple[ArrayLike, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What an ensemble that was built here is made from."""
+
+    assembly: Assembly
+    evaluations: Sequence[Evaluation]
 
 
 class Ensemble:
     """Trained models whose predictions are combined.
 
     A member is a trial: a bag of the models of its folds, which count alike. ``Ensemble.greedy``,
-    ``Ensemble.single_best`` and ``Ensemble.build`` make one from MLflow, ``load_bundle`` from an
-    exported folder.
+    ``Ensemble.best``, ``Ensemble.single_best`` and ``Ensemble.build`` make one from MLflow, also
+    while the study runs; ``load_bundle`` loads an exported one.
 
     Attributes:
         members: The trials in it, the one that counts most first, with weights that sum to 1.
@@ -35,34 +54,43 @@ class Ensemble:
         origin: The studies that it comes from, and how their test rows were split off.
         out_of_fold_loss: Log loss (classification) or mean squared error (regression) over all
             rows, each predicted by models that did not see it.
-        single_best_loss: The same for the best trial alone.
+        nested_loss: The same by ensembles that were chosen on the rows of other folds.
+        single_best_loss: The same of the best trial alone.
+        reason: Why its builder was chosen.
     """
 
-    def __init__(self, contents: Contents):
-        self._contents = contents
+    def __init__(self, contents: Contents, made: _Made | None = None) -> None:
+        self._contents, self._made = contents, made
         self.members = contents.members
         self.signature = contents.signature
         self.origin = contents.origin
         self.out_of_fold_loss = contents.out_of_fold_loss
+        self.nested_loss = contents.nested_loss
         self.single_best_loss = contents.single_best_loss
+        self.reason = contents.reason
 
     @classmethod
-    def build(
+    def best(
         cls,
         studies: str | Sequence[str],
-        builder: Builder,
         *,
+        builders: Sequence[Builder] | None = None,
+        budget: Budget | None = None,
         min_share: float = 0.5,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
         model: str | type[nn.Module] | None = None,
     ) -> Self:
-        """Build an ensemble from completed trials, also while the studies run.
+        """Build an ensemble by the builder with the lowest nested out-of-fold loss.
+
+        ``reason`` says why it was chosen, ``report()`` how good the others are.
 
         Args:
             studies: Name or id of a study in MLflow, or of several that have the same data and
                 folds.
-            builder: Chooses the trials and says how they are combined.
+            builders: What is tried; None: every builder of ``rayfold.ensemble`` with its
+                defaults, and the best trial alone.
+            budget: What the ensemble may cost; None: anything.
             min_share: Trials that were stopped after some folds take part if these hold at least
                 this share of the rows, in (0, 1].
             storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
@@ -72,61 +100,84 @@ class Ensemble:
 
         Raises:
             TrackingError: If MLflow holds no such study, or cannot be reached.
-            EnsembleError: If there is no completed trial, or trials cannot be combined.
+            EnsembleError: If there is no completed trial, trials cannot be combined, or none
+                fits the budget.
             ModelError: If the model cannot be imported or built.
         """
-        candidates = _read(studies, min_share, storage, tracking_uri)
-        return cls(_contents(candidates, builder.build(candidates.out_of_fold), model))
+        if builders is None:
+            builders = (
+                Greedy(),
+                Greedy(num_start=5, num_bags=10, prior_rows=200),
+                Best(),
+                Best(weighting="score"),
+                Convex(),
+                Stacked(),
+                Best(1),
+            )
+        if not builders:
+            raise EnsembleError("builders must name at least one builder, got none.")
+        names = [studies] if isinstance(studies, str) else list(studies)
+        if not names or len(set(names)) < len(names):
+            raise EnsembleError(
+                f"studies must be one name, or several different ones, got {names}."
+            )
+        if not 0 < min_share <= 1:
+            raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
+        folder = None if storage is None else Path(storage)
+        logged = [
+            read_study(name, uri=tracking_uri, storage=folder, completed_only=False)
+            for name in names
+        ]
+        assembly = Assembly(read_candidates(logged, min_share=min_share), model)
+        out_of_fold = assembly.candidates.out_of_fold
+        evaluations = compare(builders, out_of_fold)
+        builder = evaluations[0].builder
+        if budget is None:
+            selection = builder.build(out_of_fold)
+        else:
+            selection = fit(builder, out_of_fold, budget, assembly.module, assembly.signature)
+        why = reason(evaluations, is_class=out_of_fold.is_class)
+        return cls(assembly.contents(selection, evaluations, why), _Made(assembly, evaluations))
 
     @classmethod
-    def greedy(
-        cls,
-        studies: str | Sequence[str],
-        num_members: int = 10,
-        *,
-        storage: str | Path | None = None,
-        tracking_uri: str | None = None,
-        model: str | type[nn.Module] | None = None,
-    ) -> Self:
+    def build(cls, studies: str | Sequence[str], builder: Builder, **options: Any) -> Self:
+        """Build an ensemble by one builder.
+
+        Args:
+            studies: As for ``best``.
+            builder: Chooses the trials and says how they are combined.
+            options: ``budget``, ``min_share``, ``storage``, ``tracking_uri`` and ``model``, as
+                for ``best``.
+
+        Raises:
+            TrackingError, EnsembleError, ModelError: As ``best`` does.
+        """
+        return cls.best(studies, builders=(builder,), **options)
+
+    @classmethod
+    def greedy(cls, studies: str | Sequence[str], num_members: int = 10, **options: Any) -> Self:
         """Build an ensemble by greedy selection.
 
         Args:
-            studies: As for ``build``.
+            studies: As for ``best``.
             num_members: Rounds of the selection. A trial may be chosen in several rounds: it is
                 one member then, of a larger weight.
-            storage: As for ``build``.
-            tracking_uri: As for ``build``.
-            model: As for ``build``.
+            options: As for ``build``.
 
         Raises:
-            TrackingError, EnsembleError, ModelError: As ``build`` does.
+            TrackingError, EnsembleError, ModelError: As ``best`` does.
         """
         if num_members < 1:
             raise EnsembleError(f"num_members must be at least 1, got {num_members}.")
-        return cls.build(
-            studies,
-            Greedy(num_rounds=num_members),
-            storage=storage,
-            tracking_uri=tracking_uri,
-            model=model,
-        )
+        return cls.build(studies, Greedy(num_members), **options)
 
     @classmethod
-    def single_best(
-        cls,
-        studies: str | Sequence[str],
-        *,
-        storage: str | Path | None = None,
-        tracking_uri: str | None = None,
-        model: str | type[nn.Module] | None = None,
-    ) -> Self:
+    def single_best(cls, studies: str | Sequence[str], **options: Any) -> Self:
         """Build an ensemble of one: the trial with the lowest out-of-fold loss.
 
-        Arguments and errors are those of ``greedy``.
+        Arguments and errors are those of ``build``.
         """
-        return cls.greedy(
-            studies, num_members=1, storage=storage, tracking_uri=tracking_uri, model=model
-        )
+        return cls.build(studies, Best(1), **options)
 
     @property
     def classes_(self) -> NDArray[Any] | None:
@@ -134,7 +185,7 @@ class Ensemble:
         classes = self.signature.classes
         return None if classes is None else np.array(classes)
 
-    def predict(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[Any]:
+    def predict(self, features: Features) -> NDArray[Any]:
         """Predict classes or values.
 
         Args:
@@ -148,21 +199,105 @@ class Ensemble:
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        predictions = self._average(features)
+        predictions = self._combined(features)
         if self.classes_ is not None:
             return np.asarray(self.classes_[predictions.argmax(axis=1)])
         return predictions[:, 0] if predictions.shape[1] == 1 else predictions
 
-    def predict_proba(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[np.float64]:
+    def predict_proba(self, features: Features) -> NDArray[np.float64]:
         """Predict the probability of each class, shape ``(rows, classes)``.
 
         Raises:
             EnsembleError: If this is a regression.
             DataError: If the features' number, shape, type or values are wrong.
         """
-        if self.classes_ is None:
-            raise EnsembleError("a regression has no class probabilities; use predict.")
-        return self._average(features)
+        self._check_task("classification", "a regression has no class probabilities; use predict.")
+        return self._combined(features)
+
+    def predict_set(self, features: Features, *, coverage: float = 0.9) -> NDArray[np.bool_]:
+        """Return which classes belong to each row's conformal set, shape ``(rows, classes)``.
+
+        Args:
+            features: As for ``predict``.
+            coverage: Share of the rows whose set holds the true class, in (0, 1).
+
+        Raises:
+            EnsembleError: If this is a regression, or ``coverage`` is out of range.
+            DataError: If the features' number, shape, type or values are wrong.
+        """
+        self._check_task("classification", "a regression has no sets; use predict_interval.")
+        scores = self._contents.nonconformity
+        return conformal.class_sets(self._combined(features), scores, coverage)
+
+    def predict_interval(
+        self, features: Features, *, coverage: float = 0.9
+    ) -> NDArray[np.float64]:
+        """Return both ends of each value's conformal interval, shape ``(rows, outputs, 2)``.
+
+        Args:
+            features: As for ``predict``.
+            coverage: Share of the rows whose interval holds the true value, in (0, 1).
+
+        Raises:
+            EnsembleError: If this is a classification, or ``coverage`` is out of range.
+            DataError: If the features' number, shape, type or values are wrong.
+        """
+        self._check_task("regression", "a classification has no intervals; use predict_set.")
+        scores = self._contents.nonconformity
+        return conformal.intervals(self._combined(features), scores, coverage)
+
+    def uncertainty(self, features: Features) -> uncertainty.Uncertainty:
+        """Return how uncertain each prediction is: what the data and what the models leave open.
+
+        Args:
+            features: As for ``predict``.
+
+        Raises:
+            DataError: If the features' number, shape, type or values are wrong.
+        """
+        each, weights = predict_each(self._module, check_features(features, self.signature))
+        if self.classes_ is not None:
+            return uncertainty.of_classes(each, weights)
+        noise = np.square(self._contents.nonconformity).mean(axis=0)
+        return uncertainty.of_values(each, weights, noise)
+
+    def cost(self) -> Cost:
+        """Return members, parameters, and seconds of a prediction, measured on this machine."""
+        return measure(self._module, self.signature)
+
+    def report(self, data: Paths | None = None) -> Report:
+        """Say how good it is, by rows that it was not chosen on.
+
+        Args:
+            data: The study's files, for the rows that it kept for the test; None: without.
+
+        Raises:
+            EnsembleError: If the ensemble was loaded from a bundle, which holds its report.
+            DataError: If the study kept no rows for the test, or the files hold other data.
+        """
+        if self._made is None:
+            raise EnsembleError(
+                "a loaded ensemble has no out-of-fold predictions to report on; see README.md in "
+                "its bundle, or build it from MLflow."
+            )
+        assembly, evaluations = self._made.assembly, self._made.evaluations
+        target = assembly.candidates.out_of_fold.target
+        report = report_of_folds(evaluations, assembly.best_predictions(), target, self.reason)
+        if data is None:
+            return report
+        held_out = read_held_out(data, self.signature, self.origin)
+        features = check_features(held_out.features, self.signature)
+        best = assembly.module(Best(1).build(assembly.candidates.out_of_fold))
+        return replace(
+            report,
+            held_out=report_of_held_out(
+                ensemble=predict_rows(self._module, features),
+                best_models=predict_each(best, features)[0],
+                target=held_out.target,
+                nonconformity=self._contents.nonconformity,
+                uncertainty=self.uncertainty(held_out.features),
+            ),
+        )
 
     def export(self, folder: str | Path) -> Path:
         """Write a bundle, which ``load_bundle`` reads; return its folder.
@@ -191,8 +326,8 @@ class Ensemble:
         parts = ", ".join(f"{member.trial}: {member.weight:.2f}" for member in self.members)
         loss = "log loss" if self.signature.task == "classification" else "squared error"
         return (
-            f"<Ensemble of {self.origin.study!r}, members {{{parts}}}, out-of-fold {loss} "
-            f"{self.out_of_fold_loss:.4g} (best trial alone {self.single_best_loss:.4g})>"
+            f"<Ensemble of {self.origin.study!r}, members {{{parts}}}, nested out-of-fold {loss} "
+            f"{self.nested_loss:.4g} (best trial alone {self.single_best_loss:.4g})>"
         )
 
     def _repr_html_(self) -> str:
@@ -204,8 +339,12 @@ class Ensemble:
             [member.models for member in self.members], self._contents.combination, self.signature
         )
 
-    def _average(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[np.float64]:
+    def _combined(self, features: Features) -> NDArray[np.float64]:
         return predict_rows(self._module, check_features(features, self.signature))
+
+    def _check_task(self, task: str, message: str) -> None:
+        if self.signature.task != task:
+            raise EnsembleError(message)
 
 
 def load_bundle(
@@ -227,84 +366,4 @@ def load_bundle(
     """
     return Ensemble(
         read_bundle(Path(folder), models=models or {}, allow_references=allow_references)
-    )
-
-
-def _read(
-    studies: str | Sequence[str],
-    min_share: float,
-    storage: str | Path | None,
-    tracking_uri: str | None,
-) -> Candidates:
-    names = [studies] if isinstance(studies, str) else list(studies)
-    if not names or len(set(names)) < len(names):
-        raise EnsembleError(f"studies must be one name, or several different ones, got {names}.")
-    if not 0 < min_share <= 1:
-        raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
-    folder = None if storage is None else Path(storage)
-    logged = [
-        read_study(name, uri=tracking_uri, storage=folder, completed_only=False) for name in names
-    ]
-    return read_candidates(logged, min_share=min_share)
-
-
-def _contents(
-    candidates: Candidates, selection: Selection, model: str | type[nn.Module] | None
-) -> Contents:
-    """Fetch and load the chosen trials' models."""
-    out_of_fold = candidates.out_of_fold
-    losses = out_of_fold.losses()
-    members = []
-    for index, weight in zip(selection.candidates, selection.combination.shares, strict=True):
-        number, trial = candidates.trials[index]
-        study = candidates.studies[number]
-        members.append(_member(study, trial, weight, float(losses[index]), model))
-    description = candidates.studies[0].description
-    combined = row_losses(selection.predict(out_of_fold), out_of_fold.target)
-    return Contents(
-        signature=Signature(
-            task=description["task"],
-            inputs=tuple(
-                Input(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"])
-                for entry in description["inputs"]
-            ),
-            num_outputs=description["num_outputs"],
-            classes=None if description["classes"] is None else tuple(description["classes"]),
-        ),
-        origin=Origin(
-            studies={study.id: study.name for study in candidates.studies},
-            data_digest=description["data_digest"],
-            fold_digest=description["fold_digest"],
-            labels=description.get("labels"),
-            test=description.get("test", {}),
-        ),
-        members=tuple(members),
-        combination=selection.combination,
-        out_of_fold_loss=float(combined.mean()),
-        single_best_loss=float(losses[out_of_fold.complete].min()),
-    )
-
-
-def _member(
-    study: LoggedStudy,
-    trial: LoggedTrial,
-    weight: float,
-    loss: float,
-    model: str | type[nn.Module] | None,
-) -> Member:
-    reference = model or study.description["model"]
-    model_class = resolve_model(reference)
-    arguments = arguments_of(model_class, trial.config, study.description)
-    return Member(
-        study_id=study.id,
-        trial=trial.id,
-        weight=weight,
-        score=trial.score,
-        out_of_fold_loss=loss,
-        config=trial.config,
-        model=model_reference(reference),
-        arguments=arguments,
-        models=tuple(
-            load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
-        ),
     )

@@ -1,7 +1,6 @@
 """An ensemble applied to HDF5 files: predictions, and how good they are where labels are known."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, DataSet, load, load_features, load_labels
+from rayfold.data import load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
+from rayfold.ensemble.held_out import Paths, load_as_study, read_held_out
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.errors import DataError
 from rayfold.storage import replacing
@@ -92,9 +92,7 @@ class FilePredictions:
             raise DataError(f"{path}: cannot be written: {error}.") from None
 
 
-def predict_files(
-    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], *, held_out: bool = False
-) -> FilePredictions:
+def predict_files(ensemble: Ensemble, paths: Paths, *, held_out: bool = False) -> FilePredictions:
     """Predict the rows of HDF5 files that are laid out as the training data were.
 
     Args:
@@ -110,7 +108,7 @@ def predict_files(
     """
     names = [entry.name for entry in ensemble.signature.inputs]
     if held_out:
-        return _predict_held_out(ensemble, paths, names)
+        return _predict_held_out(ensemble, paths)
     features = load_features(paths, names)
     labels = None
     if ensemble.origin.labels is not None:
@@ -121,7 +119,7 @@ def predict_files(
     predictions = _predict(ensemble, features, rows, labels)
     if labels is None:
         return predictions
-    return dataclasses.replace(predictions, trained_on=_is_of_study(ensemble, paths, names))
+    return dataclasses.replace(predictions, trained_on=_is_of_study(ensemble, paths))
 
 
 def check_new_file(path: Path) -> None:
@@ -136,54 +134,22 @@ def check_new_file(path: Path) -> None:
         raise DataError(f"{path}: there is no folder {path.parent}; make it first.")
 
 
-def _predict_held_out(
-    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
-) -> FilePredictions:
-    origin = ensemble.origin
-    if not origin.labels or not origin.test.get("fraction"):
-        raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
-    data = _load_as_study(ensemble, paths, names)
-    if data.digest != origin.data_digest:
-        raise DataError(
-            f"these files hold other data than study {origin.study!r} was run on, so its test "
-            f"rows are not known in them; give the study's files, or leave held_out away."
-        )
-    rows = data.test_rows
-    labels = data.labels[rows]
-    if data.classes is not None:
-        labels = np.array(data.classes)[labels]
-    return _predict(ensemble, tuple(array[rows] for array in data.features), rows, labels)
+def _predict_held_out(ensemble: Ensemble, paths: Paths) -> FilePredictions:
+    held_out = read_held_out(paths, ensemble.signature, ensemble.origin)
+    classes = ensemble.classes_
+    labels = held_out.target if classes is None else classes[held_out.target]
+    return _predict(ensemble, held_out.features, held_out.rows, labels)
 
 
-def _load_as_study(
-    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
-) -> DataSet:
-    origin = ensemble.origin
-    return load(
-        HDF5(
-            paths,
-            features=names,
-            labels=str(origin.labels),
-            row_groups=origin.test.get("row_groups"),
-            task=ensemble.signature.task,
-            test_fraction=origin.test.get("fraction") or 0.0,
-            random_seed=origin.test.get("random_seed") or 0,
-        )
-    )
-
-
-def _is_of_study(
-    ensemble: Ensemble, paths: str | Path | Sequence[str | Path], names: list[str]
-) -> bool:
+def _is_of_study(ensemble: Ensemble, paths: Paths) -> bool:
     try:
-        return _load_as_study(ensemble, paths, names).digest == ensemble.origin.data_digest
+        data = load_as_study(paths, ensemble.signature, ensemble.origin)
     except DataError:  # too few rows for a split, say, and so not the study's
         return False
+    return data.digest == ensemble.origin.data_digest
 
 
-def _check_labels(
-    labels: NDArray[Any], ensemble: Ensemble, paths: str | Path | Sequence[str | Path]
-) -> None:
+def _check_labels(labels: NDArray[Any], ensemble: Ensemble, paths: Paths) -> None:
     """Check that labels can be compared with what the ensemble predicts."""
     signature = ensemble.signature
     where = f"{paths if isinstance(paths, str | Path) else paths[0]}, data set"

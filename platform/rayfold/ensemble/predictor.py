@@ -99,6 +99,22 @@ def predict_rows(
     return np.concatenate([np.zeros((0, module.num_outputs)), *parts])
 
 
+def predict_each(
+    module: EnsembleModule, features: Sequence[NDArray[np.generic]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the predictions of every model, shape ``(models, rows, outputs)``, and its weight.
+
+    A member's models share its weight; weights have the shape ``(models,)`` and the sum 1.
+    """
+    shares = module.combination.shares
+    with torch.no_grad():
+        parts = [torch.cat([*module.each(*batch)]).numpy() for batch in batches(features)]
+    sizes = [len(models) for models in module.members]  # type: ignore[arg-type]
+    weights = np.repeat(np.array(shares) / sizes, sizes)
+    empty = np.zeros((sum(sizes), 0, module.num_outputs))
+    return np.concatenate([empty, *parts], axis=1), weights
+
+
 def check_features(
     features: ArrayLike | tuple[ArrayLike, ...], signature: Signature
 ) -> tuple[NDArray[np.generic], ...]:

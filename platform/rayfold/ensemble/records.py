@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from rayfold.data import Task
@@ -106,6 +108,11 @@ class Contents:
         combination: What their predictions are combined by, in the order of ``members``.
         out_of_fold_loss: Log loss or squared error of the ensemble over all out-of-fold rows.
         single_best_loss: The same of the best trial alone.
+        nested_loss: The same of the ensemble by nested cross-validation: each row predicted by an
+            ensemble that was chosen on the rows of other folds.
+        reason: Why its builder was chosen, in a line.
+        nonconformity: How far off the nested predictions were, shape ``(rows, m)``; see
+            ``rayfold.ensemble.conformal``.
     """
 
     signature: Signature
@@ -114,3 +121,6 @@ class Contents:
     combination: Combination
     out_of_fold_loss: float
     single_best_loss: float
+    nested_loss: float
+    reason: str
+    nonconformity: NDArray[np.float64] = field(repr=False)

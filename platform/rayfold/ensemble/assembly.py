@@ -1,0 +1,130 @@
+"""Selections of candidates made into ensembles: their models are fetched and loaded here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from rayfold.ensemble.builders import Selection
+from rayfold.ensemble.candidates import Candidates
+from rayfold.ensemble.conformal import nonconformity
+from rayfold.ensemble.evaluation import Evaluation
+from rayfold.ensemble.members import arguments_of, load_model
+from rayfold.ensemble.out_of_fold import row_losses
+from rayfold.ensemble.predictor import EnsembleModule
+from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
+from rayfold.library import model_reference, resolve_model
+
+
+class Assembly:
+    """Makes ensembles of candidates; each one's models are loaded once.
+
+    Args:
+        candidates: The trials that can be members.
+        model: The model's class or reference, where the logged one cannot be imported here.
+
+    Attributes:
+        candidates: The same.
+        signature: What goes in and what comes out.
+        origin: Where the candidates come from.
+    """
+
+    def __init__(self, candidates: Candidates, model: str | type[nn.Module] | None) -> None:
+        description = candidates.studies[0].description
+        classes = description["classes"]
+        self.candidates = candidates
+        self._model = model
+        self._models: dict[int, tuple[nn.Module, ...]] = {}
+        self._losses = candidates.out_of_fold.losses()
+        self.signature = Signature(
+            task=description["task"],
+            inputs=tuple(
+                Input(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"])
+                for entry in description["inputs"]
+            ),
+            num_outputs=description["num_outputs"],
+            classes=None if classes is None else tuple(classes),
+        )
+        self.origin = Origin(
+            studies={study.id: study.name for study in candidates.studies},
+            data_digest=description["data_digest"],
+            fold_digest=description["fold_digest"],
+            labels=description.get("labels"),
+            test=description.get("test", {}),
+        )
+
+    @property
+    def best(self) -> int:
+        """The complete candidate with the lowest loss."""
+        complete = self.candidates.out_of_fold.complete
+        return int(np.where(complete, self._losses, np.inf).argmin())
+
+    def models(self, candidate: int) -> tuple[nn.Module, ...]:
+        """Return a candidate's models, one for each fold that it has."""
+        if candidate not in self._models:
+            number, trial = self.candidates.trials[candidate]
+            description = self.candidates.studies[number].description
+            model_class = resolve_model(self._model or description["model"])
+            arguments = arguments_of(model_class, trial.config, description)
+            self._models[candidate] = tuple(
+                load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
+            )
+        return self._models[candidate]
+
+    def module(self, selection: Selection) -> EnsembleModule:
+        """Return a selection as one module."""
+        return EnsembleModule(
+            [self.models(candidate) for candidate in selection.candidates],
+            selection.combination,
+            self.signature,
+        )
+
+    def contents(
+        self, selection: Selection, evaluations: Sequence[Evaluation], reason: str
+    ) -> Contents:
+        """Return a selection as an ensemble.
+
+        Args:
+            selection: The candidates and how they are combined.
+            evaluations: Of the builders that were tried, the one that chose them first.
+            reason: Why that one.
+        """
+        out_of_fold, chosen = self.candidates.out_of_fold, evaluations[0]
+        shares = selection.combination.shares
+        predictions = selection.predict(out_of_fold)
+        return Contents(
+            signature=self.signature,
+            origin=self.origin,
+            members=tuple(
+                self._member(candidate, weight)
+                for candidate, weight in zip(selection.candidates, shares, strict=True)
+            ),
+            combination=selection.combination,
+            out_of_fold_loss=float(row_losses(predictions, out_of_fold.target).mean()),
+            single_best_loss=float(self._losses[self.best]),
+            nested_loss=chosen.loss,
+            reason=reason,
+            nonconformity=nonconformity(chosen.predictions, out_of_fold.target),
+        )
+
+    def best_predictions(self) -> NDArray[np.float64]:
+        """Return the out-of-fold predictions of the best candidate, shape ``(rows, outputs)``."""
+        predictions = self.candidates.out_of_fold.predictions[self.best]
+        return np.asarray(predictions, dtype=np.float64)
+
+    def _member(self, candidate: int, weight: float) -> Member:
+        number, trial = self.candidates.trials[candidate]
+        study = self.candidates.studies[number]
+        reference = self._model or study.description["model"]
+        return Member(
+            study_id=study.id,
+            trial=trial.id,
+            weight=weight,
+            score=trial.score,
+            out_of_fold_loss=float(self._losses[candidate]),
+            config=trial.config,
+            model=model_reference(reference),
+            arguments=arguments_of(resolve_model(reference), trial.config, study.description),
+            models=self.models(candidate),
+        )

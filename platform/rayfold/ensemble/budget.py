@@ -1,0 +1,177 @@
+"""What an ensemble may cost, and the ensembles that stay within it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rayfold.ensemble.builders import Builder, Selection
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.ensemble.predictor import EnsembleModule
+from rayfold.ensemble.records import Signature
+from rayfold.errors import EnsembleError
+
+BATCH_SIZES = (1, 256)
+"""Rows at once, for which latency is limited and reported."""
+
+WARM_UPS, REPEATS = 3, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits of an ensemble's size and time; None: no limit.
+
+    Attributes:
+        max_members: Trials, at least 1.
+        max_parameters: Numbers in all models together, at least 1.
+        max_latency: Seconds of a prediction of so many rows at once, by their number, such as
+            ``{1: 0.01, 256: 0.1}``: the median of 20 measured on this machine.
+
+    Raises:
+        EnsembleError: If a limit is out of range.
+    """
+
+    max_members: int | None = None
+    max_parameters: int | None = None
+    max_latency: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_members", "max_parameters"):
+            value = getattr(self, name)
+            if value is not None and (
+                not isinstance(value, int) or isinstance(value, bool) or value < 1
+            ):
+                raise EnsembleError(f"{name} must be an integer, at least 1, got {value!r}.")
+        if not isinstance(self.max_latency, Mapping):
+            raise EnsembleError(
+                f"max_latency must be seconds by batch size, such as {{1: 0.01}}, "
+                f"got {self.max_latency!r}."
+            )
+        for rows, seconds in self.max_latency.items():
+            if rows not in BATCH_SIZES or not 0 < seconds < float("inf"):
+                raise EnsembleError(
+                    f"max_latency must be seconds above 0 by batch size {BATCH_SIZES[0]} or "
+                    f"{BATCH_SIZES[1]}, got {rows!r}: {seconds!r}."
+                )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an ensemble costs.
+
+    Attributes:
+        members: Number of trials.
+        parameters: Numbers in all models together.
+        latency: Median seconds of a prediction, by the rows predicted at once.
+    """
+
+    members: int
+    parameters: int
+    latency: Mapping[int, float]
+
+    def excess(self, budget: Budget) -> str:
+        """Say which limit is exceeded, or nothing."""
+        if budget.max_members is not None and self.members > budget.max_members:
+            return f"{self.members} members, max_members={budget.max_members}"
+        if budget.max_parameters is not None and self.parameters > budget.max_parameters:
+            return f"{self.parameters} parameters, max_parameters={budget.max_parameters}"
+        for rows, limit in budget.max_latency.items():
+            if self.latency[rows] > limit:
+                return (
+                    f"{self.latency[rows]:.4g} s for a batch of {rows}, "
+                    f"max_latency={{{rows}: {limit:g}}}"
+                )
+        return ""
+
+
+def fit(
+    builder: Builder,
+    out_of_fold: OutOfFold,
+    budget: Budget,
+    make: Callable[[Selection], EnsembleModule],
+    signature: Signature,
+) -> Selection:
+    """Build the ensemble that a builder chooses among candidates that fit the budget together.
+
+    A chosen candidate that exceeds the budget alone is taken from the candidates. While all of
+    them together exceed it, the one that counts least for what it costs goes, and the builder
+    chooses among those left.
+
+    Args:
+        builder: What chooses.
+        out_of_fold: The candidates' predictions.
+        budget: What the ensemble may cost.
+        make: Loads a selection's models.
+        signature: What goes in.
+
+    Raises:
+        EnsembleError: If no complete candidate fits.
+    """
+    allowed = np.arange(len(out_of_fold.predictions))
+    alone: dict[int, Cost] = {}
+    while True:
+        if not out_of_fold.complete[allowed].any():
+            least = min(alone.values(), key=lambda cost: cost.parameters)
+            raise EnsembleError(
+                f"no completed trial fits the budget: the smallest of those tried has "
+                f"{least.excess(budget)}; raise that limit."
+            )
+        selection = _choose(builder, out_of_fold, allowed)
+        if not measure(make(selection), signature).excess(budget):
+            return selection
+        for index in selection.candidates:
+            if index not in alone:
+                own = Selection.of_weights(np.eye(len(out_of_fold.predictions))[index])
+                alone[index] = measure(make(own), signature)
+        too_large = [index for index in selection.candidates if alone[index].excess(budget)]
+        if too_large:
+            allowed = np.setdiff1d(allowed, too_large)
+            continue
+        if len(selection.candidates) == 1:  # only its two measurements disagree
+            return selection
+        shares = dict(zip(selection.candidates, selection.combination.shares, strict=True))
+        last = min(
+            (index for index in shares if not _is_last_complete(index, shares, out_of_fold)),
+            key=lambda index: shares[index] / alone[index].parameters,
+        )
+        allowed = np.array([index for index in sorted(shares) if index != last])
+
+
+def measure(module: EnsembleModule, signature: Signature) -> Cost:
+    """Return what an ensemble costs; its predictions are timed."""
+    return Cost(
+        members=len(module.members),
+        parameters=sum(tensor.numel() for tensor in module.members.parameters()),
+        latency={rows: _latency(module, signature, rows) for rows in BATCH_SIZES},
+    )
+
+
+def _choose(builder: Builder, out_of_fold: OutOfFold, allowed: np.ndarray) -> Selection:
+    chosen = builder.build(out_of_fold.of_candidates(allowed))
+    candidates = tuple(int(allowed[index]) for index in chosen.candidates)
+    return Selection(candidates, chosen.combination)
+
+
+def _is_last_complete(index: int, chosen: Mapping[int, float], out_of_fold: OutOfFold) -> bool:
+    """Tell whether no other one of those chosen has all rows."""
+    others = [other for other in chosen if other != index]
+    return not out_of_fold.complete[others].any()
+
+
+def _latency(module: EnsembleModule, signature: Signature, rows: int) -> float:
+    """Return the median of several predictions' seconds, on features of 0."""
+    features = [
+        torch.zeros(
+            (rows, *entry.shape), dtype=torch.uint8 if entry.dtype == "uint8" else torch.float32
+        )
+        for entry in signature.inputs
+    ]
+    seconds = []
+    with torch.no_grad():
+        for _ in range(WARM_UPS + REPEATS):
+            began = time.perf_counter()
+            module(*features)
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[WARM_UPS:]))

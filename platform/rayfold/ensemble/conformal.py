@@ -1,0 +1,94 @@
+"""Sets of classes and intervals of values that hold the truth as often as is asked for.
+
+How far off predictions were on rows whose models did not see them says how far off the next ones
+will be. With ensembles chosen on the same rows the promise is approximate, so the share of the
+held-out rows that are covered belongs into every report.
+
+References:
+    Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence (2015).
+    Sadinle, Lei and Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error
+    Levels", JASA (2019).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.errors import EnsembleError
+
+
+def nonconformity(
+    predictions: NDArray[np.float64], target: NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Return how far each prediction is off.
+
+    Args:
+        predictions: Class probabilities or values, shape ``(rows, outputs)``.
+        target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
+
+    Returns:
+        One minus the probability of the true class, shape ``(rows, 1)``; or absolute differences,
+        shape ``(rows, outputs)``.
+    """
+    if target.dtype.kind in "iu":
+        of_true = np.take_along_axis(predictions, np.asarray(target, np.int64)[:, None], axis=1)
+        return np.asarray(1 - of_true)
+    return np.asarray(np.abs(predictions - np.asarray(target, np.float64)))
+
+
+def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float64]:
+    """Return the least score that covers so much, with the correction for few rows.
+
+    Args:
+        scores: Of ``nonconformity``, shape ``(rows, m)``.
+        coverage: Share of the rows to cover, in (0, 1).
+
+    Returns:
+        Shape ``(m,)``; infinity where there are too few rows for such a coverage.
+
+    Raises:
+        EnsembleError: If ``coverage`` is out of range.
+    """
+    if not 0 < coverage < 1:
+        raise EnsembleError(f"coverage must be in (0, 1), got {coverage!r}.")
+    num_rows = len(scores)
+    rank = math.ceil((num_rows + 1) * coverage)
+    if rank > num_rows:
+        return np.full(scores.shape[1], np.inf)
+    return np.asarray(np.sort(scores, axis=0)[rank - 1])
+
+
+def class_sets(
+    probabilities: NDArray[np.float64], scores: NDArray[np.float64], coverage: float
+) -> NDArray[np.bool_]:
+    """Return which classes belong to each row's set, shape ``(rows, classes)``; never none.
+
+    Args:
+        probabilities: Shape ``(rows, classes)``.
+        scores: Of other rows, of ``nonconformity``.
+        coverage: Share of the sets that hold the true class, in (0, 1).
+
+    Raises:
+        EnsembleError: If ``coverage`` is out of range.
+    """
+    sets = 1 - probabilities <= thresholds(scores, coverage)
+    sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
+    return sets
+
+
+def intervals(
+    values: NDArray[np.float64], scores: NDArray[np.float64], coverage: float
+) -> NDArray[np.float64]:
+    """Return the lower and upper end of each value's interval, shape ``(rows, outputs, 2)``.
+
+    Args:
+        values: Shape ``(rows, outputs)``.
+        scores: Of other rows, of ``nonconformity``.
+        coverage: Share of each output's intervals that hold the true value, in (0, 1).
+
+    Raises:
+        EnsembleError: If ``coverage`` is out of range.
+    """
+    width = thresholds(scores, coverage)
+    return np.stack([values - width, values + width], axis=-1)

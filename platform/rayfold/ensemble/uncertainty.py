@@ -1,0 +1,59 @@
+"""How uncertain predictions are: what the data leave open, and what the models disagree about.
+
+References:
+    Hüllermeier and Waegeman, "Aleatoric and Epistemic Uncertainty in Machine Learning", Machine
+    Learning 110 (2021); the mutual information for ensembles as in arXiv 2110.13511.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Uncertainty:
+    """The uncertainty of each row's prediction; ``total = data + model``.
+
+    Classification: entropies in nats, shape ``(rows,)``. Regression: variances in the target's
+    unit squared, shape ``(rows, outputs)``.
+
+    Attributes:
+        total: Of the prediction.
+        data: What would remain if all models agreed.
+        model: What the models disagree about: mutual information, or their variance.
+    """
+
+    total: NDArray[np.float64]
+    data: NDArray[np.float64]
+    model: NDArray[np.float64]
+
+
+def of_classes(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> Uncertainty:
+    """Return total entropy, mean entropy, and their difference.
+
+    Args:
+        probabilities: Of each model, shape ``(models, rows, classes)``.
+        weights: Of each model, of sum 1, shape ``(models,)``.
+    """
+    total = entr(np.tensordot(weights, probabilities, axes=1)).sum(axis=-1)
+    data = weights @ entr(probabilities).sum(axis=-1)
+    return Uncertainty(total=total, data=data, model=np.maximum(total - data, 0.0))
+
+
+def of_values(
+    values: NDArray[np.float64], weights: NDArray[np.float64], noise: NDArray[np.float64]
+) -> Uncertainty:
+    """Return variances by the law of total variance.
+
+    Args:
+        values: Of each model, shape ``(models, rows, outputs)``.
+        weights: Of each model, of sum 1, shape ``(models,)``.
+        noise: Variance of the target around its prediction on rows that models did not see, the
+            same for all rows, shape ``(outputs,)``.
+    """
+    mean = np.tensordot(weights, values, axes=1)
+    model = np.tensordot(weights, np.square(values - mean), axes=1)
+    data = np.broadcast_to(noise, model.shape)
+    return Uncertainty(total=data + model, data=data, model=model)

@@ -1,0 +1,103 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rayfold.ensemble import Best, Greedy, Input, OutOfFold, Selection, Signature
+from rayfold.ensemble.budget import Budget, fit, measure
+from rayfold.ensemble.predictor import EnsembleModule
+from rayfold.errors import EnsembleError
+
+SIGNATURE = Signature(
+    task="regression",
+    inputs=(Input(name="features", shape=(2,), dtype="float32"),),
+    num_outputs=1,
+    classes=None,
+)
+SIZES = (100, 10, 20, 30)
+"""Parameters of the candidates' models; the largest one is best, then the next one, and so on."""
+
+
+class Sized(nn.Module):
+    def __init__(self, size: int, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(size))
+        self.seconds = seconds
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.seconds:
+            time.sleep(self.seconds)
+        return features.sum(1, keepdim=True)
+
+
+OUT_OF_FOLD = OutOfFold(
+    predictions=np.array([[[0.5], [0.5]], [[1.0], [1.0]], [[2.0], [2.0]], [[3.0], [3.0]]]).astype(
+        np.float32
+    ),
+    present=np.ones((4, 2), bool),
+    complete=np.ones(4, bool),
+    target=np.zeros((2, 1), np.float32),
+    folds=np.arange(2),
+)
+
+
+def make(selection: Selection, seconds: float = 0.0) -> EnsembleModule:
+    models = [[Sized(SIZES[index], seconds)] for index in selection.candidates]
+    return EnsembleModule(models, selection.combination, SIGNATURE)
+
+
+def fitted(budget: Budget) -> list[int]:
+    return sorted(fit(Best(3), OUT_OF_FOLD, budget, make, SIGNATURE).candidates)
+
+
+def test_without_limits_the_builder_decides() -> None:
+    assert fitted(Budget()) == [0, 1, 2]
+
+
+def test_members_are_as_many_as_allowed() -> None:
+    assert len(fitted(Budget(max_members=2))) == 2
+    assert len(fitted(Budget(max_members=1))) == 1
+
+
+def test_one_that_is_too_large_alone_makes_room_for_others() -> None:
+    assert fitted(Budget(max_parameters=60)) == [1, 2, 3]
+
+
+def test_of_several_that_are_too_large_together_the_one_that_gives_least_for_its_size_goes() -> (
+    None
+):
+    assert fitted(Budget(max_parameters=40)) == [1, 2]
+
+
+def test_latency_is_measured() -> None:
+    """Each model sleeps for 2 ms: three of them take longer than 5 ms, two do not."""
+    budget = Budget(max_latency={1: 0.005})
+    selection = fit(Best(3), OUT_OF_FOLD, budget, lambda chosen: make(chosen, 0.002), SIGNATURE)
+    cost = measure(make(selection, 0.002), SIGNATURE)
+    assert len(selection.candidates) < 3
+    assert cost.latency[1] >= 0.002
+    assert set(cost.latency) == {1, 256}
+
+
+def test_nothing_that_fits_is_told_with_what_was_measured() -> None:
+    with pytest.raises(
+        EnsembleError, match="smallest of those tried has 10 parameters, max_parameters=9; raise"
+    ):
+        fit(Greedy(3), OUT_OF_FOLD, Budget(max_parameters=9), make, SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "match"),
+    [
+        ({"max_members": 0}, "max_members must be an integer, at least 1, got 0"),
+        ({"max_parameters": 1.5}, "max_parameters must be an integer, at least 1, got 1.5"),
+        ({"max_latency": 0.1}, "max_latency must be seconds by batch size, such as .* got 0.1"),
+        ({"max_latency": {2: 0.1}}, "max_latency must be seconds above 0 by batch size 1 or 256"),
+        ({"max_latency": {1: 0}}, "max_latency must be seconds above 0 .* got 1: 0"),
+    ],
+)
+def test_limits_out_of_range_are_told(limits: dict[str, object], match: str) -> None:
+    with pytest.raises(EnsembleError, match=match):
+        Budget(**limits)  # type: ignore[arg-type]
