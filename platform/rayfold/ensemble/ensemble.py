@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from rayfold.ensemble.records import Contents
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.errors import EnsembleError
 from rayfold.tracking import read_study
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 Features = ArrayLike | tuple[ArrayLike, ...]
 
@@ -321,6 +324,48 @@ class Ensemble:
             for member in self.members
         ]
         return pd.DataFrame(rows)
+
+    def fit(self, features: Features, target: ArrayLike | None = None) -> Self:
+        """Return the ensemble as it is: it is fitted; for scikit-learn's functions."""
+        return self
+
+    def score(self, features: Features, target: ArrayLike) -> float:
+        """Return the accuracy of classes, or R2 of values, as scikit-learn's estimators do.
+
+        Args:
+            features: As for ``predict``.
+            target: Classes, shape ``(rows,)``, or values, as ``predict`` returns them.
+
+        Raises:
+            DataError: If the features' number, shape, type or values are wrong.
+        """
+        from sklearn.metrics import accuracy_score, r2_score
+
+        metric = accuracy_score if self.classes_ is not None else r2_score
+        return float(metric(target, self.predict(features)))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return nothing: a fitted ensemble has no parameters to set."""
+        return {}
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> "Tags":
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+        is_class = self.classes_ is not None
+        return Tags(
+            estimator_type="classifier" if is_class else "regressor",
+            target_tags=TargetTags(required=False, multi_output=self.signature.num_outputs > 1),
+            classifier_tags=ClassifierTags() if is_class else None,
+            regressor_tags=None if is_class else RegressorTags(),
+            input_tags=InputTags(three_d_array=True),
+            requires_fit=False,
+        )
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{member.trial}: {member.weight:.2f}" for member in self.members)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -61,6 +62,11 @@ def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
         combination=WeightedMean(torch.tensor([member.weight for member in members])),
         out_of_fold_loss=0.125,
         single_best_loss=0.25,
+        nested_loss=0.15,
+        reason="it was asked for.",
+        nonconformity=np.full(
+            (99, signature.num_outputs if signature.classes is None else 1), 0.5
+        ),
     )
     return Ensemble(contents)
 

@@ -1,6 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import cross_val_predict, cross_val_score
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from rayfold.ensemble import Ensemble, Input, Signature
@@ -119,5 +123,37 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
 def test_it_shows_its_members_and_losses(regression: Ensemble) -> None:
     assert repr(regression) == (
         "<Ensemble of 'digits', members {0003: 0.75, 0001: 0.25}, "
-        "out-of-fold squared error 0.125 (best trial alone 0.25)>"
+        "nested out-of-fold squared error 0.15 (best trial alone 0.25)>"
     )
+
+
+class TestAsAnEstimator:
+    """What scikit-learn's functions need of it."""
+
+    FEATURES = np.arange(12, dtype=np.float64).reshape(6, 2)
+
+    def test_scorers_and_cross_validation_take_it_as_it_is(self, regression: Ensemble) -> None:
+        target = regression.predict(self.FEATURES)
+        scores = cross_val_score(regression, self.FEATURES, target, cv=3, scoring="r2")
+        assert scores.tolist() == [1.0, 1.0, 1.0]
+        assert regression.score(self.FEATURES, target) == 1.0
+        again = cross_val_predict(regression, self.FEATURES, target, cv=2)
+        assert again.tolist() == target.tolist()
+
+    def test_it_is_a_classifier_with_classes_and_probabilities(
+        self, classification: Ensemble
+    ) -> None:
+        features = np.zeros((8, 2), np.uint8)
+        labels = np.array(["cat", "dog", "cat", "cat", "dog", "cat", "cat", "cat"])
+        assert is_classifier(classification)
+        assert not is_regressor(classification)
+        scores = cross_val_score(classification, features, labels, cv=2, scoring="accuracy")
+        assert scores.mean() == 0.75
+        loss = get_scorer("neg_log_loss")(classification, features, labels)
+        assert loss == pytest.approx((3 * np.log(0.625) + np.log(0.375)) / 4, abs=1e-6)
+
+    def test_cloning_and_fitting_change_nothing(self, regression: Ensemble) -> None:
+        check_is_fitted(regression)
+        assert clone(regression) is regression
+        assert regression.fit(self.FEATURES, None) is regression
+        assert regression.get_params() == {}
