@@ -258,7 +258,7 @@ class Ensemble:
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        each, weights = predict_each(self._module, check_features(features, self.signature))
+        each, weights = predict_each(self.module, check_features(features, self.signature))
         if self.classes_ is not None:
             return uncertainty.of_classes(each, weights)
         noise = np.square(self._contents.nonconformity).mean(axis=0)
@@ -266,7 +266,7 @@ class Ensemble:
 
     def cost(self) -> Cost:
         """Return members, parameters, and seconds of a prediction, measured on this machine."""
-        return measure(self._module, self.signature)
+        return measure(self.module, self.signature)
 
     def report(self, data: Paths | None = None) -> Report:
         """Say how good it is, by rows that it was not chosen on.
@@ -294,7 +294,7 @@ class Ensemble:
         return replace(
             report,
             held_out=report_of_held_out(
-                ensemble=predict_rows(self._module, features),
+                ensemble=predict_rows(self.module, features),
                 best_models=predict_each(best, features)[0],
                 target=held_out.target,
                 nonconformity=self._contents.nonconformity,
@@ -379,13 +379,14 @@ class Ensemble:
         return str(self.table().to_html(index=False))
 
     @cached_property
-    def _module(self) -> EnsembleModule:
+    def module(self) -> EnsembleModule:
+        """All of it as one ``torch.nn.Module``."""
         return EnsembleModule(
             [member.models for member in self.members], self._contents.combination, self.signature
         )
 
     def _combined(self, features: Features) -> NDArray[np.float64]:
-        return predict_rows(self._module, check_features(features, self.signature))
+        return predict_rows(self.module, check_features(features, self.signature))
 
     def _check_task(self, task: str, message: str) -> None:
         if self.signature.task != task:
