@@ -1,9 +1,10 @@
 """Ensembles: built from logged trials, or loaded from a bundle."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from rayfold.ensemble.builders import Builder, Greedy, Selection
-from rayfold.ensemble.bundle import read_bundle, write_bundle
+from rayfold.ensemble.bundle import (
+    PROGRAMS,
+    Predict,
+    Report,
+    read_bundle,
+    read_onnx,
+    write_bundle,
+)
 from rayfold.ensemble.candidates import Candidates, read_candidates
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import row_losses
-from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_rows
+from rayfold.ensemble.predictor import EnsembleModule, batches, check_features, predict_rows
+from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
-from rayfold.errors import EnsembleError
+from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.library import model_reference, resolve_model
 from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 
@@ -38,8 +47,9 @@ class Ensemble:
         single_best_loss: The same for the best trial alone.
     """
 
-    def __init__(self, contents: Contents):
+    def __init__(self, contents: Contents, predict: Predict | None = None):
         self._contents = contents
+        self._program = predict
         self.members = contents.members
         self.signature = contents.signature
         self.origin = contents.origin
@@ -148,10 +158,7 @@ class Ensemble:
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        predictions = self._average(features)
-        if self.classes_ is not None:
-            return np.asarray(self.classes_[predictions.argmax(axis=1)])
-        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+        return self.decide(self._average(features))
 
     def predict_proba(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[np.float64]:
         """Predict the probability of each class, shape ``(rows, classes)``.
@@ -164,14 +171,88 @@ class Ensemble:
             raise EnsembleError("a regression has no class probabilities; use predict.")
         return self._average(features)
 
-    def export(self, folder: str | Path) -> Path:
+    def decide(self, predictions: NDArray[np.float64]) -> NDArray[Any]:
+        """Turn what ``predict_checked`` returns into what ``predict`` returns."""
+        if self.classes_ is not None:
+            return np.asarray(self.classes_[predictions.argmax(axis=1)])
+        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+    def predict_checked(self, features: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
+        """Predict the arrays of ``check_features``, for callers that have checked them.
+
+        Returns:
+            Probabilities or values, shape ``(rows, outputs)``.
+        """
+        if self._program is None:
+            return predict_rows(self._module, features)
+        parts = [
+            self._program([tensor.numpy() for tensor in batch]) for batch in batches(features)
+        ]
+        return np.concatenate([np.zeros((0, self.signature.num_outputs)), *parts])
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        licence: str | None = None,
+        programs: Sequence[str] = PROGRAMS,
+        report: Report | None = None,
+    ) -> Path:
         """Write a bundle, which ``load_bundle`` reads; return its folder.
 
+        Each form is loaded in a fresh process and compared with this ensemble before the folder
+        appears.
+
+        Args:
+            folder: A folder that does not exist yet.
+            licence: What the ensemble may be used for, ``"CC-BY-4.0"`` say.
+            programs: Which programs to write besides the weights: ``"torch"`` (``torch.export``)
+                and ``"onnx"``, which run without the models' classes.
+            report: Sections and plots for the model card.
+
         Raises:
-            BundleError: If ``folder`` exists.
+            BundleError: If ``folder`` exists, a model cannot be exported as a program, or what
+                was written predicts something else.
         """
-        write_bundle(self._contents, Path(folder))
+        if self._program is not None:
+            raise BundleError(
+                "this ensemble was loaded as a program; load its weights to export it again."
+            )
+        write_bundle(
+            self._contents, Path(folder), licence=licence, programs=programs, report=report
+        )
         return Path(folder)
+
+    def register(
+        self,
+        name: str,
+        *,
+        alias: str = "champion",
+        bundle: str | Path | None = None,
+        storage: str | Path | None = None,
+        tracking_uri: str | None = None,
+    ) -> int:
+        """Register this ensemble in MLflow's Model Registry, as a model that MLflow serves.
+
+        Args:
+            name: Name of the registered model, which is made if there is none.
+            alias: Alias that the new version gets; it moves here from an older one.
+            bundle: Folder that this ensemble was exported to; None: it is exported for this.
+            storage: As for ``build``.
+            tracking_uri: As for ``build``.
+
+        Returns:
+            The version's number.
+
+        Raises:
+            BundleError: As ``export`` does.
+            TrackingError: If MLflow cannot be reached, or refuses a name.
+        """
+        with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
+            folder = Path(bundle) if bundle is not None else self.export(Path(place, "bundle"))
+            return register_bundle(
+                folder, name, alias=alias, storage=storage, tracking_uri=tracking_uri
+            )
 
     def table(self) -> pd.DataFrame:
         """Return one row per member, of largest weight first, with its configuration."""
@@ -205,7 +286,7 @@ class Ensemble:
         )
 
     def _average(self, features: ArrayLike | tuple[ArrayLike, ...]) -> NDArray[np.float64]:
-        return predict_rows(self._module, check_features(features, self.signature))
+        return self.predict_checked(check_features(features, self.signature))
 
 
 def load_bundle(
@@ -213,6 +294,7 @@ def load_bundle(
     *,
     models: Mapping[str, type[nn.Module]] | None = None,
     allow_references: bool = False,
+    form: Literal["weights", "onnx"] = "weights",
 ) -> Ensemble:
     """Load an exported ensemble, after checking every byte of it against its manifest.
 
@@ -220,11 +302,15 @@ def load_bundle(
         folder: The bundle.
         models: Your model classes, by the reference that the manifest names.
         allow_references: Import whatever model the manifest names; this runs its code.
+        form: What predicts: the models with their weights, or the bundle's ONNX program, which
+            imports no model at all.
 
     Raises:
         BundleError: If the bundle is damaged, foreign, of an unknown version, or wants to import
             a model that does not come with Rayfold.
     """
+    if one_of("form", form, ("weights", "onnx")) == "onnx":
+        return Ensemble(*read_onnx(Path(folder)))
     return Ensemble(
         read_bundle(Path(folder), models=models or {}, allow_references=allow_references)
     )
@@ -277,6 +363,7 @@ def _contents(
             fold_digest=description["fold_digest"],
             labels=description.get("labels"),
             test=description.get("test", {}),
+            runs={study.id: study.run_id for study in candidates.studies},
         ),
         members=tuple(members),
         combination=selection.combination,
@@ -307,4 +394,5 @@ def _member(
         models=tuple(
             load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
         ),
+        run_id=trial.run_id,
     )

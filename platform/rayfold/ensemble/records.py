@@ -54,6 +54,7 @@ class Origin:
         fold_digest: Digest of the folds.
         labels: Name of the HDF5 data set of the labels; None if unknown.
         test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
+        runs: MLflow's run of each study, by the study's identity.
     """
 
     studies: Mapping[str, str]
@@ -61,6 +62,7 @@ class Origin:
     fold_digest: str
     labels: str | None
     test: Mapping[str, Any]
+    runs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -81,7 +83,8 @@ class Member:
         config: The trial's configuration.
         model: Reference of the model's class.
         arguments: What the class is built with.
-        models: The trained models, one per fold.
+        models: The trained models, one per fold; none where a bundle's program predicts.
+        run_id: MLflow's run of the trial.
     """
 
     study_id: str
@@ -93,6 +96,7 @@ class Member:
     model: str
     arguments: Mapping[str, Any] = field(repr=False)
     models: tuple[nn.Module, ...] = field(repr=False, compare=False)
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,7 @@ class Contents:
         combination: What their predictions are combined by, in the order of ``members``.
         out_of_fold_loss: Log loss or squared error of the ensemble over all out-of-fold rows.
         single_best_loss: The same of the best trial alone.
+        licence: What it may be used for, if that was said.
     """
 
     signature: Signature
@@ -114,3 +119,4 @@ class Contents:
     combination: Combination
     out_of_fold_loss: float
     single_best_loss: float
+    licence: str | None = None

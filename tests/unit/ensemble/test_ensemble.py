@@ -106,9 +106,7 @@ def test_a_regression_has_no_probabilities(regression: Ensemble) -> None:
 
 def test_a_model_that_returns_another_shape_is_named(regression: Ensemble) -> None:
     with pytest.raises(EnsembleError, match=r"Linear returned shape \(1, 5\), expected \(1, 1\)"):
-        predict_rows(
-            alone(nn.Linear(2, 5), regression.signature), (np.zeros((1, 2), np.float32),)
-        )
+        predict_rows(alone(nn.Linear(2, 5), regression.signature), (np.zeros((1, 2), np.float32),))
 
 
 def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensemble) -> None:
