@@ -24,8 +24,8 @@ from rayfold.ensemble.candidates import Candidates, read_candidates
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.ensemble.predictor import EnsembleModule, batches, check_features, predict_rows
-from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
+from rayfold.ensemble.registry import register_bundle
 from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.library import model_reference, resolve_model
 from rayfold.tracking import LoggedStudy, LoggedTrial, read_study

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rayfold.ensemble.bundle.manifest import MANIFEST, Manifest, read_manifest
 from rayfold.ensemble.bundle.folder import check_files, digest
+from rayfold.ensemble.bundle.manifest import MANIFEST, Manifest, read_manifest
 from rayfold.ensemble.bundle.programs import example_rows
 from rayfold.tracking import ServedModel, register_model
 

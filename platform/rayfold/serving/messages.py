@@ -60,7 +60,7 @@ def parse_request(body: bytes, signature: Signature) -> Features:
 
 
 def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the answer for what ``Ensemble.predict_checked`` returned, shape ``(rows, outputs)``."""
+    """Return the answer for what ``Ensemble.predict_checked`` returned."""
     answered: dict[str, Any] = {"predictions": ensemble.decide(predictions).tolist()}
     if ensemble.classes_ is not None:
         answered["probabilities"] = predictions.tolist()
@@ -119,4 +119,4 @@ def _example(signature: Signature) -> str:
     names = [entry.name for entry in signature.inputs]
     if len(names) == 1:
         return '{"inputs": [row, ...]}'
-    return json.dumps({"inputs": dict.fromkeys(names, ["row"])}).replace('"row"', "row, ...")
+    return f'{{"inputs": {{{", ".join(f"{json.dumps(name)}: [row, ...]" for name in names)}}}}}'

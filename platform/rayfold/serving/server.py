@@ -122,7 +122,7 @@ def check_free_port(port: int) -> None:
 
 @contextmanager
 def _on_signals(ended: threading.Event) -> Iterator[None]:
-    """Set the event on SIGINT and SIGTERM, so that the blocks around the wait are left in order."""
+    """Set the event on SIGINT and SIGTERM, so that what waits for it ends in order."""
 
     def end(_: int, __: FrameType | None) -> None:
         ended.set()

@@ -15,7 +15,7 @@ from rayfold.storage import default_storage
 from rayfold.tracking.store import (
     describe,
     experiment_name,
-    holds_own_artifacts,
+    open_experiment,
     open_store,
     tracking_uri,
 )
@@ -80,7 +80,7 @@ def register_model(
     uri = uri or tracking_uri(folder)
     try:
         client = open_store(uri)
-        run_id = _log(client, model, name, uri, folder)
+        run_id = _log(client, model, name, folder / "artifacts")
         return _new_version(client, model, run_id, name, alias)
     except Exception as error:
         raise TrackingError(
@@ -88,22 +88,15 @@ def register_model(
         ) from error
 
 
-def _log(client: "MlflowClient", model: ServedModel, name: str, uri: str, storage: Path) -> str:
+def _log(client: "MlflowClient", model: ServedModel, name: str, artifacts: Path) -> str:
     """Log the model's files in a new run; return the run's id."""
-    experiment = client.get_experiment_by_name(experiment_name())
-    if experiment is None:
-        place = (
-            f"{(storage / 'artifacts').absolute().as_uri()}" if holds_own_artifacts(uri) else None
-        )
-        experiment_id = client.create_experiment(experiment_name(), artifact_location=place)
-    else:
-        experiment_id = experiment.experiment_id
+    experiment_id = open_experiment(client, experiment_name(), artifacts)
     run = client.create_run(experiment_id, run_name=f"{name} (ensemble)", tags=dict(model.tags))
     run_id: str = run.info.run_id
     status = "FAILED"
     try:
-        with tempfile.TemporaryDirectory(prefix="rayfold-") as place_:
-            saved = Path(place_, _ARTIFACT)
+        with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
+            saved = Path(place, _ARTIFACT)
             _save(model, saved)
             client.log_artifacts(run_id, str(saved), _ARTIFACT)
         for metric, value in model.metrics.items():
@@ -115,7 +108,7 @@ def _log(client: "MlflowClient", model: ServedModel, name: str, uri: str, storag
 
 
 def _save(model: ServedModel, path: Path) -> None:
-    """Write a model in MLflow's format, from the loader's name and the files; nothing is pickled."""
+    """Write a model in MLflow's format: the loader's name and the files, nothing pickled."""
     from mlflow import pyfunc
 
     example: Any = dict(model.inputs)

@@ -25,10 +25,12 @@ class Report(Protocol):
     """
 
     @property
-    def sections(self) -> Mapping[str, str]: ...
+    def sections(self) -> Mapping[str, str]:
+        """Markdown by title."""
 
     @property
-    def plots(self) -> Mapping[str, bytes]: ...
+    def plots(self) -> Mapping[str, bytes]:
+        """PNG files by name."""
 
 
 def check_report(report: Report | None) -> None:

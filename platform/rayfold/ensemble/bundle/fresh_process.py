@@ -13,13 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from rayfold.ensemble.bundle import read_bundle
 from rayfold.ensemble.bundle.manifest import read_manifest
-from rayfold.ensemble.bundle.programs import Predict, load_onnx, load_torch
+from rayfold.ensemble.bundle.programs import load_onnx, load_torch
 from rayfold.ensemble.bundle.verification import Differences, differences
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.errors import ModelError

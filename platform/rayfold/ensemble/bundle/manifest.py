@@ -221,7 +221,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} holds no {MANIFEST}; it is no bundle, or not a whole one.")
     if (size := file.stat().st_size) > _LARGEST_MANIFEST:
         raise BundleError(
-            f"{file} has {size} bytes, more than a manifest's {_LARGEST_MANIFEST}; it is no bundle."
+            f"{file} has {size} bytes, at most {_LARGEST_MANIFEST} are allowed; it is no bundle."
         )
     text = file.read_bytes()
     try:

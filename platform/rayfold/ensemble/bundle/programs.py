@@ -208,7 +208,7 @@ def _exported(
 
     try:
         exported = export(strict=False)
-    except Exception:  # many kinds, for what tracing by running cannot see
+    except Exception:  # noqa: BLE001  of many kinds, for what running it cannot see
         exported = export(strict=True)
     exported.example_inputs = None  # would be pickled
     return exported
@@ -276,7 +276,7 @@ def _refusal(who: str, target: str, error: Exception) -> BundleError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what PyTorch says of its own code, and the graphs of failed attempts, off the console."""
+    """Keep what PyTorch says of its own code, and of failed attempts, off the console."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

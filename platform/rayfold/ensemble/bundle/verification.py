@@ -136,7 +136,7 @@ def _in_fresh_process(
     last = lines[-1] if lines else f"exit status {done.returncode}"
     if done.returncode != 0:
         raise BundleError(
-            f"the exported bundle cannot be loaded in a fresh process: {last}; nothing was exported."
+            f"the bundle cannot be loaded in a fresh process: {last}; nothing was exported."
         )
     found: dict[str, Differences | None] = json.loads(last)
     return found

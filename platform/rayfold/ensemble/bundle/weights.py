@@ -1,4 +1,4 @@
-"""A model's weights in a bundle: writing them, and looking at their sizes before memory is used."""
+"""A model's weights in a bundle: written, and their sizes looked at before memory is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
