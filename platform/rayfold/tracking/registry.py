@@ -1,6 +1,7 @@
 """MLflow's Model Registry: a bundle as a version of a registered model."""
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -109,7 +110,9 @@ def _log(client: "MlflowClient", model: ServedModel, name: str, artifacts: Path)
 
 def _save(model: ServedModel, path: Path) -> None:
     """Write a model in MLflow's format: the loader's name and the files, nothing pickled."""
-    from mlflow import pyfunc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow's type hints displease MLflow
+        from mlflow import pyfunc
 
     example: Any = dict(model.inputs)
     if len(example) == 1:
