@@ -82,7 +82,7 @@ class CNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images of shape ``(rows, *input_shape)`` to outputs ``(rows, num_outputs)``."""
-        outputs: Tensor = self.layers(images.reshape(len(images), *self.image_shape))
+        outputs: Tensor = self.layers(images.reshape(images.shape[0], *self.image_shape))
         return outputs
 
 

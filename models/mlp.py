@@ -67,7 +67,7 @@ class MLP(nn.Module):
     def forward(self, *features: Tensor) -> Tensor:
         """Map features, each of shape ``(rows, *shape)``, to outputs ``(rows, num_outputs)``."""
         flat = [
-            feature.reshape(len(feature), size)
+            feature.reshape(feature.shape[0], size)
             for feature, size in zip(features, self.input_sizes, strict=True)
         ]
         outputs: Tensor = self.layers(torch.cat(flat, dim=1))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rayfold.cli import ensemble, plan, predict, run, simulate, trials, ui
+from rayfold.cli import ensemble, plan, predict, run, serve, simulate, trials, ui
 
 app = typer.Typer(
     name="rayfold",
@@ -39,6 +39,7 @@ for command in (
     trials.trials,
     ensemble.ensemble,
     predict.predict,
+    serve.serve,
     ui.ui,
 ):
     app.command()(command)

@@ -17,6 +17,17 @@ def ensemble(
         bool, typer.Option("--single-best", help="Take the best trial alone, instead.")
     ] = False,
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="What the bundle may be used for, an SPDX name say.")
+    ] = None,
+    programs: Annotated[
+        bool,
+        typer.Option("--programs/--no-programs", help="Export it for torch.export and ONNX, too."),
+    ] = True,
+    register: Annotated[
+        str | None,
+        typer.Option(help="Register the bundle under this name in MLflow, as its champion."),
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Build an ensemble from a study's trials, and export it.
@@ -24,11 +35,14 @@ def ensemble(
     The trials come from MLflow. Greedy selection takes, round by round, the trial that lowers the
     loss of the averaged out-of-fold predictions most.
     """
-    from rayfold.ensemble import Ensemble, check_new_bundle
+    from rayfold.ensemble import PROGRAMS, Ensemble, check_new_bundle, register_bundle
+    from rayfold.errors import BundleError
     from rayfold.report.tables import table_text
 
     if export is not None:
         check_new_bundle(export)
+    elif register is not None or licence is not None:
+        raise BundleError("--register and --licence are of a bundle; name its folder: --export.")
     if single_best:
         built = Ensemble.single_best(study, storage=storage)
     else:
@@ -39,5 +53,8 @@ def ensemble(
         f"best single trial {built.single_best_loss:.4f}"
     )
     if export is not None:
-        built.export(export)
+        built.export(export, licence=licence, programs=PROGRAMS if programs else ())
         typer.echo(f"exported to {export}")
+        if register is not None:
+            number = register_bundle(export, register, storage=storage)
+            typer.echo(f"registered as {register!r}, version {number}, alias champion")

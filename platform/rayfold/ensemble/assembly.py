@@ -52,6 +52,7 @@ class Assembly:
             fold_digest=description["fold_digest"],
             labels=description.get("labels"),
             test=description.get("test", {}),
+            runs={study.id: study.run_id for study in candidates.studies},
         )
 
     @property
@@ -127,4 +128,5 @@ class Assembly:
             model=model_reference(reference),
             arguments=arguments_of(resolve_model(reference), trial.config, study.description),
             models=self.models(candidate),
+            run_id=trial.run_id,
         )

@@ -1,10 +1,11 @@
 """Ensembles: built from logged trials, or loaded from a bundle."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -15,19 +16,27 @@ from rayfold.ensemble import conformal, uncertainty
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, fit, measure
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
-from rayfold.ensemble.bundle import read_bundle, write_bundle
+from rayfold.ensemble.bundle import (
+    PROGRAMS,
+    Predict,
+    read_bundle,
+    read_onnx,
+    write_bundle,
+)
 from rayfold.ensemble.candidates import read_candidates
 from rayfold.ensemble.evaluation import Evaluation, compare, reason
 from rayfold.ensemble.held_out import Paths, read_held_out
 from rayfold.ensemble.predictor import (
     EnsembleModule,
+    batches,
     check_features,
     predict_each,
     predict_rows,
 )
 from rayfold.ensemble.records import Contents
+from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
-from rayfold.errors import EnsembleError
+from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.tracking import read_study
 
 if TYPE_CHECKING:
@@ -62,8 +71,10 @@ class Ensemble:
         reason: Why its builder was chosen.
     """
 
-    def __init__(self, contents: Contents, made: _Made | None = None) -> None:
-        self._contents, self._made = contents, made
+    def __init__(
+        self, contents: Contents, predict: Predict | None = None, made: _Made | None = None
+    ) -> None:
+        self._contents, self._program, self._made = contents, predict, made
         self.members = contents.members
         self.signature = contents.signature
         self.origin = contents.origin
@@ -140,7 +151,9 @@ class Ensemble:
         else:
             selection = fit(builder, out_of_fold, budget, assembly.module, assembly.signature)
         why = reason(evaluations, is_class=out_of_fold.is_class)
-        return cls(assembly.contents(selection, evaluations, why), _Made(assembly, evaluations))
+        return cls(
+            assembly.contents(selection, evaluations, why), made=_Made(assembly, evaluations)
+        )
 
     @classmethod
     def build(cls, studies: str | Sequence[str], builder: Builder, **options: Any) -> Self:
@@ -202,10 +215,7 @@ class Ensemble:
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        predictions = self._combined(features)
-        if self.classes_ is not None:
-            return np.asarray(self.classes_[predictions.argmax(axis=1)])
-        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+        return self.decide(self._combined(features))
 
     def predict_proba(self, features: Features) -> NDArray[np.float64]:
         """Predict the probability of each class, shape ``(rows, classes)``.
@@ -302,14 +312,88 @@ class Ensemble:
             ),
         )
 
-    def export(self, folder: str | Path) -> Path:
+    def decide(self, predictions: NDArray[np.float64]) -> NDArray[Any]:
+        """Turn what ``predict_checked`` returns into what ``predict`` returns."""
+        if self.classes_ is not None:
+            return np.asarray(self.classes_[predictions.argmax(axis=1)])
+        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+    def predict_checked(self, features: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
+        """Predict the arrays of ``check_features``, for callers that have checked them.
+
+        Returns:
+            Probabilities or values, shape ``(rows, outputs)``.
+        """
+        if self._program is None:
+            return predict_rows(self.module, features)
+        parts = [
+            self._program([tensor.numpy() for tensor in batch]) for batch in batches(features)
+        ]
+        return np.concatenate([np.zeros((0, self.signature.num_outputs)), *parts])
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        licence: str | None = None,
+        programs: Sequence[str] = PROGRAMS,
+        report: Report | None = None,
+    ) -> Path:
         """Write a bundle, which ``load_bundle`` reads; return its folder.
 
+        Each form is loaded in a fresh process and compared with this ensemble before the folder
+        appears.
+
+        Args:
+            folder: A folder that does not exist yet.
+            licence: What the ensemble may be used for, ``"CC-BY-4.0"`` say.
+            programs: Which programs to write besides the weights: ``"torch"`` (``torch.export``)
+                and ``"onnx"``, which run without the models' classes.
+            report: Sections and plots for the model card.
+
         Raises:
-            BundleError: If ``folder`` exists.
+            BundleError: If ``folder`` exists, a model cannot be exported as a program, or what
+                was written predicts something else.
         """
-        write_bundle(self._contents, Path(folder))
+        if self._program is not None:
+            raise BundleError(
+                "this ensemble was loaded as a program; load its weights to export it again."
+            )
+        write_bundle(
+            self._contents, Path(folder), licence=licence, programs=programs, report=report
+        )
         return Path(folder)
+
+    def register(
+        self,
+        name: str,
+        *,
+        alias: str = "champion",
+        bundle: str | Path | None = None,
+        storage: str | Path | None = None,
+        tracking_uri: str | None = None,
+    ) -> int:
+        """Register this ensemble in MLflow's Model Registry, as a model that MLflow serves.
+
+        Args:
+            name: Name of the registered model, which is made if there is none.
+            alias: Alias that the new version gets; it moves here from an older one.
+            bundle: Folder that this ensemble was exported to; None: it is exported for this.
+            storage: As for ``build``.
+            tracking_uri: As for ``build``.
+
+        Returns:
+            The version's number.
+
+        Raises:
+            BundleError: As ``export`` does.
+            TrackingError: If MLflow cannot be reached, or refuses a name.
+        """
+        with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
+            folder = Path(bundle) if bundle is not None else self.export(Path(place, "bundle"))
+            return register_bundle(
+                folder, name, alias=alias, storage=storage, tracking_uri=tracking_uri
+            )
 
     def table(self) -> pd.DataFrame:
         """Return one row per member, of largest weight first, with its configuration."""
@@ -380,13 +464,19 @@ class Ensemble:
 
     @cached_property
     def module(self) -> EnsembleModule:
-        """All of it as one ``torch.nn.Module``."""
+        """All of it as one ``torch.nn.Module``.
+
+        Raises:
+            BundleError: If the ensemble was loaded as a program, which holds no models.
+        """
+        if self._program is not None:
+            raise BundleError("this ensemble was loaded as a program; load its weights for this.")
         return EnsembleModule(
             [member.models for member in self.members], self._contents.combination, self.signature
         )
 
     def _combined(self, features: Features) -> NDArray[np.float64]:
-        return predict_rows(self.module, check_features(features, self.signature))
+        return self.predict_checked(check_features(features, self.signature))
 
     def _check_task(self, task: str, message: str) -> None:
         if self.signature.task != task:
@@ -398,6 +488,7 @@ def load_bundle(
     *,
     models: Mapping[str, type[nn.Module]] | None = None,
     allow_references: bool = False,
+    form: Literal["weights", "onnx"] = "weights",
 ) -> Ensemble:
     """Load an exported ensemble, after checking every byte of it against its manifest.
 
@@ -405,11 +496,15 @@ def load_bundle(
         folder: The bundle.
         models: Your model classes, by the reference that the manifest names.
         allow_references: Import whatever model the manifest names; this runs its code.
+        form: What predicts: the models with their weights, or the bundle's ONNX program, which
+            imports no model at all.
 
     Raises:
         BundleError: If the bundle is damaged, foreign, of an unknown version, or wants to import
             a model that does not come with Rayfold.
     """
+    if one_of("form", form, ("weights", "onnx")) == "onnx":
+        return Ensemble(*read_onnx(Path(folder)))
     return Ensemble(
         read_bundle(Path(folder), models=models or {}, allow_references=allow_references)
     )

@@ -1,5 +1,6 @@
 """Figures of an ensemble: its members, its calibration, and what matters for it."""
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,13 @@ def plot_reliability(probabilities: NDArray[np.float64], target: NDArray[np.inte
     axes.set_xlabel("probability of the predicted class")
     axes.set_ylabel("share of rows where it is right")
     return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _bars(names: pd.Series, values: pd.Series, label: str) -> "Figure":

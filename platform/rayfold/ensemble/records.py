@@ -56,6 +56,7 @@ class Origin:
         fold_digest: Digest of the folds.
         labels: Name of the HDF5 data set of the labels; None if unknown.
         test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
+        runs: MLflow's run of each study, by the study's identity.
     """
 
     studies: Mapping[str, str]
@@ -63,6 +64,7 @@ class Origin:
     fold_digest: str
     labels: str | None
     test: Mapping[str, Any]
+    runs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -83,7 +85,8 @@ class Member:
         config: The trial's configuration.
         model: Reference of the model's class.
         arguments: What the class is built with.
-        models: The trained models, one per fold.
+        models: The trained models, one per fold; none where a bundle's program predicts.
+        run_id: MLflow's run of the trial.
     """
 
     study_id: str
@@ -95,6 +98,7 @@ class Member:
     model: str
     arguments: Mapping[str, Any] = field(repr=False)
     models: tuple[nn.Module, ...] = field(repr=False, compare=False)
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,7 @@ class Contents:
         reason: Why its builder was chosen, in a line.
         nonconformity: How far off the nested predictions were, shape ``(rows, m)``; see
             ``rayfold.ensemble.conformal``.
+        licence: What it may be used for, if that was said.
     """
 
     signature: Signature
@@ -124,3 +129,4 @@ class Contents:
     nested_loss: float
     reason: str
     nonconformity: NDArray[np.float64] = field(repr=False)
+    licence: str | None = None

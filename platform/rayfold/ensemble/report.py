@@ -127,6 +127,45 @@ class Report:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    @property
+    def sections(self) -> dict[str, str]:
+        """Markdown by title, for a model card."""
+        table = self.table()
+        lines = [
+            "| " + " | ".join(table.columns) + " |",
+            "|---" * len(table.columns) + "|",
+            *(
+                "| " + " | ".join(_cell(value) for value in row) + " |"
+                for row in table.itertuples(index=False)
+            ),
+        ]
+        sections = {"How good it is": "\n".join(lines)}
+        if self.held_out is not None:
+            held_out, parts = self.held_out, self.held_out.uncertainty
+            sections["On the rows set aside"] = (
+                f"Loss lower than that of the best trial's average by "
+                f"{held_out.gain_over_average}, than that of its single models by "
+                f"{held_out.gain_over_model} (mean, 95 % bootstrap interval). Sets or intervals "
+                f"for {COVERAGE:.0%} hold the truth in {held_out.coverage:.1%} of the rows; their "
+                f"mean size is {held_out.width:.4g}. Uncertainty {parts['total']:.4g}: "
+                f"{parts['data']:.4g} of the data, {parts['model']:.4g} of the models."
+            )
+        builders = [
+            f"| {name} | {loss:.4g} ± {error:.2g} |"
+            for name, (loss, error) in self.builders.items()
+        ]
+        sections["Builders that were tried"] = "\n".join(
+            ["| builder | nested loss |", "|---|---|", *builders]
+        )
+        return sections
+
+    @property
+    def plots(self) -> dict[str, bytes]:
+        """PNG files by name, for a model card."""
+        from rayfold.ensemble.plots import plot_builders, png
+
+        return {"builders.png": png(plot_builders(self))}
+
 
 def scores_of(predictions: NDArray[np.float64], target: NDArray[np.generic]) -> Scores:
     """Score predictions; those of several models one by one, and take the mean.
@@ -242,3 +281,9 @@ def report_of_held_out(
             "model": float(uncertainty.model.mean()),
         },
     )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return str(value)

@@ -3,6 +3,7 @@
 MLflow is imported when the first call needs it, so that ``import rayfold`` stays quick.
 """
 
+from rayfold.tracking.registry import ServedModel, register_model
 from rayfold.tracking.runs import LoggedStudy, LoggedTrial, StudyRun, list_studies, read_study
 from rayfold.tracking.store import experiment_name, tracking_uri
 from rayfold.tracking.ui import ui_command
@@ -11,11 +12,13 @@ from rayfold.tracking.uploader import Uploader
 __all__ = [
     "LoggedStudy",
     "LoggedTrial",
+    "ServedModel",
     "StudyRun",
     "Uploader",
     "experiment_name",
     "list_studies",
     "read_study",
+    "register_model",
     "tracking_uri",
     "ui_command",
 ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
 from rayfold.tracking import tags as tag
-from rayfold.tracking.store import holds_own_artifacts, search_runs
+from rayfold.tracking.store import open_experiment, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,7 +75,7 @@ class StudyMirror:
 
     def __init__(self, client: "MlflowClient", experiment: str, artifacts: Path, folder: Path):
         self._client = client
-        self._experiment_id = _experiment_id(client, experiment, artifacts)
+        self._experiment_id = open_experiment(client, experiment, artifacts)
         self._folder = folder
         self._study: Mapping[str, Any] = {}
         self._parent = ""
@@ -286,15 +286,6 @@ class StudyMirror:
             for start in range(0, len(values), _BATCH[kind]):
                 batch: dict[str, Any] = {kind: values[start : start + _BATCH[kind]]}
                 self._client.log_batch(run_id, **batch)
-
-
-def _experiment_id(client: "MlflowClient", name: str, artifacts: Path) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    own = holds_own_artifacts(client.tracking_uri)
-    location = artifacts.absolute().as_uri() if own else None
-    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _child(run: "Run") -> _Child:

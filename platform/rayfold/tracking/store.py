@@ -77,6 +77,22 @@ def open_store(uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri)
 
 
+def open_experiment(client: "MlflowClient", name: str, artifacts: Path) -> str:
+    """Return an experiment's id; one that is missing is made.
+
+    Args:
+        client: The store.
+        name: The experiment's name.
+        artifacts: Where the artifacts of a new one lie, if no server decides that.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    own = holds_own_artifacts(client.tracking_uri)
+    location = artifacts.absolute().as_uri() if own else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
 def search_runs(
     client: "MlflowClient",
     experiment_id: str,

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def make_member(trial: str, weight: float, *models: Shift) -> Member:
             "num_outputs": len(models[0].shift),
         },
         models=models,
+        run_id="b" * 32,
     )
 
 
@@ -54,6 +56,7 @@ def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
         fold_digest="f" * 64,
         labels="labels",
         test={"fraction": 0.2, "random_seed": 0, "row_groups": None},
+        runs={"a" * 32: "c" * 32},
     )
     contents = Contents(
         signature=signature,
@@ -76,9 +79,7 @@ def shift_class() -> type[nn.Module]:
     return Shift
 
 
-@pytest.fixture
-def regression() -> Ensemble:
-    """Three quarters of x + 1 and x + 3 averaged, and a quarter of 2 x + 10."""
+def make_regression() -> Ensemble:
     signature = Signature(
         task="regression",
         inputs=(Input(name="features", shape=(2,), dtype="float64"),),
@@ -90,6 +91,12 @@ def regression() -> Ensemble:
         make_member("0003", 0.75, shifted(1.0), shifted(3.0)),
         make_member("0001", 0.25, shifted(10.0, scale=2.0)),
     )
+
+
+@pytest.fixture
+def regression() -> Ensemble:
+    """Three quarters of x + 1 and x + 3 averaged, and a quarter of 2 x + 10."""
+    return make_regression()
 
 
 @pytest.fixture
@@ -109,6 +116,14 @@ def classification() -> Ensemble:
     )
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``regression`` as a bundle with both programs; made once, since it takes seconds."""
+    folder = tmp_path_factory.mktemp("exported") / "digits-ensemble"
+    return make_regression().export(folder, licence="CC-BY-4.0")
+
+
 @pytest.fixture
-def bundle(regression: Ensemble, tmp_path: Path) -> Path:
-    return regression.export(tmp_path / "digits-ensemble")
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A copy of ``exported`` to break."""
+    return Path(shutil.copytree(exported, tmp_path / "digits-ensemble"))

@@ -57,7 +57,7 @@ def test_a_loaded_bundle_predicts_what_was_exported(
 def test_classes_keep_their_types(
     classification: Ensemble, tmp_path: Path, shift_class: type[nn.Module]
 ) -> None:
-    classification.export(tmp_path / "bundle")
+    classification.export(tmp_path / "bundle", programs=())
     loaded = load_bundle(tmp_path / "bundle", models={"net:Shift": shift_class})
     assert loaded.signature.classes == ("cat", "dog")
     features = np.zeros((1, 2), np.uint8)
@@ -68,23 +68,34 @@ def test_classes_keep_their_types(
 def test_a_loaded_bundle_can_be_exported_again(
     load: Callable[..., Ensemble], tmp_path: Path, bundle: Path
 ) -> None:
-    again = load().export(tmp_path / "again")
-    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (bundle, again)]
-    assert manifests[0]["files"] == manifests[1]["files"]
+    again = load().export(tmp_path / "again", programs=())
+    first, second = (json.loads((f / "manifest.json").read_text()) for f in (bundle, again))
+    weights = [name for name in first["files"] if name.endswith(".safetensors")]
+    assert len(weights) == 4
+    assert [second["files"][name] for name in weights] == [first["files"][n] for n in weights]
+    assert second["licence"] == first["licence"] == "CC-BY-4.0"
 
 
-def test_a_bundle_is_a_manifest_and_weights_and_nothing_else(bundle: Path) -> None:
+def test_a_bundle_is_a_manifest_and_what_it_names_and_nothing_else(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     files = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
     assert files == {"manifest.json", *manifest["files"]}
+    assert files >= {"README.md", "ensemble.pt2", "ensemble.onnx", "combination.safetensors"}
     assert (
         manifest["files"][WEIGHTS] == hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
     )
-    assert (manifest["format"], manifest["version"]) == ("rayfold-bundle", 1)
+    assert (manifest["format"], manifest["version"]) == ("rayfold-bundle", 2)
     assert manifest["members"][0]["model"] == {
         "reference": "net:Shift",
         "arguments": {"scale": 1.0, "input_shape": [2], "num_outputs": 1},
     }
+    assert manifest["members"][0]["run_id"] == "b" * 32
+    assert (manifest["studies"], manifest["runs"]) == (
+        {"a" * 32: "digits"},
+        {"a" * 32: "c" * 32},
+    )
+    assert manifest["licence"] == "CC-BY-4.0"
+    assert set(manifest["versions"]) >= {"python", "rayfold", "torch", "onnx", "onnxruntime"}
     assert manifest["test"] == {"fraction": 0.2, "random_seed": 0, "row_groups": None}
     assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
 
@@ -127,7 +138,7 @@ def test_models_that_share_tensors_survive(tmp_path: Path, regression: Ensemble)
     model.first.weight.data = torch.tensor([[1.0, 2.0]])
     regression.members[0].__dict__["models"] = (model, model)
     regression.members[1].__dict__["models"] = (model,)
-    regression.export(tmp_path / "bundle")
+    regression.export(tmp_path / "bundle", programs=())
     loaded = load_bundle(tmp_path / "bundle", models={"net:Shift": Tied})
     assert loaded.predict(FEATURES).tolist() == [16.0, 4.0]
 
@@ -220,6 +231,24 @@ def name_file(name: str) -> Callable[[Path], None]:
     return lambda bundle: edit(bundle, lambda m: m["files"].update({name: "0" * 64}))
 
 
+def replace_file(name: str, content: bytes) -> Callable[[Path], None]:
+    """Change a file and its digest with it."""
+
+    def replace(bundle: Path) -> None:
+        (bundle / name).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        edit(bundle, lambda manifest: manifest["files"].update({name: digest}))
+
+    return replace
+
+
+def declared(*shape: int, num_bytes: int) -> bytes:
+    """A safetensors file of four bytes that declares a larger tensor."""
+    header = {"shift": {"dtype": "F32", "shape": shape, "data_offsets": [0, num_bytes]}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(4)
+
+
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
@@ -239,16 +268,28 @@ def name_file(name: str) -> Callable[[Path], None]:
         (lambda b: (b / "manifest.json").write_text("[" * 10**5), "manifest.json is no JSON: "),
         (lambda b: (b / "manifest.json").write_text("[]"), "expected format 'rayfold-bundle', go"),
         (change(format="zip"), "expected format 'rayfold-bundle', got 'zip'"),
-        (change(version=2), "expected version 1, got 2; load it with the Rayfold that wrote it"),
+        (change(version=3), "expected version 2, got 3; load it with the Rayfold that wrote it"),
         (change(extra=1), "manifest.json: extra: Extra inputs are not permitted"),
         (change(members=[]), "manifest.json: members: "),
         (change(classes=["a", "b"]), "expected 1 classes, got 2"),
         (change(classes=["a"]), "classes do not go with task regression"),
         (change_member(weight=-0.75), r"members\.0\.weight: "),
         (change_member(weight=float("nan")), r"members\.0\.weight: "),
-        (change_member(weight=0.5), r"the members' weights sum to 0.75, expected 1"),
+        (
+            change_member(weight=0.5),
+            r"the members' weights are \[0.5, 0.25\], those of combination",
+        ),
+        (
+            change(inputs=[{"name": "x", "shape": [2**40], "dtype": "uint8"}]),
+            "more than 2147483648",
+        ),
+        (change(num_outputs=2**40), "manifest.json: num_outputs: "),
         (change_member(folds=[{"file": WEIGHTS}]), "members and files disagree about"),
         (change_member(folds=[{"file": "../x"}] * 2), "members and files disagree about"),
+        (replace_file(WEIGHTS, declared(2**40, num_bytes=4)), "no readable safetensors file"),
+        (replace_file(WEIGHTS, declared(2**40, num_bytes=2**42)), "no readable safetensors file"),
+        (replace_file(WEIGHTS, declared(2**62, 2**62, num_bytes=4)), "no readable safetensors"),
+        (replace_file(WEIGHTS, (2**60).to_bytes(8, "little")), "no readable safetensors file"),
         (
             lambda b: replace_weights(b, {"other": torch.zeros(1)}),
             "member 0003: fold_0.safetensors does not fit Shift: it lacks 'shift'",
@@ -295,3 +336,25 @@ def test_arguments_that_the_model_refuses_are_told(
 
 def test_weights_lie_in_the_bundle_bit_by_bit(bundle: Path) -> None:
     assert load_file(bundle / WEIGHTS)["shift"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"hidden": 2**40}, r"build a model of \d{13,} numbers, but fold_0.safetensors holds 1;"),
+        ({"depth": 10**9}, "build a model of over 8 tensors, but fold_0.safetensors holds 1;"),
+        ({"input_shapes": [[2**50]]}, "numbers, but fold_0.safetensors holds 1; export"),
+    ],
+)
+def test_a_manifest_that_declares_a_huge_model_uses_no_memory(
+    bundle: Path, load: Callable[..., Ensemble], arguments: dict[str, Any], match: str
+) -> None:
+    small = {"input_shapes": [[2]], "num_outputs": 1, "hidden": 1, "depth": 1}
+    edit(
+        bundle,
+        lambda m: m["members"][0].update(
+            model={"reference": "rayfold.models.mlp:MLP", "arguments": small | arguments}
+        ),
+    )
+    with pytest.raises(BundleError, match=match):
+        load()

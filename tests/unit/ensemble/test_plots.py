@@ -1,12 +1,16 @@
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from rayfold.ensemble import Ensemble
-from rayfold.ensemble.plots import plot_builders, plot_importance, plot_members, plot_reliability
+from rayfold.ensemble.plots import (
+    plot_builders,
+    plot_importance,
+    plot_members,
+    plot_reliability,
+    png,
+)
 from rayfold.ensemble.report import Interval, Report, Scores
 
 
@@ -22,8 +26,7 @@ def test_members_are_bars_of_their_weights(regression: Ensemble) -> None:
     figure = plot_members(regression.table())
     assert labels(figure) == ["0003", "0001"]
     assert widths(figure) == [0.75, 0.25]
-    figure.savefig(image := io.BytesIO(), format="png")
-    assert image.getvalue().startswith(b"\x89PNG")
+    assert png(figure).startswith(b"\x89PNG")
 
 
 def test_the_largest_importances_are_shown_with_their_places() -> None:

@@ -1,0 +1,35 @@
+"""Bundles: an ensemble as one folder that is safe to load, with no pickle in it.
+
+::
+
+    digits-ensemble/
+        manifest.json                          what it is, and the SHA-256 of every other file
+        README.md                              the model card, for people
+        plots/reliability.png                  what the card shows
+        combination.safetensors                how the members' predictions are combined
+        nonconformity.safetensors              how far off they were, for sets and intervals
+        members/0/fold_0.safetensors           a model's state dict
+        members/0/fold_1.safetensors
+        ...
+        ensemble.pt2                           the whole ensemble for PyTorch, without its classes
+        ensemble.onnx                          the whole ensemble for ONNX Runtime
+
+Loading trusts no file: digests are checked before anything is parsed, and only models that come
+with Rayfold are imported unless the caller names others.
+"""
+
+from rayfold.ensemble.bundle.card import Report
+from rayfold.ensemble.bundle.folder import check_new_bundle
+from rayfold.ensemble.bundle.programs import PROGRAMS, Predict
+from rayfold.ensemble.bundle.reading import read_bundle, read_onnx
+from rayfold.ensemble.bundle.writing import write_bundle
+
+__all__ = [
+    "PROGRAMS",
+    "Predict",
+    "Report",
+    "check_new_bundle",
+    "read_bundle",
+    "read_onnx",
+    "write_bundle",
+]

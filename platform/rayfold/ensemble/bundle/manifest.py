@@ -1,0 +1,269 @@
+"""A bundle's manifest: what the bundle is, in JSON, checked field by field."""
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rayfold.ensemble.records import Contents, Input, Origin, Signature
+from rayfold.errors import BundleError
+
+FORMAT: Final = "rayfold-bundle"
+VERSION: Final = 2
+
+MANIFEST: Final = "manifest.json"
+COMBINATION: Final = "combination.safetensors"
+NONCONFORMITY: Final = "nonconformity.safetensors"
+CARD: Final = "README.md"
+
+_LARGEST_MANIFEST = 2**26
+_LARGEST_ROW = 2**31
+
+_LIBRARIES = ("rayfold", "torch", "numpy", "safetensors", "onnx", "onnxscript", "onnxruntime")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class InputPart(_Part):
+    """A feature array."""
+
+    name: str
+    shape: list[Annotated[int, Field(ge=1)]]
+    dtype: str
+
+
+class ModelPart(_Part):
+    """A member's model: its class and what that is built with."""
+
+    reference: str
+    arguments: dict[str, Any]
+
+
+class FoldPart(_Part):
+    """A model's weights."""
+
+    file: str
+
+
+class MemberPart(_Part):
+    """A member."""
+
+    study_id: str
+    trial: str
+    run_id: str | None
+    weight: Annotated[float, Field(ge=0, le=1)]
+    score: float | None
+    out_of_fold_loss: float
+    config: dict[str, bool | int | float | str]
+    model: ModelPart
+    folds: Annotated[list[FoldPart], Field(min_length=1)]
+
+
+class CombinationPart(_Part):
+    """What combines the members."""
+
+    kind: str
+    file: str
+
+
+class DigestsPart(_Part):
+    """Digests of what the members were trained on."""
+
+    data: str
+    folds: str
+
+
+class Manifest(_Part):
+    """All that a bundle says of itself."""
+
+    format: Literal["rayfold-bundle"]
+    version: Literal[2]
+    created: str
+    licence: str | None
+    versions: dict[str, str]
+    studies: Annotated[dict[str, str], Field(min_length=1)]
+    runs: dict[str, str]
+    task: Literal["classification", "regression"]
+    inputs: Annotated[list[InputPart], Field(min_length=1)]
+    labels: str | None
+    num_outputs: Annotated[int, Field(ge=1, le=_LARGEST_ROW)]
+    classes: list[bool | int | float | str] | None
+    digests: DigestsPart
+    test: dict[str, bool | int | float | str | None]
+    out_of_fold_loss: float
+    single_best_loss: float
+    nested_loss: float
+    reason: str
+    nonconformity: str
+    combination: CombinationPart
+    members: Annotated[list[MemberPart], Field(min_length=1)]
+    programs: dict[Literal["torch", "onnx"], str]
+    verified: dict[Literal["weights", "torch", "onnx"], float]
+    documents: list[str]
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+
+    @property
+    def used(self) -> list[str]:
+        """The files that it says what for."""
+        folds = [fold.file for member in self.members for fold in member.folds]
+        rest = [self.combination.file, self.nonconformity, *self.programs.values()]
+        return [*folds, *rest, *self.documents]
+
+    @property
+    def signature(self) -> Signature:
+        """What goes in and what comes out."""
+        return Signature(
+            task=self.task,
+            inputs=tuple(
+                Input(name=entry.name, shape=tuple(entry.shape), dtype=entry.dtype)
+                for entry in self.inputs
+            ),
+            num_outputs=self.num_outputs,
+            classes=None if self.classes is None else tuple(self.classes),
+        )
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+        return Origin(
+            studies=self.studies,
+            data_digest=self.digests.data,
+            fold_digest=self.digests.folds,
+            labels=self.labels,
+            test=self.test,
+            runs=self.runs,
+        )
+
+
+def describe(
+    contents: Contents,
+    digests: Mapping[str, str],
+    *,
+    programs: Mapping[Literal["torch", "onnx"], str],
+    documents: list[str],
+    verified: Mapping[Literal["weights", "torch", "onnx"], float],
+) -> Manifest:
+    """Return the manifest of a bundle.
+
+    Args:
+        contents: What the bundle holds.
+        digests: SHA-256 of each file, by its path in the folder.
+        programs: The exported programs' files.
+        documents: The files for people: the card and its plots.
+        verified: How far each form was from the ensemble when it was loaded in a fresh process.
+    """
+    signature, origin = contents.signature, contents.origin
+    return Manifest(
+        format=FORMAT,
+        version=VERSION,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        licence=contents.licence,
+        versions={"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
+        studies=dict(origin.studies),
+        runs=dict(origin.runs),
+        task=signature.task,
+        inputs=[
+            InputPart(name=entry.name, shape=list(entry.shape), dtype=entry.dtype)
+            for entry in signature.inputs
+        ],
+        labels=origin.labels,
+        num_outputs=signature.num_outputs,
+        classes=None if signature.classes is None else list(signature.classes),
+        digests=DigestsPart(data=origin.data_digest, folds=origin.fold_digest),
+        test=dict(origin.test),
+        out_of_fold_loss=contents.out_of_fold_loss,
+        single_best_loss=contents.single_best_loss,
+        nested_loss=contents.nested_loss,
+        reason=contents.reason,
+        nonconformity=NONCONFORMITY,
+        combination=CombinationPart(kind=contents.combination.kind, file=COMBINATION),
+        members=[
+            MemberPart(
+                study_id=member.study_id,
+                trial=member.trial,
+                run_id=member.run_id,
+                weight=member.weight,
+                score=member.score,
+                out_of_fold_loss=member.out_of_fold_loss,
+                config=dict(member.config),
+                model=ModelPart(reference=member.model, arguments=dict(member.arguments)),
+                folds=[FoldPart(file=weights_file(index, i)) for i in range(len(member.models))],
+            )
+            for index, member in enumerate(contents.members)
+        ],
+        programs=dict(programs),
+        verified=dict(verified),
+        documents=documents,
+        files=dict(digests),
+    )
+
+
+def weights_file(member: int, fold: int) -> str:
+    """Return the path of a model's weights in the folder."""
+    return f"members/{member}/fold_{fold}.safetensors"
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write a manifest into its folder, over one that is there."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, and nothing else of it.
+
+    Raises:
+        BundleError: If there is none, or it is not one that this version of Rayfold writes.
+    """
+    file = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is no folder; name the folder of an exported bundle.")
+    if file.is_symlink() or not file.is_file():
+        raise BundleError(f"{folder} holds no {MANIFEST}; it is no bundle, or not a whole one.")
+    if (size := file.stat().st_size) > _LARGEST_MANIFEST:
+        raise BundleError(
+            f"{file} has {size} bytes, at most {_LARGEST_MANIFEST} are allowed; it is no bundle."
+        )
+    text = file.read_bytes()
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{file} is no JSON: {error}; export the bundle again.") from error
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise BundleError(f"{file}: expected format {FORMAT!r}, got {found!r}; it is no bundle.")
+    if values.get("version") != VERSION:
+        raise BundleError(
+            f"{file}: expected version {VERSION}, got {values.get('version')!r}; "
+            "load it with the Rayfold that wrote it."
+        )
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise BundleError(f"{file}: {field}: {problem['msg']}; export it again.") from error
+    _check_consistent(file, manifest)
+    return manifest
+
+
+def _check_consistent(file: Path, manifest: Manifest) -> None:
+    if manifest.classes is not None and len(manifest.classes) != manifest.num_outputs:
+        raise BundleError(
+            f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}."
+        )
+    if (manifest.task == "classification") != (manifest.classes is not None):
+        raise BundleError(f"{file}: classes do not go with task {manifest.task}.")
+    for entry in manifest.inputs:
+        if math.prod(entry.shape) > _LARGEST_ROW:
+            raise BundleError(
+                f"{file}: a row of {entry.name} has shape {entry.shape}, more than "
+                f"{_LARGEST_ROW} numbers; it is no bundle of ours."
+            )

@@ -1,0 +1,165 @@
+"""Reading a bundle: what is in it is believed only after it was checked."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from rayfold.ensemble.bundle.folder import check_files
+from rayfold.ensemble.bundle.manifest import MANIFEST, Manifest, MemberPart, read_manifest
+from rayfold.ensemble.bundle.programs import Predict, check_onnx, load_onnx
+from rayfold.ensemble.bundle.weights import check_declared, load_scores
+from rayfold.ensemble.combination import Combination, combination_from_state
+from rayfold.ensemble.members import load_model
+from rayfold.ensemble.records import Contents, Member
+from rayfold.errors import BundleError, RayfoldError
+from rayfold.library import resolve_model
+
+_OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCII)
+
+
+def read_bundle(
+    folder: Path, *, models: Mapping[str, type[nn.Module]], allow_references: bool
+) -> Contents:
+    """Check a bundle and read its weights.
+
+    Args:
+        folder: The bundle.
+        models: Classes for the references in the manifest, by reference.
+        allow_references: Import the other references that the manifest names, too.
+
+    Raises:
+        BundleError: If anything is missing, additional, changed, unknown or does not fit.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    combination = _load_combination(folder, manifest)
+    model_classes = [
+        _resolve(member.model.reference, models, allow_references) for member in manifest.members
+    ]
+    members = tuple(
+        _load_member(folder, member, model_class)
+        for member, model_class in zip(manifest.members, model_classes, strict=True)
+    )
+    return _contents(folder, manifest, combination, members)
+
+
+def read_onnx(folder: Path) -> tuple[Contents, Predict]:
+    """Check a bundle and read its ONNX program, which needs no model's class.
+
+    Returns:
+        What the bundle holds, its members without models; and what predicts.
+
+    Raises:
+        BundleError: As ``read_bundle``, or if the bundle has no such program.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    if "onnx" not in manifest.programs:
+        raise BundleError(
+            f"{folder} holds no ONNX program; load its weights, or export it with one."
+        )
+    file = folder / manifest.programs["onnx"]
+    check_onnx(file, set(manifest.files))
+    combination = _load_combination(folder, manifest)
+    members = tuple(_member(member, ()) for member in manifest.members)
+    return _contents(folder, manifest, combination, members), load_onnx(file)
+
+
+def _contents(
+    folder: Path, manifest: Manifest, combination: Combination, members: tuple[Member, ...]
+) -> Contents:
+    return Contents(
+        signature=manifest.signature,
+        origin=manifest.origin,
+        members=members,
+        combination=combination,
+        out_of_fold_loss=manifest.out_of_fold_loss,
+        single_best_loss=manifest.single_best_loss,
+        nested_loss=manifest.nested_loss,
+        reason=manifest.reason,
+        nonconformity=load_scores(
+            folder / manifest.nonconformity,
+            1 if manifest.classes is not None else manifest.num_outputs,
+        ),
+        licence=manifest.licence,
+    )
+
+
+def _resolve(
+    reference: str, models: Mapping[str, type[nn.Module]], allow_references: bool
+) -> type[nn.Module]:
+    known = reference in models
+    if not (known or allow_references or _OWN_MODELS.fullmatch(reference)):
+        raise BundleError(
+            f"the bundle wants to import {reference!r}; pass models={{{reference!r}: YourClass}}, "
+            "or allow_references=True if you trust it."
+        )
+    try:
+        return resolve_model(models[reference] if known else reference)
+    except RayfoldError as error:
+        raise BundleError(f"the bundle's model cannot be imported: {error}") from error
+
+
+def _load_member(folder: Path, member: MemberPart, model_class: type[nn.Module]) -> Member:
+    arguments = _arguments(member)
+    try:
+        models = []
+        for fold in member.folds:
+            check_declared(model_class, arguments, folder / fold.file)
+            models.append(load_model(model_class, arguments, folder / fold.file))
+    except RayfoldError as error:
+        raise BundleError(f"{folder}: member {member.trial}: {error}") from error
+    return _member(member, tuple(models))
+
+
+def _member(member: MemberPart, models: tuple[nn.Module, ...]) -> Member:
+    return Member(
+        study_id=member.study_id,
+        trial=member.trial,
+        run_id=member.run_id,
+        weight=member.weight,
+        score=member.score,
+        out_of_fold_loss=member.out_of_fold_loss,
+        config=member.config,
+        model=member.model.reference,
+        arguments=_arguments(member),
+        models=models,
+    )
+
+
+def _load_combination(folder: Path, manifest: Manifest) -> Combination:
+    """Load what combines the members, and hold it against the manifest."""
+    file, weights = folder / manifest.combination.file, [m.weight for m in manifest.members]
+    try:
+        combination = combination_from_state(
+            manifest.combination.kind,
+            load_file(file),
+            task=manifest.task,
+            num_members=len(weights),
+            num_outputs=manifest.num_outputs,
+        )
+    except (SafetensorError, ValueError) as error:
+        raise BundleError(f"{file} cannot be used: {error}; export the bundle again.") from error
+    shares = combination.shares
+    if not (np.allclose(shares, weights, atol=1e-6) and math.isclose(math.fsum(shares), 1)):
+        raise BundleError(
+            f"{folder / MANIFEST}: the members' weights are {weights}, those of {file.name} "
+            f"{list(shares)}; both should be the same, of sum 1."
+        )
+    return combination
+
+
+def _arguments(member: MemberPart) -> dict[str, Any]:
+    return {name: _as_tuples(value) for name, value in member.model.arguments.items()}
+
+
+def _as_tuples(value: Any) -> Any:
+    """Return shapes as the tuples that they were before JSON."""
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

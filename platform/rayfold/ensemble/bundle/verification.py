@@ -1,0 +1,142 @@
+"""Whether an exported bundle predicts what the ensemble does, form by form."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import nn
+
+from rayfold.ensemble.bundle.programs import Predict, example_rows
+from rayfold.ensemble.bundle.reading import read_bundle
+from rayfold.ensemble.predictor import EnsembleModule, predict_rows
+from rayfold.ensemble.records import Contents
+from rayfold.errors import BundleError
+from rayfold.library import shipped_by_value
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE: Final = 1e-5
+"""Greatest difference of a prediction; of values above 1 in size, relative to the value."""
+
+BATCH_SIZES: Final = (1, 2, 17)
+
+Differences = dict[str, float]
+"""Greatest difference of a form by number of rows, as a text since JSON has no other keys."""
+
+
+def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str, Differences]:
+    """Load every form of a bundle in a fresh process, and compare it with the ensemble.
+
+    Weights of a class that only this process knows, one of a notebook say, are loaded here.
+
+    Args:
+        folder: The bundle.
+        module: The ensemble that was exported.
+        contents: The same, as it was exported.
+
+    Returns:
+        The differences of each form.
+
+    Raises:
+        BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE``.
+    """
+    expected = {}
+    for number in BATCH_SIZES:
+        features = example_rows(contents.signature, number, random_seed=number)
+        expected |= {f"{number}/input/{i}": array for i, array in enumerate(features)}
+        expected[f"{number}/expected"] = predict_rows(module, features)
+    classes = {member.model: type(member.models[0]) for member in contents.members}
+    with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
+        rows = Path(place, "rows.safetensors")
+        save_file(expected, rows)
+        found = _in_fresh_process(folder, rows, _places(classes))
+    if found["weights"] is None:
+        logger.info("a fresh process does not find %s; weights are checked here.", [*classes])
+        loaded = read_bundle(folder, models=classes, allow_references=False)
+        again = EnsembleModule(
+            [member.models for member in loaded.members], loaded.combination, loaded.signature
+        )
+        found["weights"] = differences(lambda features: predict_rows(again, features), expected)
+    checked = {form: values for form, values in found.items() if values is not None}
+    for form, values in checked.items():
+        for number, difference in values.items():
+            if not difference <= TOLERANCE:  # NaN differs, too
+                raise BundleError(
+                    f"the exported {form} differ from the ensemble by {difference:.2g} in a batch "
+                    f"of {number}, at most {TOLERANCE:g} is allowed; nothing was exported."
+                )
+    return checked
+
+
+def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differences:
+    """Return how far predictions are from those expected, for each number of rows.
+
+    Args:
+        predict: What predicts.
+        rows: Inputs and expected predictions, as ``fresh_process`` reads them.
+    """
+    found = {}
+    for name in rows:
+        number, _, rest = name.partition("/")
+        if rest == "expected":
+            inputs = sorted(key for key in rows if key.startswith(f"{number}/input/"))
+            inputs.sort(key=lambda key: int(key.rpartition("/")[2]))
+            predicted = predict([rows[key] for key in inputs])
+            found[number] = _difference(predicted, rows[name])
+    return found
+
+
+def _difference(predicted: NDArray[Any], expected: NDArray[Any]) -> float:
+    if predicted.shape != expected.shape:
+        return float("inf")
+    apart = np.abs(predicted.astype(np.float64) - expected)
+    return float((apart / np.maximum(np.abs(expected), 1)).max())
+
+
+def _places(classes: Mapping[str, type[nn.Module]]) -> dict[str, str]:
+    """Return where a fresh process finds classes: a file's is named by its whole path."""
+    places = {}
+    for reference, model_class in classes.items():
+        places[reference] = f"{model_class.__module__}:{model_class.__qualname__}"
+        if shipped_by_value(model_class):
+            file = sys.modules[model_class.__module__].__file__
+            places[reference] = f"{file}:{model_class.__qualname__}"
+    return places
+
+
+def _in_fresh_process(
+    folder: Path, rows: Path, models: Mapping[str, str]
+) -> dict[str, Differences | None]:
+    command = [
+        sys.executable,
+        "-m",
+        "rayfold.ensemble.bundle.fresh_process",
+        str(folder.absolute()),
+        str(rows),
+        json.dumps(models),
+    ]
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
+    )
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    last = lines[-1] if lines else f"exit status {done.returncode}"
+    if done.returncode != 0:
+        raise BundleError(
+            f"the bundle cannot be loaded in a fresh process: {last}; nothing was exported."
+        )
+    found: dict[str, Differences | None] = json.loads(last)
+    return found

@@ -1,0 +1,82 @@
+"""The Ray Serve deployment: parses, gathers the rows of requests that wait together, answers."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from rayfold.ensemble import load_for_serving
+from rayfold.errors import DataError
+from rayfold.serving.messages import MAX_BYTES, Features, answer, description, parse_request
+
+
+class EnsembleServer:
+    """Answers requests with a bundle's predictions.
+
+    A malformed request is answered with status 400 and ``{"error": reason}``; it never gets to the
+    others in its batch.
+
+    Args:
+        folder: The bundle.
+        allow_references: Import the models that it names, if it has no ONNX program.
+        max_batch_size: Requests that are predicted together.
+        batch_wait_seconds: How long the first of them waits for others.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        allow_references: bool,
+        max_batch_size: int,
+        batch_wait_seconds: float,
+    ) -> None:
+        self.ensemble = load_for_serving(Path(folder), allow_references=allow_references)
+        self.predict.set_max_batch_size(max_batch_size)
+        self.predict.set_batch_wait_timeout_s(batch_wait_seconds)
+
+    async def __call__(self, request: Request) -> JSONResponse:
+        """Answer a POST with predictions, anything else with what the ensemble takes."""
+        if request.method != "POST":
+            return JSONResponse(description(self.ensemble))
+        try:
+            features = parse_request(await _body(request), self.ensemble.signature)
+        except DataError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return JSONResponse(answer(self.ensemble, await self.predict(features)))
+
+    @serve.batch
+    async def predict(self, requests: Sequence[Features]) -> list[NDArray[np.float64]]:
+        """Predict the rows of several requests in one go."""
+        lengths = [len(features[0]) for features in requests]
+        together = tuple(np.concatenate(columns) for columns in zip(*requests, strict=True))
+        predictions = await asyncio.to_thread(self.ensemble.predict_checked, together)
+        return np.split(predictions, np.cumsum(lengths)[:-1])
+
+
+async def _body(request: Request) -> bytes:
+    """Read a request's body, and no more of it than can be a request."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BYTES:
+            break
+    return bytes(body)
+
+
+def application(folder: Path, *, num_replicas: int, **options: Any) -> Any:
+    """Return the application that ``ray.serve.run`` takes.
+
+    Args:
+        folder: The bundle.
+        num_replicas: Processes that predict.
+        options: Of ``EnsembleServer``.
+    """
+    deployment = serve.deployment(EnsembleServer, num_replicas=num_replicas)
+    return deployment.bind(str(folder.absolute()), **options)

@@ -1,0 +1,122 @@
+"""What a request may say and what is answered; no Ray, so that it is tested without.
+
+A request::
+
+    {"inputs": [[0.1, 0.2], [0.3, 0.4]]}                 rows of the only input
+    {"inputs": {"images": [...], "ages": [30, 41]}}      rows of each input
+
+The answer has ``predictions``, one per row, and for classification ``probabilities``, in the order
+of ``classes``.
+"""
+
+import json
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.ensemble import Ensemble, Input, Signature
+from rayfold.ensemble.predictor import check_features
+from rayfold.errors import DataError
+
+Features = tuple[NDArray[np.generic], ...]
+
+MAX_BYTES: Final = 2**25
+"""Longest body of a request, 32 MiB."""
+
+MAX_ROWS: Final = 4096
+
+
+def parse_request(body: bytes, signature: Signature) -> Features:
+    """Return the features that a request holds, checked.
+
+    Args:
+        body: JSON as above.
+        signature: What goes in.
+
+    Returns:
+        One array for each input, as ``check_features`` returns them.
+
+    Raises:
+        DataError: If the body is no such JSON, or its rows do not fit.
+    """
+    if len(body) > MAX_BYTES:
+        raise DataError(f"the body has more than {MAX_BYTES} bytes; send fewer rows at once.")
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the body is no JSON: {error}; send {_example(signature)}.") from None
+    if not isinstance(request, dict) or set(request) != {"inputs"}:
+        raise DataError(f"expected an object with 'inputs' alone; send {_example(signature)}.")
+    arrays = tuple(
+        _array(rows, entry)
+        for rows, entry in zip(_columns(request, signature), signature.inputs, strict=True)
+    )
+    features = check_features(arrays, signature)
+    num_rows = len(features[0])
+    if not 1 <= num_rows <= MAX_ROWS:
+        raise DataError(f"inputs: expected 1 to {MAX_ROWS} rows, got {num_rows}.")
+    return features
+
+
+def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the answer for what ``Ensemble.predict_checked`` returned."""
+    answered: dict[str, Any] = {"predictions": ensemble.decide(predictions).tolist()}
+    if ensemble.classes_ is not None:
+        answered["probabilities"] = predictions.tolist()
+    return answered
+
+
+def description(ensemble: Ensemble) -> dict[str, Any]:
+    """Return what an ensemble takes and gives, for whoever asks the server."""
+    signature = ensemble.signature
+    return {
+        "ensemble": ensemble.origin.study,
+        "task": signature.task,
+        "inputs": [
+            {"name": entry.name, "dtype": entry.dtype, "shape": ["rows", *entry.shape]}
+            for entry in signature.inputs
+        ],
+        "num_outputs": signature.num_outputs,
+        "classes": None if signature.classes is None else list(signature.classes),
+    }
+
+
+def _columns(request: dict[str, Any], signature: Signature) -> list[Any]:
+    """Return the rows of each input, in the order of the signature."""
+    given, names = request["inputs"], [entry.name for entry in signature.inputs]
+    if not isinstance(given, dict):
+        if len(names) > 1:
+            raise DataError(f"inputs: expected rows of {', '.join(names)} by name.")
+        return [given]
+    if set(given) != set(names):
+        raise DataError(
+            f"inputs: expected {', '.join(names)}, got {', '.join(map(repr, given)) or 'nothing'}."
+        )
+    return [given[name] for name in names]
+
+
+def _array(rows: Any, entry: Input) -> NDArray[np.generic]:
+    """Return an input's rows as an array of the type that was trained on."""
+    try:
+        array = np.array(rows)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{entry.name}: rows differ in their shape: {error}.") from None
+    if array.size == 0:
+        raise DataError(f"{entry.name}: expected at least one row, got none.")
+    if array.dtype.kind not in ("biuf" if entry.dtype == "bool" else "iuf"):
+        raise DataError(f"{entry.name}: expected numbers, got something else among the rows.")
+    if entry.dtype != "uint8":
+        return array.astype(np.float64)
+    if array.dtype.kind == "f" or array.min() < 0 or array.max() > np.iinfo(np.uint8).max:
+        raise DataError(
+            f"{entry.name}: expected whole numbers from 0 to 255, as the data file had them."
+        )
+    return array.astype(np.uint8)
+
+
+def _example(signature: Signature) -> str:
+    names = [entry.name for entry in signature.inputs]
+    if len(names) == 1:
+        return '{"inputs": [row, ...]}'
+    return f'{{"inputs": {{{", ".join(f"{json.dumps(name)}: [row, ...]" for name in names)}}}}}'

@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rayfold.ensemble import Ensemble
+from rayfold.errors import BundleError
+
+
+class Sly(nn.Module):
+    """Predicts something else once it is exported."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        outputs = features.sum(1, keepdim=True) + self.bias
+        return outputs + 2e-4 if torch.compiler.is_exporting() else outputs
+
+
+def test_an_export_that_predicts_something_else_fails_and_leaves_nothing(
+    regression: Ensemble, tmp_path: Path
+) -> None:
+    for member in regression.members:
+        member.__dict__["models"] = (Sly().eval(),)
+    with pytest.raises(
+        BundleError, match=r"the exported torch differ from the ensemble by .* in a batch of 1, at"
+    ) as raised:
+        regression.export(tmp_path / "bundle", programs=("torch",))
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_tells_how_close_each_form_is(bundle: Path) -> None:
+    verified = json.loads((bundle / "manifest.json").read_text())["verified"]
+    assert set(verified) == {"weights", "torch", "onnx"}
+    assert verified["weights"] == 0
+    assert all(difference <= 1e-5 for difference in verified.values())
