@@ -28,7 +28,7 @@ RATE, WIDTH = "optimizer.learning_rate", "model.hidden"
 GOOD: Config = {RATE: 1e-2, WIDTH: 16, "batch_size": 240}
 BEST: Config = {RATE: 3e-2, WIDTH: 16, "batch_size": 240}
 BAD: Config = {RATE: 1e-6, WIDTH: 16, "batch_size": 240}
-SLOW: Config = {RATE: 1e-4, WIDTH: 1024, "batch_size": 1}
+SLOW: Config = {RATE: 1e-4, WIDTH: 256, "batch_size": 1}
 TRIALS = {
     "0000": GOOD,  # its time begins before the second group is ready, and may end there
     "0001": GOOD,
@@ -77,7 +77,7 @@ def race(
             space=rf.SearchSpace(
                 {
                     RATE: rf.Float(1e-6, 1.0, log=True),
-                    WIDTH: rf.Int(1, 1024, log=True),
+                    WIDTH: rf.Int(1, 256, log=True),
                     "batch_size": rf.Int(1, 256),
                 }
             ),
