@@ -22,7 +22,7 @@ from rayfold.training.checkpoint import newest_epoch
 NUM_FOLDS = 3
 EPOCHS = 25
 MAX_TIME = 3600.0
-MAX_TIME_PER_TRIAL = 20.0
+MAX_TIME_PER_TRIAL = 30.0
 
 RATE, WIDTH = "optimizer.learning_rate", "model.hidden"
 GOOD: Config = {RATE: 1e-2, WIDTH: 16, "batch_size": 240}
