@@ -177,7 +177,8 @@ def test_simulate_tells_times_and_scores_of_a_study_that_needs_no_data(folder: P
     done = rayfold(folder, *SIMULATED, "--groups", "1000", "--charge", "none")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
-    assert list(lines) == ["trials", "time", "utilisation", "driver", "threshold", "best"]
+    names = ["score", "trials", "time", "utilisation", "driver", "threshold", "best"]
+    assert list(lines) == names
     assert lines["time"].endswith(" s on 1,000 groups")
     assert lines["threshold"].startswith("0.3 reached after 40.0 s, ")
     assert lines["best"].endswith(": layers 2, name sgd")
@@ -203,7 +204,8 @@ def test_simulate_trains_all_folds_of_all_repeats_until_the_recipes_time_is_up(
     ):
         done = rayfold(folder, *command, "--groups", "1", *limits)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"trials       {trials} of {6 * trials} folds in all\n")
+        assert done.stdout.startswith("score        val_loss, low is good\n")
+        assert f"\ntrials       {trials} of {6 * trials} folds in all\n" in done.stdout
 
 
 def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: Path) -> None:
@@ -241,6 +243,7 @@ def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: P
             ["--set", "search.max_time_per_trial=5"],
             "search.max_time_per_trial ends .*: --set search.max_time_per_trial=null",
         ),
+        (["--max-seconds", "0"], r"^--max-seconds must be above 0 and finite, got 0\.0"),
         (["--threshold", "nan"], "^--threshold must be a finite number, got nan"),
         (
             ["--output", "none/x.csv", "--table", "none.csv"],

@@ -26,9 +26,7 @@ def simulate(
     overrides: Overrides = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="Begin no trial later, in simulated seconds; else search.max_time."
-        ),
+        typer.Option(help="Begin no trial later, in simulated seconds; else search.max_time."),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -65,6 +63,7 @@ def simulate(
     loaded = load_recipe(recipe, overrides or ())
     _check_seconds_per_trial(loaded)
     _check_threshold(threshold)
+    _check_max_seconds(max_seconds)
     if output is not None:
         _check_new_file(output)
     mode = _mode(loaded)
@@ -102,6 +101,8 @@ def simulate(
     )
     if threshold is None:
         threshold = rows.good_score(mode)
+    good = {"min": "low", "max": "high"}[mode]
+    typer.echo(f"score        {loaded.search.metric}, {good} is good")
     for line in simulation.lines(threshold):
         typer.echo(line)
     if output is not None:
@@ -125,6 +126,13 @@ def _check_threshold(threshold: float | None) -> None:
 
     if threshold is not None and not math.isfinite(threshold):
         raise RecipeError(f"--threshold must be a finite number, got {threshold}.")
+
+
+def _check_max_seconds(max_seconds: float | None) -> None:
+    from rayfold.errors import RecipeError
+
+    if max_seconds is not None and not 0 < max_seconds < math.inf:
+        raise RecipeError(f"--max-seconds must be above 0 and finite, got {max_seconds}.")
 
 
 def _check_new_file(path: Path) -> None:

@@ -14,6 +14,9 @@ from rayfold.errors import DataError
 
 Kind: TypeAlias = Literal["auto", "stratified", "plain", "grouped"]
 
+MAX_FOLDS = 1000
+"""Folds of a trial, over all repeats."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:
@@ -80,6 +83,11 @@ class Folds:
                     f"the {name} of folds is {number!r}, expected a whole number of at least "
                     f"{least}."
                 )
+        if self.total > MAX_FOLDS:
+            raise DataError(
+                f"count {self.count} times repeats {self.repeats} are {self.total:,} folds for "
+                f"each trial, expected at most {MAX_FOLDS:,}; take fewer repeats."
+            )
         if self.kind not in get_args(Kind):
             expected = ", ".join(repr(kind) for kind in get_args(Kind))
             raise DataError(f"the kind of folds is {self.kind!r}, expected one of {expected}.")

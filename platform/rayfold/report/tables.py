@@ -57,8 +57,9 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
 
     Returns:
         Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``,
-        ``folds``, ``seconds`` (time in training and validation), in a population ``exploits`` (how
-        many) and ``donor`` (of the last one), then the hyperparameters.
+        ``folds``, ``seconds`` (of training and validation in these; None without one), in a
+        population ``exploits`` (how many) and ``donor`` (of the last one), then the
+        hyperparameters.
     """
     population = any(result.exploits for result in results)
     rows = [
@@ -68,13 +69,19 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
             metric: result.score,
             "standard_error": result.standard_error,
             "folds": len(result.folds),
-            "seconds": round(sum(fold.busy_seconds for fold in result.folds), 3),
+            "seconds": _busy_seconds(result),
             **(_lineage(result) if population else {}),
             **result.config,
         }
         for result in best_first(results, mode)
     ]
     return _frame(rows, ["trial", "status", metric, "standard_error", "folds", "seconds"])
+
+
+def _busy_seconds(result: TrialResult) -> float | None:
+    if not result.folds:
+        return None  # of a fold that was not finished, nobody knows
+    return round(sum(fold.busy_seconds for fold in result.folds), 3)
 
 
 def _lineage(result: TrialResult) -> dict[str, object]:

@@ -18,6 +18,7 @@ fold that failed.
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,6 +61,7 @@ def _table(
 ) -> Table:
     parameters = {name: _need(path, columns, known, name) for name in space}
     configs = _configs(path, space, parameters)
+    _check_numbers(path, columns, [name for name in known if name not in space])
     measured, repeated = _scores(path, columns, known)
     scores = np.column_stack([_numbers(path, *entry, may_lack=True) for entry in measured])
     seconds = _seconds(path, columns, known, len(measured), epochs)
@@ -70,6 +72,18 @@ def _table(
         )
     seconds = np.broadcast_to(seconds, scores.shape)
     return Table(space, configs, scores, seconds, repeated=repeated, source=str(path))
+
+
+def _check_numbers(path: Path, columns: Columns, names: Sequence[str]) -> None:
+    """Refuse columns that would go unread: their numbers have gaps, or are written otherwise."""
+    for kind in ("score", "repeat", "seconds"):
+        counted = {name for name, _ in _numbered(columns, kind)}
+        for name in names:
+            if re.fullmatch(rf"{kind}_\d+", name) and name not in counted:
+                raise DataError(
+                    f"{path}: there is a column {name!r} but no {kind}_{len(counted)}; number "
+                    f"them {kind}_0, {kind}_1, ... without a gap."
+                )
 
 
 def _scores(
@@ -142,7 +156,7 @@ def _need(path: Path, columns: Columns, known: tuple[str, ...], name: str) -> Se
     if column is None:
         raise DataError(
             f"{path}: there is no column {name!r}{did_you_mean(name, known)}; "
-            "the table needs one for every parameter of the space."
+            "the table needs one, parted by commas, for every parameter of the space."
         )
     return column
 
@@ -218,7 +232,9 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file, strict=True))
     except OSError as error:
-        raise DataError(f"{path}: the table cannot be read ({error.strerror}).") from None
+        raise DataError(
+            f"{path}: the table cannot be read ({error.strerror}); check the path."
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: this is no CSV in UTF-8 ({error}).") from None
     lines = [line for line in lines if line]

@@ -13,6 +13,9 @@ from rayfold.results import Config, Mode, Value
 from rayfold.space import Choice, Domain, SearchSpace
 from rayfold.space.values import typed
 
+MAX_SECONDS = 1e9
+"""Longest running time of a measurement, 32 years: sums of them stay exact enough."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -66,11 +69,11 @@ class Table:
                 f"{source}: {len(configs)} configurations need scores and seconds of shape "
                 f"({len(configs)}, measurements), got {scores.shape} and {seconds.shape}."
             )
-        wrong = np.argwhere(~(np.isfinite(seconds) & (seconds >= 0)))
+        wrong = np.argwhere(~((seconds >= 0) & (seconds <= MAX_SECONDS)))
         if len(wrong):
             row, column = wrong[0]
             raise DataError(
-                f"{source} row {row + 1}: seconds must be a number from 0, "
+                f"{source} row {row + 1}: seconds must be a number from 0 to {MAX_SECONDS:g}, "
                 f"got {seconds[row, column]}."
             )
         self.space, self.configs, self.source = space, list(configs), source

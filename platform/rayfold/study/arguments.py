@@ -48,7 +48,8 @@ def own_searcher(searcher: object) -> Searcher:
     if is_tune_searcher(searcher):
         return ForeignSearcher(searcher)
     raise RecipeError(
-        f"searcher must be one of rayfold.search or a Searcher of ray.tune, not {searcher!r}."
+        "searcher must be an object of rayfold.search, such as rayfold.search.Bayesian(), or a "
+        f"Searcher of ray.tune, got {searcher!r}."
     )
 
 
@@ -61,8 +62,8 @@ def own_scheduler(scheduler: object) -> "tuple[Scheduler | None, TrialScheduler 
     if is_tune_scheduler(scheduler):
         return None, scheduler
     raise RecipeError(
-        "scheduler must be one of rayfold.schedulers or a TrialScheduler of ray.tune, not "
-        f"{scheduler!r}."
+        "scheduler must be an object of rayfold.schedulers, such as rayfold.schedulers.Racing(), "
+        f"or a TrialScheduler of ray.tune, got {scheduler!r}."
     )
 
 
@@ -92,14 +93,15 @@ def check_turns(
     """Check what does not go with trials that take turns.
 
     Raises:
-        RecipeError: If the searcher breeds from results that come at the very end only, or there
-            is a limit of time that would begin anew with each turn.
+        RecipeError: If the searcher learns from results, which come at the very end only, or
+            there is a limit of time that would begin anew with each turn.
     """
     name = next(iter(scheduler.settings()))
-    if isinstance(scheduler, Population) and isinstance(searcher, search.Genetic):
+    learns = not isinstance(searcher, search.Random | search.Fixed)
+    if isinstance(scheduler, Population) and learns:
         raise RecipeError(
-            f"the scheduler {name} trains all trials side by side, which leaves a genetic "
-            "searcher no results to breed from; use searcher=Random() "
+            f"the scheduler {name} trains all trials side by side, which leaves the searcher "
+            f"{next(iter(searcher.settings()))} no results to learn from; use searcher=Random() "
             "(search.searcher: random in a recipe) for the first values."
         )
     if isinstance(scheduler, Population | Replay) and max_time_per_trial is not None:

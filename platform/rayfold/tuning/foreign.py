@@ -62,8 +62,8 @@ class ForeignSearcher(Searcher):
         conditional = [name for name, domain in self.space.items() if domain.when]
         if conditional:
             logger.warning(
-                "%s knows no conditions: it proposes %s for every trial, also where they do not "
-                "apply and are left out.",
+                "%s knows no conditions: values that it proposes where they do not apply are "
+                "left out, of %s.",
                 type(self._searcher).__name__,
                 ", ".join(conditional),
             )
@@ -149,9 +149,10 @@ def _tune_domain(domain: Domain) -> Any:
 def _set_metric(target: Any, mode: Mode, *space: dict[str, Any]) -> None:
     """Tell a searcher or scheduler what to improve, unless it was told so when it was made."""
     name = type(target).__name__
-    if target.set_search_properties(METRIC, mode, *space):
+    metric, own_mode = getattr(target, "_metric", None), getattr(target, "_mode", None)
+    known = metric is None or (metric == METRIC and own_mode in (None, mode))
+    if known and target.set_search_properties(METRIC, mode, *space):
         return
-    metric, own_mode = getattr(target, "_metric", None), getattr(target, "_mode", mode)
     if metric != METRIC or own_mode != mode:
         raise RecipeError(
             f"{name} has metric={metric!r} and mode={own_mode!r}; leave both out, or give it "

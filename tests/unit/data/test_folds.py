@@ -182,6 +182,11 @@ def test_fewer_than_two_folds_are_refused(count: int) -> None:
         Folds(count)
 
 
+def test_more_folds_than_anyone_trains_are_refused_before_they_are_cut() -> None:
+    with pytest.raises(DataError, match="count 3 times repeats 1000000 are 3,000,000 folds for"):
+        Folds(3, repeats=1_000_000)
+
+
 def test_unknown_kinds_and_seeds_are_refused() -> None:
     with pytest.raises(DataError, match="kind of folds is 'random', expected one of 'auto', "):
         Folds(5, kind="random")

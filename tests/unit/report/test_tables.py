@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import pandas as pd
@@ -69,6 +70,13 @@ def test_conditional_hyperparameters_are_empty_where_they_do_not_apply(
     assert first.split()[:2] == ["0000", "completed"]
     assert "nan" not in first.lower()
     assert second.split()[-2:] == ["sgd", "0.9"]
+
+
+def test_a_trial_without_a_whole_fold_has_no_seconds(make_result: MakeResult) -> None:
+    stopped = dataclasses.replace(make_result("0000", 0.25, status="stopped"), folds=())
+    table = trials_table([stopped], metric="val_loss", mode="min")
+    assert table["folds"].tolist() == [0]
+    assert table["seconds"].isna().tolist() == [True]
 
 
 def test_without_trials_the_table_still_has_its_columns() -> None:

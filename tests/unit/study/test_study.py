@@ -17,7 +17,7 @@ from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Acceptance, Recipe
 from rayfold.results import Config
 from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
-from rayfold.search import Fixed, Genetic, Random
+from rayfold.search import Bayesian, Fixed, Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
 from rayfold.training import StudySetup
@@ -94,7 +94,11 @@ class TestPopulation:
         ("changes", "message"),
         [
             ({"fold_order": "in_turn"}, "population compares trials epoch by epoch"),
-            ({"searcher": Genetic()}, r"leaves a genetic searcher no results to breed from; use"),
+            (
+                {"searcher": Genetic()},
+                r"leaves the searcher genetic no results to learn from",
+            ),
+            ({"searcher": Bayesian()}, r"leaves the searcher bayesian no results to learn from"),
             ({"max_time_per_trial": 5}, "max_time_per_trial does not go with the scheduler"),
             ({"epochs": 2}, "interval must be below the study's epochs, 2, not 2"),
         ],
@@ -288,9 +292,9 @@ class TestArguments:
             ({"name": ""}, r"^the name of a study "),
             (
                 {"searcher": "genetic"},
-                r"^searcher must be one of rayfold.search or a Searcher of ",
+                r"^searcher must be an object of rayfold.search, such as ",
             ),
-            ({"scheduler": "racing"}, r"^scheduler must be one of rayfold.schedulers or a Trial"),
+            ({"scheduler": "racing"}, r"^scheduler must be an object of rayfold.schedulers, such"),
             (
                 {"max_time_per_trial": 0},
                 r"^max_time_per_trial must be a number of seconds above 0, not 0\.$",

@@ -85,7 +85,7 @@ class TestSearcher:
     ) -> None:
         with caplog.at_level(logging.WARNING):
             searcher = started(OptunaSearch(seed=1), CONDITIONAL)
-        assert "OptunaSearch knows no conditions: it proposes optimizer.momentum" in caplog.text
+        assert "left out, of optimizer.momentum" in caplog.text
         configs = [searcher.suggest().config for _ in range(8)]
         assert {len(config) for config in configs} == {1, 2}
         for config in configs:
@@ -163,6 +163,8 @@ class TestSearcher:
             RecipeError, match="OptunaSearch has metric='loss' and mode='min'; leave both out, or"
         ):
             started(OptunaSearch(space, metric="loss", mode="min"))
+        with pytest.raises(RecipeError, match="has metric='loss' and mode='min'; leave both out"):
+            started(OptunaSearch(metric="loss", mode="min"))  # without a space of its own
         with pytest.raises(RecipeError, match="has metric='score' and mode='min'; leave both out"):
             started(OptunaSearch(space, metric="score", mode="min"), mode="max")
 

@@ -36,7 +36,7 @@ def log_expected_improvement(mean: Matrix, deviation: Matrix, best: float) -> Ma
         best: The score to improve on; lower is better.
     """
     z = (best - mean) / deviation
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         density = -np.square(z) / 2 - _LOG_ROOT
         near = np.log(np.exp(density) + z * np.exp(log_ndtr(z)))
         tail = 1 + z * math.sqrt(math.pi / 2) * erfcx(-z / math.sqrt(2))
