@@ -133,6 +133,7 @@ def _signature(model: ServedModel) -> "ModelSignature":
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     named = len(model.inputs) > 1
+    params = [ParamSpec(name, "boolean", default) for name, default in model.params.items()]
     return ModelSignature(
         inputs=Schema(
             [
@@ -141,11 +142,7 @@ def _signature(model: ServedModel) -> "ModelSignature":
             ]
         ),
         outputs=Schema([TensorSpec(np.dtype(model.output), (-1, *model.output_shape))]),
-        params=ParamSchema(
-            [ParamSpec(name, "boolean", default) for name, default in model.params.items()]
-        )
-        if model.params
-        else None,
+        **({"params": ParamSchema(params)} if params else {}),
     )
 
 
