@@ -44,8 +44,12 @@ __all__ = [
 ]
 
 # Ray counts a study's actors, which compute nothing, as too many processes, and says so into the
-# middle of the live table. It reads this when it is first imported.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+# middle of the live table; and that Serve's controller, which ends last, did not answer any more.
+# It reads this when it is first imported.
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX",
+    "PYTHON worker processes have been started|Task ServeController.graceful_shutdown failed",
+)
 # In a notebook it recommends ipywidgets when it is imported, once for each of its own tables.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 

@@ -30,7 +30,7 @@ from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
-COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "ui")
+COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "ui")
 START_SECONDS = 120
 RECIPE = """\
 study: digits

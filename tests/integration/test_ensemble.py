@@ -233,7 +233,7 @@ def test_predictions_of_another_width_are_refused(storage: Path) -> None:
 
 def test_a_study_without_a_completed_trial_is_told(storage: Path) -> None:
     upload(storage, trials=())
-    with pytest.raises(EnsembleError, match="study 'digits' has no completed trial in MLflow"):
+    with pytest.raises(EnsembleError, match="study 'digits' has no completed trial with finite"):
         greedy(storage)
 
 

@@ -215,6 +215,7 @@ def test_mlflow_serves_the_champion(bundle: Path, storage: Path) -> None:
     ]
     environment = {
         **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # uvicorn
         "MLFLOW_TRACKING_URI": tracking_uri(storage),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -235,7 +236,8 @@ def test_mlflow_serves_the_champion(bundle: Path, storage: Path) -> None:
         assert status == 400
         assert "Shape of input (1, 2) does not match expected shape" in answer["message"]
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
 
 

@@ -50,11 +50,9 @@ def register_bundle(
 def _served(folder: Path, manifest: Manifest) -> ServedModel:
     signature = manifest.signature
     rows = example_rows(signature, 2)  # one row would freeze the number of rows at 1
-    if signature.classes is not None:
-        output, shape = np.array(signature.classes).dtype, ()
-    else:
-        output = np.dtype(np.float64)
-        shape = () if signature.num_outputs == 1 else (signature.num_outputs,)
+    classes = signature.classes
+    output = np.dtype(np.float64) if classes is None else np.array(classes).dtype
+    shape = (signature.num_outputs,) if classes is None and signature.num_outputs > 1 else ()
     tags = {
         "rayfold.bundle": digest(folder / MANIFEST),
         "rayfold.studies": ", ".join(manifest.studies),

@@ -112,12 +112,12 @@ def _save(model: ServedModel, path: Path) -> None:
     """Write a model in MLflow's format: the loader's name and the files, nothing pickled."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow's type hints displease MLflow
-        from mlflow import pyfunc
+        from mlflow.pyfunc import save_model  # mlflow.pyfunc alone would be loaded on use
 
     example: Any = dict(model.inputs)
     if len(example) == 1:
         [example] = example.values()
-    pyfunc.save_model(
+    save_model(
         path,
         loader_module=model.loader,
         data_path=str(model.folder),
@@ -133,6 +133,7 @@ def _signature(model: ServedModel) -> "ModelSignature":
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     named = len(model.inputs) > 1
+    params = [ParamSpec(name, "boolean", default) for name, default in model.params.items()]
     return ModelSignature(
         inputs=Schema(
             [
@@ -141,11 +142,7 @@ def _signature(model: ServedModel) -> "ModelSignature":
             ]
         ),
         outputs=Schema([TensorSpec(np.dtype(model.output), (-1, *model.output_shape))]),
-        params=ParamSchema(
-            [ParamSpec(name, "boolean", default) for name, default in model.params.items()]
-        )
-        if model.params
-        else None,
+        **({"params": ParamSchema(params)} if params else {}),
     )
 
 

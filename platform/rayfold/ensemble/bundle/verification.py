@@ -49,7 +49,7 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str
     Raises:
         BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE``.
     """
-    expected = {}
+    expected: dict[str, NDArray[Any]] = {}
     for number in BATCH_SIZES:
         features = example_rows(contents.signature, number, random_seed=number)
         expected |= {f"{number}/input/{i}": array for i, array in enumerate(features)}
@@ -68,11 +68,11 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str
         found["weights"] = differences(lambda features: predict_rows(again, features), expected)
     checked = {form: values for form, values in found.items() if values is not None}
     for form, values in checked.items():
-        for number, difference in values.items():
+        for rows_at_once, difference in values.items():
             if not difference <= TOLERANCE:  # NaN differs, too
                 raise BundleError(
                     f"the exported {form} differ from the ensemble by {difference:.2g} in a batch "
-                    f"of {number}, at most {TOLERANCE:g} is allowed; nothing was exported."
+                    f"of {rows_at_once}, at most {TOLERANCE:g} is allowed; nothing was exported."
                 )
     return checked
 
