@@ -61,9 +61,9 @@ class Searcher(ABC):
     To write one, give ``_begin``, ``_propose``, ``_learn`` and ``settings``, and ``capacity`` if
     it ever ends. Have its tests inherit ``rayfold.testing.SearcherContract``.
 
-    A search may start from a past. Then some of the first suggestions are configurations that were
-    good before; the searcher is shown them through ``_adopt``, and observes them like its own. What
-    else it makes of ``past`` is its own affair.
+    A search may start from a past. Then some of the first suggestions are configurations that
+    were good before; the searcher is shown them through ``_adopt``, and observes them like its
+    own. What else it makes of ``past`` is its own affair.
 
     Example::
 

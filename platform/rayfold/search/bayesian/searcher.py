@@ -219,7 +219,12 @@ class Bayesian(Searcher):
             expected = self._expected(believed)
             lies = process.predict(believed)[0]
             if self._pending_as == "liar":
-                lies = np.full(len(waiting), scores.min() / (self._prior.unit if self._prior else 1.0)) - expected
+                lies = (
+                    np.full(
+                        len(waiting), scores.min() / (self._prior.unit if self._prior else 1.0)
+                    )
+                    - expected
+                )
             process = process.with_beliefs(believed, lies)
             best = min(best, float((lies + expected).min()))
 
