@@ -258,7 +258,7 @@ class Searcher(ABC):
         proposed = self._propose()
         return proposed is not None and dict(proposed) == dict(config)
 
-    def _adopt(self, config: Config) -> None:
+    def _adopt(self, config: Config) -> None:  # noqa: B027  # most need not note it
         """Take note that the next suggestion is a configuration of the past, none of its own.
 
         By default that is only seen when it is observed.

@@ -42,12 +42,12 @@ from rayfold.study.arguments import (
 from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
 from rayfold.tracking import Uploader, tracking_uri
-from rayfold.transfer import Start, StartFrom, describe_data, find_start
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.transfer import Start, describe_data, find_start
 from rayfold.tuning.ledger import Ledger
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def map_study(
     ]
     if not scored:
         raise RecipeError(
-            f"study {study.name!r} has no completed trial; wait until it has some, or leave it out."
+            f"study {study.name!r} has no completed trial; wait until it has one, or leave it out."
         )
     fixed = study.description.get("parameters") or {}
     named = [
@@ -89,8 +89,8 @@ def map_study(
     if not known:
         raise RecipeError(
             f"study {study.name!r} shares no parameter with this space: it has "
-            f"{', '.join(sorted(there)) or 'none'}, and the space {', '.join(space)}; give rename=, "
-            "or leave it out."
+            f"{', '.join(sorted(there)) or 'none'}, and the space {', '.join(space)}; give "
+            "rename=, or leave it out."
         )
     mapped = [(map_config(config, space), score) for config, score in named]
     fitting = [(config, float(score)) for config, score in mapped if config is not None]

@@ -17,10 +17,10 @@ from rayfold.search.bayesian.acquisition import (
     confidence_bound,
     log_expected_improvement,
 )
-from rayfold.search.encoding import Encoding
-from rayfold.search.forests import Forest, Kind
 from rayfold.search.bayesian.gaussian_process import GaussianProcess
 from rayfold.search.bayesian.prior import PastPrior
+from rayfold.search.encoding import Encoding
+from rayfold.search.forests import Forest, Kind
 
 logger = logging.getLogger(__name__)
 
