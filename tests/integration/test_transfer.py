@@ -97,13 +97,12 @@ def test_a_pruned_space_holds_what_was_good(storage: Path) -> None:
 
 def test_similar_takes_the_nearest_and_says_why(storage: Path) -> None:
     upload(storage, "near", rows=120)
-    upload(storage, "far", rows=10**9, task="classification")
+    upload(storage, "far", descriptors={"rows": 10**9, "features": 10, "classes": 1024})
     upload(storage, "other", task="regression")
     start = find(storage, "similar")
-    assert [study.name for study in start.past.studies] == ["near", "far"][
-        : len(start.past.studies)
-    ]
+    assert [study.name for study in start.past.studies] == ["near"]
     assert start.lines[0].startswith("near: distance 0.01, rows 120 and here 100, features")
+    assert start.lines[1].startswith("not far: distance 0.67, rows 1e+09 and here 100")
     assert "not other: its task is regression, not classification" in start.lines
 
 
