@@ -302,7 +302,7 @@ class Study:
             entries = read_journal(journal.path)
             start = self._find_start(entries)
             searcher.start(start.space, mode=settings.mode, past=start.past)
-            self._begin(journal, entries, self._description(setup, searcher), start)
+            self._begin(journal, entries, self._description(setup, searcher, start), start)
             ledger = Ledger(searcher, journal, num_trials=num_trials, scheduler=scheduler)
             ledger.replay(entries)
             uploader = Uploader(self.folder, uri, self.storage / "artifacts")
@@ -459,7 +459,7 @@ class Study:
             checkpoint_seconds=self._checkpoint_seconds,
         )
 
-    def _description(self, setup: StudySetup, searcher: Searcher) -> dict[str, Any]:
+    def _description(self, setup: StudySetup, searcher: Searcher, start: Start) -> dict[str, Any]:
         """Return what the study is, for its journal and for MLflow."""
         data, settings = self.dataset, setup.settings
         shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
@@ -493,7 +493,7 @@ class Study:
             "start_from": None if self._start_from is None else self._start_from.settings(),
             "searcher": searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
-            "space": searcher.space.to_dict(),
+            "space": start.space.to_dict(),
             "environment": {
                 "python": platform.python_version(),
                 "platform": platform.platform(),
