@@ -85,6 +85,7 @@ class Plan:
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
         hints: What could be better, a line each.
+        past: Which earlier studies the search starts from and why, a line each.
     """
 
     groups: Groups
@@ -93,6 +94,7 @@ class Plan:
     epochs: int
     data_bytes: int
     hints: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -127,6 +129,7 @@ class Plan:
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
             f"{groups.cpus_per_worker:g} CPU and {groups.gpus_per_worker:g} GPU",
             f"memory     about {gigabytes:.1f} GB, {self.data_bytes / 1e6:.1f} MB of it data",
+            *(f"past       {line}" for line in self.past),
             *(f"hint       {hint}" for hint in self.hints),
         ]
 

@@ -145,3 +145,6 @@ SpaceName = Annotated[str | dict[str, Any], BeforeValidator(_space)]
 
 refuse_empty_list = BeforeValidator(_no_empty_list)
 """Marks a list that may be left out, but not be empty."""
+
+refuse_strange_names = BeforeValidator(_parameter_names)
+"""Marks a mapping whose keys are parameters' names."""

@@ -44,6 +44,7 @@ from rayfold.recipe.fields import (
     Text,
     Texts,
     refuse_empty_list,
+    refuse_strange_names,
     study_name,
 )
 from rayfold.recipe.sections import Section, explain, override, show
@@ -132,6 +133,12 @@ class Search(Section):
     """Seconds after which a run ends in order; the next one goes on."""
     max_time_per_trial: Annotated[Number, Field(gt=0)] | None = None
     """Seconds of training after which a trial ends with what it has."""
+    start_from: Texts | None = None
+    """Earlier studies to start from, names or ids; similar takes those of the nearest data."""
+    rename: Annotated[dict[str, Text], refuse_strange_names] = Field(default_factory=dict)
+    """Names of parameters of the past, each with its name in this space."""
+    prune_space: bool = Field(default=False, strict=True)
+    """Whether to search only the box around what was good in the past."""
     metric: Text = "val_loss"
     """What to search for."""
     mode: Literal["min", "max"] | None = None

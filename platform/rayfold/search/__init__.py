@@ -4,6 +4,7 @@ from rayfold.search.base import Observation, Searcher, Suggestion
 from rayfold.search.bayesian import Bayesian
 from rayfold.search.fixed import Fixed
 from rayfold.search.genetic import Genetic
+from rayfold.search.past import Past, PastStudy
 from rayfold.search.random import Random
 from rayfold.search.registry import SEARCHERS, create
 
@@ -12,6 +13,8 @@ __all__ = [
     "Fixed",
     "Genetic",
     "Observation",
+    "Past",
+    "PastStudy",
     "Random",
     "SEARCHERS",
     "Searcher",

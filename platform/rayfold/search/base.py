@@ -14,6 +14,9 @@ from typing import Any, get_args
 
 from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config, Mode
+from rayfold.search.opening import Opening
+from rayfold.search.past import Past
+from rayfold.search.portfolio import portfolio
 from rayfold.space import SearchSpace
 
 
@@ -58,6 +61,10 @@ class Searcher(ABC):
     To write one, give ``_begin``, ``_propose``, ``_learn`` and ``settings``, and ``capacity`` if
     it ever ends. Have its tests inherit ``rayfold.testing.SearcherContract``.
 
+    A search may start from a past. Then some of the first suggestions are configurations that
+    were good before; the searcher is shown them through ``_adopt``, and observes them like its
+    own. What else it makes of ``past`` is its own affair.
+
     Example::
 
         searcher = Genetic(population=16, generations=8, random_seed=7)
@@ -66,25 +73,37 @@ class Searcher(ABC):
         searcher.observe(suggestion.id, score=0.31, standard_error=0.02, num_folds=5)
     """
 
+    opens_with_past: bool = True
+    """Whether the first configurations may come from the past."""
+
     _space: SearchSpace | None = None
     _mode: Mode = "min"
+    _past: Past = Past()
 
-    def start(self, space: SearchSpace, *, mode: Mode) -> None:
+    def start(self, space: SearchSpace, *, mode: Mode, past: Past | None = None) -> None:
         """Begin a search.
 
         Args:
             space: Where to search.
             mode: ``"min"`` if a lower score is better, ``"max"`` if a higher one is.
+            past: Earlier studies to start from, in this space; None starts cold.
 
         Raises:
-            RecipeError: If ``space`` is none, ``mode`` is neither, or the searcher was started
-                before.
+            RecipeError: If ``space`` is none, ``mode`` is neither, the searcher was started
+                before, or it takes no past.
+            SpaceError: If a configuration of the past is none of the space.
         """
         if self._space is not None:
             raise RecipeError(f"this {self._kind} is started already; make a new one.")
         if not isinstance(space, SearchSpace):
             raise RecipeError(f"space must be a SearchSpace, got {space!r}; make it one.")
+        past = past or Past()
+        if past.studies and not self.opens_with_past:
+            raise RecipeError(f"this {self._kind} takes no past; start it without.")
+        past.check(space)
         self._space, self._mode = space, one_of("mode", mode, get_args(Mode))
+        self._past = past
+        self._opening = Opening(portfolio(past, space), self._mode)
         self._suggestions: dict[str, Suggestion] = {}
         self._observed: set[str] = set()
         self._best: tuple[Suggestion, float] | None = None
@@ -106,8 +125,10 @@ class Searcher(ABC):
         self._require_start()
         if self.finished:
             return None
+        if (entry := self._opening.due) is not None:
+            return self._open(entry.config)
         config = self._propose()
-        return None if config is None else self._enter(config)
+        return None if config is None else self._enter_own(config)
 
     def restore(self, config: Config) -> Suggestion:
         """Take up a suggestion of an earlier run of the same search, instead of making one.
@@ -119,9 +140,13 @@ class Searcher(ABC):
             RecipeError: If this searcher does not suggest it, or is not started.
         """
         self._require_start()
-        if self.finished or not self._recall(config):
-            raise RecipeError(f"this {self._kind} does not suggest {dict(config)} next.")
-        return self._enter(config)
+        if not self.finished:
+            if (entry := self._opening.due) is None:
+                if self._recall(config):
+                    return self._enter_own(config)
+            elif dict(entry.config) == dict(config):
+                return self._open(entry.config)
+        raise RecipeError(f"this {self._kind} does not suggest {dict(config)} next.")
 
     def observe(
         self,
@@ -171,6 +196,7 @@ class Searcher(ABC):
         )
         self._observed.add(id)
         self._keep_best(observation)
+        self._opening.learn(id, observation.score)
         self._learn(observation)
 
     @property
@@ -196,6 +222,11 @@ class Searcher(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return the searcher as a recipe names it: ``{"genetic": {"population": 16, ...}}``."""
+
+    @property
+    def past(self) -> Past:
+        """What the search started from."""
+        return self._past
 
     @property
     def space(self) -> SearchSpace:
@@ -227,9 +258,26 @@ class Searcher(ABC):
         proposed = self._propose()
         return proposed is not None and dict(proposed) == dict(config)
 
+    def _adopt(self, config: Config) -> None:  # noqa: B027  # most need not note it
+        """Take note that the next suggestion is a configuration of the past, none of its own.
+
+        By default that is only seen when it is observed.
+        """
+
     @abstractmethod
     def _learn(self, observation: Observation) -> None:
         """Take in what became of a suggestion, each one once."""
+
+    def _open(self, config: Config) -> Suggestion:
+        """Suggest the configuration of the past that is due."""
+        self._adopt(config)
+        suggestion = self._enter(config)
+        self._opening.try_due(suggestion.id)
+        return suggestion
+
+    def _enter_own(self, config: Config) -> Suggestion:
+        self._opening.note_own(config)
+        return self._enter(config)
 
     def _enter(self, config: Config) -> Suggestion:
         suggestion = Suggestion(f"{len(self._suggestions):04d}", config)

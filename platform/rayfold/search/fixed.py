@@ -19,6 +19,8 @@ class Fixed(Searcher):
         RecipeError: If there is none, or one is no mapping.
     """
 
+    opens_with_past = False
+
     def __init__(self, configs: Sequence[Config]) -> None:
         listed = isinstance(configs, list | tuple) and configs
         if not listed or not all(isinstance(config, Mapping) for config in configs):

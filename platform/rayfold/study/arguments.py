@@ -1,6 +1,7 @@
 """Arguments of a study that come in several forms: limits of time, searchers, schedulers."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rayfold import search
@@ -10,6 +11,7 @@ from rayfold.orders import FoldOrder
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
+from rayfold.transfer import StartFrom
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -65,6 +67,36 @@ def own_scheduler(scheduler: object) -> "tuple[Scheduler | None, TrialScheduler 
         "scheduler must be an object of rayfold.schedulers, such as rayfold.schedulers.Racing(), "
         f"or a TrialScheduler of ray.tune, got {scheduler!r}."
     )
+
+
+def check_start(
+    start_from: str | Sequence[str] | None,
+    rename: Mapping[str, str] | None,
+    prune_space: bool,
+    searcher: Searcher,
+    space: SearchSpace,
+) -> StartFrom | None:
+    """Return what a study is to start from, checked; None: it starts cold.
+
+    Raises:
+        RecipeError: If an argument is wrong or has nothing to act on, or the searcher takes no
+            past.
+    """
+    if start_from is None:
+        for name, value in (("rename", rename), ("prune_space", prune_space)):
+            if value:
+                raise RecipeError(
+                    f"{name} needs a past; give start_from (search.start_from in a recipe) too."
+                )
+        return None
+    if not searcher.opens_with_past:
+        raise RecipeError(
+            f"the searcher {next(iter(searcher.settings()))} tries what it is given and no past; "
+            "leave start_from out, or use another searcher."
+        )
+    wanted = StartFrom(start_from, rename, prune_space)
+    wanted.check(space)
+    return wanted
 
 
 def check_order(scheduler: Scheduler, order: FoldOrder, groups: Groups) -> None:

@@ -25,7 +25,7 @@ from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, Value
 from rayfold.schedulers import Population, Replay, Scheduler
-from rayfold.search import Fixed, Searcher
+from rayfold.search import Fixed, Past, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
@@ -33,6 +33,7 @@ from rayfold.study.arguments import (
     check_order,
     check_replay,
     check_seconds,
+    check_start,
     check_turns,
     own_scheduler,
     own_searcher,
@@ -46,6 +47,7 @@ from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_s
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.transfer import Start, describe_data, find_start
 from rayfold.tuning.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ UPLOAD_SECONDS = 120.0
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
+
+
+NOT_COMPARED = ("environment", "descriptors")
+"""What of a study's description may differ when it goes on; studies of old lack descriptors."""
 
 
 class Study:
@@ -80,6 +86,11 @@ class Study:
         metric: What the study searches for, ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
         mode: Whether a small or a large metric is good; None knows it from the metric.
         parameters: Hyperparameters that are not searched, dotted name to value.
+        start_from: Earlier studies in MLflow, by name or id, whose completed trials the searcher
+            starts from; ``"similar"`` takes those of the most similar data. What was taken is in
+            the journal: a study that goes on does not ask MLflow again.
+        rename: What parameters of the past are called in this space, old name to new.
+        prune_space: Whether to search only the box around what was good in the past.
         scheduler: Ends weak trials early, such as ``schedulers.Racing()``; None trains all folds
             of every trial. Any scheduler of Ray Tune will do.
         max_time_per_trial: Seconds of training after which a trial ends as stopped, with what it
@@ -114,6 +125,9 @@ class Study:
         metric: str = "val_loss",
         mode: Mode | None = None,
         parameters: Mapping[str, Value] | None = None,
+        start_from: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        prune_space: bool = False,
         fold_order: FoldOrder = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
@@ -143,6 +157,8 @@ class Study:
         if searcher is None and isinstance(self._scheduler, Population):
             searcher = search.Random(random_seed=random_seed)
         self._searcher = own_searcher(searcher)
+        self._start_from = check_start(start_from, rename, prune_space, self._searcher, self.space)
+        self._start: Start | None = None
         self._max_time_per_trial = check_limit("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._parameters = metric, dict(parameters or {})
@@ -184,6 +200,9 @@ class Study:
             metric=recipe.search.metric,
             mode=recipe.search.mode,
             parameters=fixed.parameters,
+            start_from=recipe.search.start_from,
+            rename=recipe.search.rename,
+            prune_space=recipe.search.prune_space,
             fold_order=fixed.folds.order,
             groups=Groups(**recipe.resources.groups.model_dump()),
             random_seed=fixed.random_seed,
@@ -221,6 +240,8 @@ class Study:
         self._start_scheduler(settings.mode)
         self.folds.split(self.dataset)
         _check_folder(self.folder)
+        journal = self.folder / "journal.jsonl"
+        start = self._find_start(read_journal(journal) if journal.exists() else [])
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -228,6 +249,7 @@ class Study:
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
             hints=self._hints(),
+            past=start.lines,
         )
 
     def run(
@@ -273,13 +295,14 @@ class Study:
             parameters=self._parameters,
         )
         searcher = copy.deepcopy(self._searcher)
-        searcher.start(self.space, mode=settings.mode)
         scheduler, tune_scheduler = self._start_scheduler(settings.mode)
         uri = tracking_uri(self.storage)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
-            self._begin(journal, entries, self._description(setup, searcher))
+            start = self._find_start(entries)
+            searcher.start(start.space, mode=settings.mode, past=start.past)
+            self._begin(journal, entries, self._description(setup, searcher, start), start)
             ledger = Ledger(searcher, journal, num_trials=num_trials, scheduler=scheduler)
             ledger.replay(entries)
             uploader = Uploader(self.folder, uri, self.storage / "artifacts")
@@ -297,7 +320,7 @@ class Study:
                             tune_scheduler=tune_scheduler,
                             max_time_per_trial=self._max_time_per_trial,
                             deadline=deadline,
-                            space=self.space,
+                            space=start.space,
                             ledger=ledger,
                             uploader=uploader,
                             progress=progress,
@@ -325,6 +348,28 @@ class Study:
             tracking_uri=uri,
             out_of_time=out_of_time,
         )
+
+    def _find_start(self, entries: Sequence[Entry]) -> Start:
+        """Return what the search starts from: what its journal says, else what MLflow holds.
+
+        Raises:
+            RecipeError: If a study that is asked for cannot be started from.
+            TrackingError: If MLflow cannot be read.
+        """
+        if self._start_from is None:
+            return Start(past=Past(), space=self.space)
+        for entry in entries:
+            if entry.event == "past":
+                return Start.from_dict(entry.fields)
+        if self._start is None:
+            data = self.dataset
+            present = {
+                "task": data.task,
+                "data_digest": data.digest,
+                "descriptors": describe_data(data),
+            }
+            self._start = find_start(self._start_from, self.space, present, storage=self.storage)
+        return self._start
 
     def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
         """Return the scheduler, one of ours started or one of Ray Tune, or neither.
@@ -414,7 +459,7 @@ class Study:
             checkpoint_seconds=self._checkpoint_seconds,
         )
 
-    def _description(self, setup: StudySetup, searcher: Searcher) -> dict[str, Any]:
+    def _description(self, setup: StudySetup, searcher: Searcher, start: Start) -> dict[str, Any]:
         """Return what the study is, for its journal and for MLflow."""
         data, settings = self.dataset, setup.settings
         shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
@@ -434,6 +479,7 @@ class Study:
             "metric": settings.metric,
             "mode": settings.mode,
             "data_digest": data.digest,
+            "descriptors": describe_data(data),
             "fold_digest": setup.plan.digest,
             "num_folds": len(setup.plan.folds),
             "num_rows": len(data.development_rows),
@@ -444,9 +490,10 @@ class Study:
             },
             "parameters": dict(self._parameters),
             "random_seed": settings.random_seed,
+            "start_from": None if self._start_from is None else self._start_from.settings(),
             "searcher": searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
-            "space": self.space.to_dict(),
+            "space": start.space.to_dict(),
             "environment": {
                 "python": platform.python_version(),
                 "platform": platform.platform(),
@@ -457,14 +504,25 @@ class Study:
         }
 
     def _begin(
-        self, journal: Journal, entries: Sequence[Entry], description: dict[str, Any]
+        self,
+        journal: Journal,
+        entries: Sequence[Entry],
+        description: dict[str, Any],
+        start: Start,
     ) -> None:
-        """Write the study's first line, or check that it is still the same study."""
+        """Write the study's first lines, or check that it is still the same study.
+
+        What was taken from the past is written before anything can be suggested by it.
+        """
         begun = next((entry for entry in entries if entry.event == "study"), None)
+        if begun is not None:
+            _check_same(self.name, begun.fields["description"], description)
+        if self._start_from is not None and all(entry.event != "past" for entry in entries):
+            journal.append("past", **start.to_dict())
+            for line in start.lines:
+                logger.info("starts from %s", line)
         if begun is None:
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
-        else:
-            _check_same(self.name, begun.fields["description"], description)
         journal.append("run", state="started")
 
 
@@ -485,7 +543,7 @@ def _check_folder(folder: Path) -> None:
 def _check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) -> None:
     """Check that a study goes on as it began."""
     for field in present:
-        if field != "environment" and begun.get(field) != present[field]:
+        if field not in NOT_COMPARED and begun.get(field) != present[field]:
             before, now = _short(begun.get(field)), _short(present[field])
             raise RecipeError(
                 f"study {name!r} began with {field} = {before}, now it is {now}; "

@@ -10,7 +10,7 @@ import pytest
 
 from rayfold.errors import RecipeError
 from rayfold.results import Config, Mode
-from rayfold.search import Searcher, Suggestion
+from rayfold.search import Past, PastStudy, Searcher, Suggestion
 from rayfold.space import Choice, Float, Int, SearchSpace
 
 SPACE = SearchSpace(
@@ -188,6 +188,28 @@ class SearcherContract(ABC):
         with pytest.raises(RecipeError, match="is started already"):
             searcher.start(SPACE, mode="min")
 
+    def test_a_search_may_begin_with_the_past(self) -> None:
+        """Its best first, then more as long as they do well, in the space and none twice."""
+        past = make_past()
+        if not self.make_searcher(7).opens_with_past:
+            with pytest.raises(RecipeError, match="takes no past"):
+                self._started(past=past)
+            return
+        first, second = (_run(self._started(past=past), 12) for _ in range(2))
+        assert first == second
+        assert first[0].config in past.studies[0].configs
+        assert sum(suggestion.config in past.studies[0].configs for suggestion in first) >= 2
+        for suggestion in first:
+            SPACE.check(suggestion.config)
+        assert len({str(sorted(suggestion.config.items())) for suggestion in first}) == len(first)
+
+    def test_a_misleading_past_costs_two_trials(self) -> None:
+        """With the scores reversed, no more than two of its configurations are tried."""
+        past = make_past(mode="max")
+        if self.make_searcher(7).opens_with_past:
+            suggestions = _run(self._started(past=past), NUM_TRIALS)
+            assert sum(entry.config in past.studies[0].configs for entry in suggestions) <= 2
+
     def test_settings_are_plain_and_hold_one_name(self) -> None:
         """They survive JSON, and do not change while the search runs."""
         searcher = self._started()
@@ -196,10 +218,20 @@ class SearcherContract(ABC):
         assert len(settings) == 1
         assert json.loads(json.dumps(settings)) == settings == searcher.settings()
 
-    def _started(self, random_seed: int = 7, *, mode: Mode = "min") -> Searcher:
+    def _started(
+        self, random_seed: int = 7, *, mode: Mode = "min", past: Past | None = None
+    ) -> Searcher:
         searcher = self.make_searcher(random_seed)
-        searcher.start(SPACE, mode=mode)
+        searcher.start(SPACE, mode=mode, past=past)
         return searcher
+
+
+def make_past(mode: Mode = "min") -> Past:
+    """Return a past study of the contract's problem, of 40 random trials; "max" misleads."""
+    generator = np.random.default_rng(3)
+    configs = tuple(SPACE.sample(generator) for _ in range(40))
+    scores = tuple(_loss(config) for config in configs)
+    return Past((PastStudy(name="before", mode=mode, configs=configs, scores=scores),))
 
 
 def _run(searcher: Searcher, num_trials: int, *, num_extra_calls: int = 0) -> list[Suggestion]:

@@ -4,7 +4,14 @@ MLflow is imported when the first call needs it, so that ``import rayfold`` stay
 """
 
 from rayfold.tracking.registry import ServedModel, register_model
-from rayfold.tracking.runs import LoggedStudy, LoggedTrial, StudyRun, list_studies, read_study
+from rayfold.tracking.runs import (
+    LoggedStudy,
+    LoggedTrial,
+    StudyRun,
+    list_descriptions,
+    list_studies,
+    read_study,
+)
 from rayfold.tracking.store import experiment_name, tracking_uri
 from rayfold.tracking.ui import ui_command
 from rayfold.tracking.uploader import Uploader
@@ -16,6 +23,7 @@ __all__ = [
     "StudyRun",
     "Uploader",
     "experiment_name",
+    "list_descriptions",
     "list_studies",
     "read_study",
     "register_model",

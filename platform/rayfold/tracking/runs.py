@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,38 @@ def list_studies(*, uri: str | None = None, storage: Path | None = None) -> tupl
         return tuple(_list_studies(client, _experiment_id(client)))
 
 
+def list_descriptions(
+    *, uri: str | None = None, storage: Path | None = None
+) -> tuple[tuple[StudyRun, Mapping[str, Any]], ...]:
+    """Return the studies that MLflow holds, each with its description, the oldest first.
+
+    One whose description is not uploaded yet, or is gone, is left out.
+
+    Args:
+        uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in ``storage``.
+        storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
+
+    Raises:
+        TrackingError: If there is no store, or it cannot be reached.
+    """
+    uri = uri or tracking_uri(storage or default_storage())
+    with _errors_told(uri):
+        client = _open_existing(uri)
+        downloads = _Downloads(client)
+        described = []
+        for run in _list_studies(client, _experiment_id(client)):
+            with suppress(TrackingError):
+                described.append((run, _description(run, downloads)))
+        return tuple(described)
+
+
+def _description(run: StudyRun, downloads: _Downloads) -> Mapping[str, Any]:
+    """Return a study's description."""
+    file = downloads.fetch(run.run_id, "study.json", what=f"study {run.name}")
+    description: dict[str, Any] = json.loads(file.read_text())
+    return description
+
+
 def read_study(
     name: str,
     *,
@@ -193,12 +225,11 @@ def read_study(
             )
         study = found[-1]
         downloads = _Downloads(client)
-        file = downloads.fetch(study.run_id, "study.json", what=f"study {study.name}")
         return LoggedStudy(
             name=study.name,
             id=study.id,
             run_id=study.run_id,
-            description=json.loads(file.read_text()),
+            description=_description(study, downloads),
             trials=tuple(
                 trial
                 for trial in _read_trials(client, experiment, study.id, downloads)

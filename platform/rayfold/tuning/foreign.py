@@ -59,6 +59,12 @@ class ForeignSearcher(Searcher):
         self._tells = type(self._searcher).add_evaluated_point is not (
             TuneSearcher.add_evaluated_point
         )
+        if self.past.studies and not self._tells:
+            logger.warning(
+                "%s cannot be told of other trials than its own: configurations of the past are "
+                "tried first, and it learns nothing from them.",
+                type(self._searcher).__name__,
+            )
         conditional = [name for name, domain in self.space.items() if domain.when]
         if conditional:
             logger.warning(

@@ -47,14 +47,15 @@ def describe(study: Study) -> dict[str, Any]:
         folder=study.folder,
         parameters=study._parameters,
     )
-    return study._description(setup, study._searcher)
+    return study._description(setup, study._searcher, study._find_start([]))
 
 
 def begin(study: Study) -> None:
     """Write what a first run writes, and no trials."""
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
-        study._begin(journal, read_journal(path), describe(study))
+        entries = read_journal(path)
+        study._begin(journal, entries, describe(study), study._find_start(entries))
 
 
 POPULATION_SPACE = SearchSpace(

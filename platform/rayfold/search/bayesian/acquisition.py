@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
-from rayfold.search.bayesian.encoding import Encoding
+from rayfold.search.encoding import Encoding
 
 Matrix = NDArray[np.float64]
 Acquisition = Callable[[Matrix], Matrix]

@@ -17,9 +17,10 @@ from rayfold.search.bayesian.acquisition import (
     confidence_bound,
     log_expected_improvement,
 )
-from rayfold.search.bayesian.encoding import Encoding
-from rayfold.search.bayesian.forests import Forest, Kind
 from rayfold.search.bayesian.gaussian_process import GaussianProcess
+from rayfold.search.bayesian.prior import PastPrior
+from rayfold.search.encoding import Encoding
+from rayfold.search.forests import Forest, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,10 @@ class Bayesian(Searcher):
         self._told: list[Observation] = []
         self._num_scored = 0
         self._process = GaussianProcess(self._encoding.num_features)
+        self._prior: PastPrior | None = None
+        if self.past.studies:
+            self._prior = PastPrior(self.past, self._encoding, seed=self._random_seed)
+        self._num_own = 0
         self._warned: set[str] = set()
 
     def _propose(self) -> Config:
@@ -118,7 +123,7 @@ class Bayesian(Searcher):
         generator = np.random.default_rng([self._random_seed, number])
         place = None
         if number < self._num_initial:
-            place = self._initial[number]
+            place = self._initial[self._num_own]
         elif self._modelled:
             with one_thread():
                 place = self._model_based(generator)
@@ -126,7 +131,11 @@ class Bayesian(Searcher):
             place = self._random_place(generator)
             if self._encoding.key(place) in self._taken:
                 self._warn_once("space", "The space has hardly more configurations; some repeat.")
+        self._num_own += 1
         return self._take(self._encoding.config(place))
+
+    def _adopt(self, config: Config) -> None:
+        self._take(config)
 
     def _recall(self, config: Config) -> bool:
         """Take it for granted, but learn what the model learnt by then: fits build on another."""
@@ -137,10 +146,13 @@ class Bayesian(Searcher):
             try:
                 with one_thread():
                     self._process.fit_hyperparameters(
-                        features, scores, variances, seed=self._random_seed
+                        features,
+                        *self._residual(features, scores, variances),
+                        seed=self._random_seed,
                     )
             except NUMERICAL_ERRORS as error:
                 self._fall_back("gaussian_process", error)
+        self._num_own += 1
         self._take(config)
         return True
 
@@ -198,22 +210,42 @@ class Bayesian(Searcher):
         places, scores, variances = self._observations()
         features = self._encoding.features(places)
         process = self._process
-        process.fit(features, scores, variances, seed=self._random_seed)
-        best = float(process.means.min())
+        residual, variances = self._residual(features, scores, variances)
+        process.fit(features, residual, variances, seed=self._random_seed)
+        best = float((process.means + self._expected(features)).min())
         waiting = self._waiting()
         if len(waiting) and self._pending_as != "ignore":
             believed = self._encoding.features(waiting)
+            expected = self._expected(believed)
             lies = process.predict(believed)[0]
             if self._pending_as == "liar":
-                lies = np.full(len(waiting), scores.min())
+                lies = (
+                    np.full(
+                        len(waiting), scores.min() / (self._prior.unit if self._prior else 1.0)
+                    )
+                    - expected
+                )
             process = process.with_beliefs(believed, lies)
-            best = min(best, float(lies.min()))
+            best = min(best, float((lies + expected).min()))
 
         def improvement(candidates: Matrix) -> Matrix:
-            mean, deviation = process.predict(self._encoding.features(candidates))
-            return log_expected_improvement(mean, deviation, best)
+            features = self._encoding.features(candidates)
+            mean, deviation = process.predict(features)
+            return log_expected_improvement(mean + self._expected(features), deviation, best)
 
         return self._search(improvement, places, scores, generator)
+
+    def _residual(
+        self, features: Matrix, scores: Matrix, variances: Matrix
+    ) -> tuple[Matrix, Matrix]:
+        """Return what the past does not explain of the scores, and the variances in its unit."""
+        if self._prior is None:
+            return scores, variances
+        return self._prior.fit(features, scores), variances / self._prior.unit**2
+
+    def _expected(self, features: Matrix) -> Matrix:
+        """Return what the past expects, in the residual's unit, shape ``(m,)``."""
+        return np.zeros(len(features)) if self._prior is None else self._prior.mean(features)
 
     def _by_forest(self, kind: Kind, generator: np.random.Generator) -> Matrix | None:
         places, scores, _ = self._observations()

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from rayfold.results import Mode
+from rayfold.results import Config, Mode
 from rayfold.search.genetic.operators import Genes, Individual, build_toolbox
 from rayfold.space import SearchSpace
 from rayfold.space.values import typed
@@ -49,6 +49,7 @@ class Breeder:
         allow_duplicates: bool,
         immigrants: float,
     ) -> None:
+        self._space = space
         self._toolbox = build_toolbox(generator, space=space, mode=mode)
         self._generator = generator
         self._probability = mutation_probability
@@ -60,6 +61,15 @@ class Breeder:
     def random(self) -> Individual:
         """Return an individual drawn from the whole space."""
         return self._new(_repeat(self._toolbox.draw, NUM_DRAWS))
+
+    def given(self, config: Config) -> Individual:
+        """Return the individual of a configuration, which is not made again."""
+        individual: Individual = self._toolbox.individual(
+            self.num_made, self._space.encode(config)
+        )
+        self._note(individual)
+        self.num_made += 1
+        return individual
 
     def child(
         self, population: Sequence[Individual], *, progress: float, by_sample: bool = False

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from rayfold.results import Config
 from rayfold.search.genetic.breeder import Breeder
 from rayfold.search.genetic.operators import Individual
 from rayfold.search.genetic.stagnation import Stagnation
@@ -34,7 +35,8 @@ class Generational:
         num_generations: int,
     ) -> None:
         self._breeder, self._stagnation = breeder, stagnation
-        self._num_elites, self._num_generations = num_elites, num_generations
+        self._size, self._num_elites = size, num_elites
+        self._num_generations = num_generations
         self._generation = 0
         self.population = [breeder.random() for _ in range(size)]
         self._waiting = deque(self.population)
@@ -49,6 +51,21 @@ class Generational:
         self._num_out += 1
         return self._waiting.popleft()
 
+    def seed(self, config: Config) -> Individual:
+        """Return the individual of a given configuration.
+
+        It takes the place of one that waits to be trained; when none does, because the results of
+        the generation are outstanding, it joins the generation.
+        """
+        individual = self._breeder.given(config)
+        if self._waiting:
+            replaced = self._waiting.popleft()
+            self.population[self.population.index(replaced)] = individual
+        else:
+            self.population.append(individual)
+        self._num_out += 1
+        return individual
+
     def learn(self, individual: Individual) -> None:
         """Take in that an individual of the present generation has its fitness."""
         self._num_out -= 1
@@ -57,7 +74,7 @@ class Generational:
         """Replace the population by its elites and their generation's children."""
         self._generation += 1
         elites = self._breeder.fittest(self.population, self._num_elites)
-        num_children = len(self.population) - len(elites)
+        num_children = self._size - len(elites)
         if self._stagnation.reached:
             self._stagnation.reset(num_made=self._breeder.num_made)
             children = [self._breeder.random() for _ in range(num_children)]

@@ -64,7 +64,8 @@ class Genetic(Searcher):
     trainings it was ahead of the generational form even one trial at a time, and neither resuming
     nor the number of groups changes what it is. ``settings()`` spells it out.
 
-    Both forms suggest the same number of configurations, ``capacity``.
+    Both forms suggest the same number of configurations, ``capacity``. Configurations of a past
+    that the search starts from stand in for random ones of the first population.
 
     Example::
 
@@ -200,8 +201,11 @@ class Genetic(Searcher):
         individual = self._form.propose()
         if individual is None:
             return None
-        self._training[individual.number] = individual
+        self._training[len(self._suggestions)] = individual
         return individual.config
+
+    def _adopt(self, config: Config) -> None:
+        self._training[len(self._suggestions)] = self._form.seed(config)
 
     def _learn(self, observation: Observation) -> None:
         worst = math.inf if self.mode == "min" else -math.inf

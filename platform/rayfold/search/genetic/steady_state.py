@@ -2,6 +2,7 @@
 
 from bisect import insort
 
+from rayfold.results import Config
 from rayfold.search.genetic.breeder import Breeder
 from rayfold.search.genetic.operators import Individual, rank
 from rayfold.search.genetic.stagnation import Stagnation
@@ -53,6 +54,10 @@ class SteadyState:
             progress=self._num_told / self._capacity,
             by_sample=self._ageing,
         )
+
+    def seed(self, config: Config) -> Individual:
+        """Return the individual of a given configuration; it enters the population when told."""
+        return self._breeder.given(config)
 
     def learn(self, individual: Individual) -> None:
         """Take in an individual whose fitness is known now."""

@@ -7,7 +7,7 @@ from rayfold.search.bayesian.acquisition import (
     confidence_bound,
     log_expected_improvement,
 )
-from rayfold.search.bayesian.encoding import Encoding
+from rayfold.search.encoding import Encoding
 from rayfold.space import Choice, Float, Int, SearchSpace
 
 SPACE = SearchSpace({"x": Float(0.0, 1.0), "n": Int(1, 5), "c": Choice("a", "b", "c")})

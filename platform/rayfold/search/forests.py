@@ -17,6 +17,7 @@ Matrix = NDArray[np.float64]
 Kind = Literal["extra_trees", "random_forest"]
 
 NUM_TREES = 100
+"""Trees of a surrogate."""
 
 MIN_DEVIATION = 1e-6
 
@@ -26,10 +27,11 @@ class Forest:
 
     Args:
         kind: Trees with random splits, or with the best ones of resampled rows.
+        num_trees: How many; time is proportional to it.
     """
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, kind: Kind, *, num_trees: int = NUM_TREES) -> None:
+        self._kind, self._num_trees = kind, num_trees
 
     def fit(self, features: Matrix, scores: Matrix, *, seed: int) -> None:
         """Learn from observations, shapes ``(n, p)`` and ``(n,)``; whatever was learnt goes."""
@@ -37,7 +39,7 @@ class Forest:
 
         kind = ExtraTreesRegressor if self._kind == "extra_trees" else RandomForestRegressor
         leaf = 1 if len(scores) < 100 else 3
-        forest = kind(n_estimators=NUM_TREES, min_samples_leaf=leaf, random_state=seed)
+        forest = kind(n_estimators=self._num_trees, min_samples_leaf=leaf, random_state=seed)
         self._trees = [tree.tree_ for tree in forest.fit(features, scores).estimators_]
 
     def predict(self, features: Matrix) -> tuple[Matrix, Matrix]:

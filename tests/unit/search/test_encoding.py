@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rayfold.search.bayesian.encoding import Encoding
+from rayfold.search.encoding import Encoding
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.testing.searchers import SPACE
 

@@ -1,0 +1,111 @@
+"""What past studies expect of the new one: the mean that its Gaussian process departs from.
+
+One forest of extra trees per past study predicts normal scores, see ``search.portfolio``. Their
+weighted mean, scaled to the new scores, is the prior mean; the Gaussian process models what is
+left. A study's weight is the squared rank correlation of its predictions with the new scores, and
+zero where that is not clearly above zero, so that an unrelated or misleading past changes nothing.
+
+References:
+    Feurer, Letham, Hutter and Bakshy, "Practical Transfer Learning for Bayesian Optimization",
+    arXiv 1802.02219 (weighted surrogates, one per past task, and weight dilution).
+    Salinas, Shen and Perrone, "A Quantile-based Approach for Hyperparameter Transfer Learning",
+    ICML 2020, arXiv 1909.13595 (normal scores, and a process on the residual).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from rayfold.search.encoding import Encoding
+from rayfold.search.past import Past
+from rayfold.search.portfolio import past_model
+
+Matrix = NDArray[np.float64]
+
+NUM_EQUAL = 5
+"""With fewer scores than these, all studies that do not contradict them weigh the same."""
+
+SIGNIFICANCE = 1.645
+"""Standard deviations by which a rank correlation must be above zero: a 5 % test, one-sided."""
+
+MIN_UNIT = 0.1
+"""The residual's unit is at least so much of that of the scores."""
+
+
+class PastPrior:
+    """The prior mean, as far as the new scores so far bear it out.
+
+    Args:
+        past: The studies, at least one.
+        encoding: Of the space that they lie in.
+        seed: Of the forests.
+    """
+
+    def __init__(self, past: Past, encoding: Encoding, *, seed: int) -> None:
+        self._models = [past_model(study, encoding, seed=seed) for study in past.studies]
+        self._shares = np.zeros(len(self._models))
+        self._slope, self._level = 0.0, 0.0
+        self.unit = 1.0
+
+    def fit(self, features: Matrix, scores: Matrix) -> Matrix:
+        """Learn weights and scale from the new scores.
+
+        Args:
+            features: Shape ``(n, p)``.
+            scores: Standardised, lower is better, shape ``(n,)``.
+
+        Returns:
+            What is left of the scores, in units of ``unit``, shape ``(n,)``.
+        """
+        predictions = self._predictions(features)
+        weights = np.array([_weight(row, scores) for row in predictions])
+        total = float(weights.sum())
+        self._shares = weights / total if total > 0 else weights
+        self._slope, self._level, self.unit = 0.0, 0.0, 1.0
+        mean = self._shares @ predictions
+        spread = float(mean.var())
+        if total > 0 and spread > 1e-12:
+            centred = mean - mean.mean()
+            self._slope = max(0.0, float(centred @ scores) / len(scores) / spread)
+            self._level = float(scores.mean() - self._slope * mean.mean())
+        left: Matrix = scores - self._level - self._slope * mean
+        if self._slope > 0:
+            self.unit = max(MIN_UNIT, float(left.std()))
+        return left / self.unit
+
+    @property
+    def weights(self) -> Matrix:
+        """Each study's share of the prior mean, shape ``(studies,)``; all zero: there is none."""
+        return self._shares
+
+    def mean(self, features: Matrix) -> Matrix:
+        """Return the prior mean in units of the residual, shape ``(m,)``."""
+        if self._slope == 0:
+            return np.zeros(len(features))
+        pairs = zip(self._shares, self._models, strict=True)
+        mean = sum(share * model.predict(features)[0] for share, model in pairs if share)
+        scaled: Matrix = (self._level + self._slope * np.asarray(mean)) / self.unit
+        return scaled
+
+    def _predictions(self, features: Matrix) -> Matrix:
+        """Return what each study's model predicts, shape ``(studies, m)``."""
+        return np.array([model.predict(features)[0] for model in self._models])
+
+
+def _weight(predictions: Matrix, scores: Matrix) -> float:
+    """Return the squared rank correlation, or zero where it is not clearly above zero."""
+    correlation = rank_correlation(predictions, scores)
+    if len(scores) < NUM_EQUAL:
+        return float(correlation >= 0)
+    threshold = SIGNIFICANCE / math.sqrt(len(scores) - 1)
+    return correlation**2 if correlation > min(threshold, 0.6) else 0.0
+
+
+def rank_correlation(one: Matrix, other: Matrix) -> float:
+    """Return Spearman's rank correlation; 0 where one of the two is constant."""
+    ranks = np.array([rankdata(one), rankdata(other)])
+    if (ranks.std(axis=1) == 0).any():
+        return 0.0
+    return float(np.corrcoef(ranks)[0, 1])

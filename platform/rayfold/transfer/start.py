@@ -1,0 +1,233 @@
+"""Where a study starts from: which past, in which space, and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from rayfold.errors import RecipeError, TrackingError, did_you_mean
+from rayfold.search import Past
+from rayfold.space import SearchSpace
+from rayfold.tracking import LoggedStudy, list_descriptions, read_study
+from rayfold.transfer.configurations import MappedStudy, map_study, pruned_space
+from rayfold.transfer.similarity import MAX_DISTANCE, NUM_NEAREST, distance
+
+SIMILAR = "similar"
+
+
+@dataclass(frozen=True)
+class StartFrom:
+    """What a study is asked to start from.
+
+    Args:
+        studies: Names or ids of studies in MLflow; ``"similar"``, not in a list, chooses them.
+        rename: Names of the past's parameters to names of the new space.
+        prune_space: Whether to search only the box around what was good.
+
+    Raises:
+        RecipeError: If an argument is no such value; the message names it.
+    """
+
+    studies: str | Sequence[str]
+    rename: Mapping[str, str] | None = None
+    prune_space: bool = False
+
+    def __post_init__(self) -> None:
+        given = [self.studies] if isinstance(self.studies, str) else self.studies
+        is_list = isinstance(given, list | tuple) and given
+        if not is_list or not all(isinstance(name, str) and name for name in given):
+            raise RecipeError(
+                "start_from must be 'similar', or one or more names of studies, "
+                f"not {self.studies!r}."
+            )
+        if twice := [name for name in given if list(given).count(name) > 1]:
+            raise RecipeError(f"start_from names {twice[0]!r} twice; name each study once.")
+        renamed = self.rename or {}
+        if not isinstance(renamed, Mapping) or not all(
+            isinstance(name, str) for pair in renamed.items() for name in pair
+        ):
+            raise RecipeError(f"rename must map names to names, not {self.rename!r}.")
+        if not isinstance(self.prune_space, bool):
+            raise RecipeError(f"prune_space must be true or false, not {self.prune_space!r}.")
+
+    def check(self, space: SearchSpace) -> None:
+        """Check the new names.
+
+        Raises:
+            RecipeError: If one is none of the space, or two parameters get the same.
+        """
+        targets = list((self.rename or {}).values())
+        for old, new in (self.rename or {}).items():
+            if new not in space:
+                raise RecipeError(
+                    f"rename: {old!r} becomes {new!r}, which is no parameter of the space"
+                    f"{did_you_mean(new, space.names)}; it has {', '.join(space)}."
+                )
+            if targets.count(new) > 1:
+                raise RecipeError(f"rename: several parameters become {new!r}; keep one.")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the request as the journal holds it."""
+        studies = self.studies if isinstance(self.studies, str) else list(self.studies)
+        return {
+            "studies": studies,
+            "rename": dict(self.rename or {}),
+            "prune_space": self.prune_space,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a search starts from.
+
+    Attributes:
+        past: What the searcher gets.
+        space: What is searched, pruned where that was asked for.
+        lines: Where it comes from and why, a line for each study.
+    """
+
+    past: Past
+    space: SearchSpace
+    lines: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values, for the journal."""
+        return {
+            **self.past.to_dict(),
+            "space": self.space.to_dict(),
+            "lines": list(self.lines),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a record from ``to_dict()``."""
+        return cls(
+            past=Past.from_dict(values),
+            space=SearchSpace.from_dict(values["space"]),
+            lines=tuple(values["lines"]),
+        )
+
+
+def find_start(
+    wanted: StartFrom,
+    space: SearchSpace,
+    description: Mapping[str, Any],
+    *,
+    uri: str | None = None,
+    storage: Path | None = None,
+) -> Start:
+    """Read what a study is to start from, from MLflow alone.
+
+    Args:
+        wanted: Which studies, and how they are taken.
+        space: Of the new study.
+        description: Of the new study: its ``task``, ``data_digest`` and ``descriptors``.
+        uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in ``storage``.
+        storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
+
+    Raises:
+        RecipeError: If a named study is unknown, has no completed trial, or shares no parameter
+            with the space; or a renamed parameter is unknown.
+        TrackingError: If MLflow cannot be read.
+    """
+    wanted.check(space)
+    if wanted.studies == SIMILAR:
+        found, lines = _similar(wanted, space, description, uri=uri, storage=storage)
+    else:
+        found, lines = _named(wanted, space, uri=uri, storage=storage)
+    if wanted.prune_space and found:
+        whole, space = space, pruned_space(space, found)
+        narrowed = [name for name in space if space[name] != whole[name]]
+        lines.append(f"the space is pruned: {', '.join(narrowed) or 'nothing can be'}")
+        found = [study for study in (_inside(study, space) for study in found) if study]
+    return Start(past=Past(tuple(study.past for study in found)), space=space, lines=tuple(lines))
+
+
+def _named(
+    wanted: StartFrom, space: SearchSpace, *, uri: str | None, storage: Path | None
+) -> tuple[list[MappedStudy], list[str]]:
+    names = [wanted.studies] if isinstance(wanted.studies, str) else list(wanted.studies)
+    try:
+        studies = [read_study(name, uri=uri, storage=storage) for name in names]
+    except TrackingError as error:
+        raise TrackingError(f"start_from: {error}") from None
+    _check_old_names(wanted, studies)
+    found = []
+    for study in studies:
+        try:
+            found.append(map_study(study, space, rename=wanted.rename))
+        except RecipeError as error:
+            raise RecipeError(f"start_from: {error}") from None
+    return found, [f"{study.past.name}: as asked for; {study.summary}" for study in found]
+
+
+def _similar(
+    wanted: StartFrom,
+    space: SearchSpace,
+    description: Mapping[str, Any],
+    *,
+    uri: str | None,
+    storage: Path | None,
+) -> tuple[list[MappedStudy], list[str]]:
+    """Return the nearest studies; none is no error, since the search can start cold."""
+    try:
+        described = list_descriptions(uri=uri, storage=storage)
+    except TrackingError as error:
+        return [], [f"no similar study: {error}"]
+    ranked = sorted(
+        ((distance(description, past), run) for run, past in described),
+        key=lambda pair: (pair[0].value, -pair[1].started_at),  # of equals the newest
+    )
+    found: list[MappedStudy] = []
+    lines: list[str] = []
+    for far, run in ranked:
+        if len(found) == NUM_NEAREST:
+            break
+        if far.value > MAX_DISTANCE:
+            lines.append(f"not {run.name}: {_far(far.value)}{far.reason}")
+            continue
+        try:
+            study = read_study(run.id, uri=uri, storage=storage)
+            mapped = map_study(study, space, rename=wanted.rename)
+        except (RecipeError, TrackingError) as error:
+            lines.append(f"not {run.name}: {error}")
+            continue
+        found.append(mapped)
+        lines.append(f"{run.name}: {_far(far.value)}{far.reason}; {mapped.summary}")
+    if not found:
+        lines.append("no similar study: the search starts cold")
+    return found, lines
+
+
+def _far(value: float) -> str:
+    return f"distance {value:.2f}, " if value < 1e9 else ""
+
+
+def _check_old_names(wanted: StartFrom, studies: Sequence[LoggedStudy]) -> None:
+    """Check that what is renamed is there."""
+    known = {name for study in studies for trial in study.trials for name in trial.config}
+    known |= {name for study in studies for name in study.description.get("parameters") or {}}
+    for old in wanted.rename or {}:
+        if known and old not in known:
+            raise RecipeError(
+                f"rename: {old!r} is no parameter of the past"
+                f"{did_you_mean(old, sorted(known))}; it has {', '.join(sorted(known))}."
+            )
+
+
+def _inside(study: MappedStudy, space: SearchSpace) -> MappedStudy | None:
+    """Return what of a study lies in a pruned space; None if nothing does."""
+    past = study.past
+    kept = [
+        row
+        for row, config in enumerate(past.configs)
+        if all(space[name].check(value) is None for name, value in config.items())
+    ]
+    if not kept:
+        return None
+    inside = replace(
+        past,
+        configs=tuple(past.configs[row] for row in kept),
+        scores=tuple(past.scores[row] for row in kept),
+    )
+    return replace(study, past=inside)
