@@ -75,6 +75,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         combination=WeightedMean(torch.tensor([0.75, 0.25])),
         out_of_fold_loss=0.125,
         single_best_loss=0.25,
+        nested_loss=0.25,
+        reason="it was asked for.",
+        nonconformity=np.full((99, 1), 0.5),
     )
     folder = tmp_path_factory.mktemp("bundles") / "animals"
     return Ensemble(contents).export(folder, programs=("onnx",))
