@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rayfold.recipe import Recipe, load_recipe
     from rayfold.space import Choice, Float, Int, SearchSpace
     from rayfold.study import Study, StudyResult
+    from rayfold.transfer import InitialWeights
 
 __all__ = [
     "Choice",
@@ -31,6 +32,7 @@ __all__ = [
     "Folds",
     "Groups",
     "HDF5",
+    "InitialWeights",
     "Int",
     "RayfoldError",
     "Recipe",
@@ -60,6 +62,7 @@ _HOMES = {
     "Folds": "data",
     "Groups": "groups.plan",
     "HDF5": "data",
+    "InitialWeights": "transfer",
     "Int": "space",
     "RayfoldError": "errors",
     "Recipe": "recipe",

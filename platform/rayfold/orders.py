@@ -33,6 +33,7 @@ class FoldTask:
         save: Whether to write a checkpoint of that epoch, too, which is kept for longer.
         lineage: How often the trial has taken over a state (population-based training). What a
             group or a file holds of an earlier lineage counts no more.
+        warm: Whether the fold begins with weights of earlier studies.
     """
 
     trial: str
@@ -41,6 +42,7 @@ class FoldTask:
     until_epoch: int
     save: bool = False
     lineage: int = 0
+    warm: bool = False
 
     @property
     def key(self) -> tuple[str, int]:

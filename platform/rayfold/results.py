@@ -24,11 +24,13 @@ class Trial:
         id: Name within the study, counted from ``"0000"`` in the order of suggestion.
         config: The configuration.
         lineage: How often it has taken over a state, and its configuration was changed.
+        warm: Whether it begins with weights of earlier studies.
     """
 
     id: str
     config: Config
     lineage: int = 0
+    warm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,32 @@ class Exploit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadedWeights:
+    """Where the weights come from that a fold began with.
+
+    Attributes:
+        study: Name of the earlier study.
+        trial: Name of the trial within it.
+        fold: Index of its fold.
+        num_loaded: How many tensors of the model were loaded.
+        num_tensors: How many it has.
+    """
+
+    study: str
+    trial: str
+    fold: int
+    num_loaded: int
+    num_tensors: int
+
+    def __str__(self) -> str:
+        """``6 of 8 tensors of digits/0007, fold 2``."""
+        return (
+            f"{self.num_loaded} of {self.num_tensors} tensors of {self.study}/{self.trial}, "
+            f"fold {self.fold}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldResult:
     """One fold of a trial, trained to its last epoch.
 
@@ -82,6 +110,7 @@ class FoldResult:
         busy_seconds: Time spent in training steps and validation.
         weights: Path of the safetensors weights, relative to the study's folder.
         predictions: Path of the out-of-fold predictions, relative to the study's folder.
+        initial: Where the weights come from that it began with; None: it began cold.
     """
 
     fold: int
@@ -92,6 +121,7 @@ class FoldResult:
     busy_seconds: float
     weights: str
     predictions: str
+    initial: LoadedWeights | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""
@@ -100,7 +130,14 @@ class FoldResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild a record from ``to_dict()``."""
-        return cls(**{**values, "history": tuple(values["history"])})
+        initial = values.get("initial")
+        return cls(
+            **{
+                **values,
+                "history": tuple(values["history"]),
+                "initial": None if initial is None else LoadedWeights(**initial),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +157,8 @@ class TrialResult:
         exploits: The states that it has taken over, in order.
         schedule: Pairs of an epoch and the configuration from then on, along the line of states
             that has led to its folds; empty where ``config`` is all.
+        warm: Whether it was to begin with weights of earlier studies; None where the study has
+            none.
     """
 
     id: str
@@ -133,6 +172,7 @@ class TrialResult:
     finished_at: float
     exploits: tuple[Exploit, ...] = ()
     schedule: tuple[tuple[int, Config], ...] = ()
+    warm: bool | None = None
 
 
 def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | None]:

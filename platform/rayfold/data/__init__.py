@@ -5,6 +5,7 @@ from rayfold.data.folds import Fold, FoldPlan, Folds
 from rayfold.data.holdout import split_test
 from rayfold.data.inputs import to_float
 from rayfold.data.labels import Task
+from rayfold.data.seen_rows import SeenRows
 
 __all__ = [
     "HDF5",
@@ -12,6 +13,7 @@ __all__ = [
     "Fold",
     "FoldPlan",
     "Folds",
+    "SeenRows",
     "Task",
     "load",
     "load_features",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from rayfold.errors import SpaceError
-from rayfold.recipe.sections import show
+from rayfold.recipe.sections import Section, show
 from rayfold.results import Value
 from rayfold.space import SearchSpace
 
@@ -142,6 +142,15 @@ SchedulerName = Annotated[
 
 SpaceName = Annotated[str | dict[str, Any], BeforeValidator(_space)]
 """The name or path of a search space, or the space as plain values."""
+
+
+def names_alone(section: type[Section], field: str) -> BeforeValidator:
+    """Return what lets texts stand for a section that holds them in ``field`` alone."""
+    return BeforeValidator(
+        lambda value: {field: value} if isinstance(value, str | list | tuple) else value,
+        json_schema_input_type=section | str | list[str],
+    )
+
 
 refuse_empty_list = BeforeValidator(_no_empty_list)
 """Marks a list that may be left out, but not be empty."""

@@ -43,6 +43,7 @@ from rayfold.recipe.fields import (
     StudyName,
     Text,
     Texts,
+    names_alone,
     refuse_empty_list,
     refuse_strange_names,
     study_name,
@@ -97,6 +98,24 @@ class FoldSettings(Section):
     """One fold after another, or all folds epoch by epoch."""
 
 
+class InitialWeightsSettings(Section):
+    """What trials begin with; the names of studies alone take the defaults."""
+
+    studies: Texts
+    """Earlier studies in MLflow, names or ids."""
+    shrink: Annotated[Number, Field(gt=0, le=1)] = 0.6
+    """Factor of the loaded weights."""
+    noise: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    """Factor of the fresh weights that are added to them."""
+    frozen_epochs: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Epochs for which loaded weights stay as they are."""
+    learning_rate_factor: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """Factor of the learning rate of loaded weights."""
+
+
+_InitialWeights = Annotated[InitialWeightsSettings, names_alone(InitialWeightsSettings, "studies")]
+
+
 class Fixed(Section):
     """What is the same in every trial."""
 
@@ -116,6 +135,8 @@ class Fixed(Section):
     """Hyperparameters that are not searched: dotted name to value."""
     random_seed: Seed = 0
     """Seed of weights, dropout and the order of rows; each fold has its own from it."""
+    initial_weights: _InitialWeights | None = None
+    """Earlier studies whose fold models trials begin with: names, or a mapping with studies."""
 
 
 class Search(Section):

@@ -58,8 +58,8 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
     Returns:
         Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``,
         ``folds``, ``seconds`` (of training and validation in these; None without one), in a
-        population ``exploits`` (how many) and ``donor`` (of the last one), then the
-        hyperparameters.
+        population ``exploits`` (how many) and ``donor`` (of the last one), with initial weights
+        ``begins`` (what was loaded for its first fold, or ``cold``), then the hyperparameters.
     """
     population = any(result.exploits for result in results)
     rows = [
@@ -71,6 +71,7 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
             "folds": len(result.folds),
             "seconds": _busy_seconds(result),
             **(_lineage(result) if population else {}),
+            **({} if result.warm is None else {"begins": _beginning(result)}),
             **result.config,
         }
         for result in best_first(results, mode)
@@ -87,6 +88,11 @@ def _busy_seconds(result: TrialResult) -> float | None:
 def _lineage(result: TrialResult) -> dict[str, object]:
     donor = result.exploits[-1].donor if result.exploits else None
     return {"exploits": len(result.exploits), "donor": donor}
+
+
+def _beginning(result: TrialResult) -> str:
+    loaded = (fold.initial for fold in result.folds if fold.initial is not None)
+    return str(next(loaded, "cold"))
 
 
 def logged_table(study: LoggedStudy) -> pd.DataFrame:

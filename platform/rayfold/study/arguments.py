@@ -11,7 +11,7 @@ from rayfold.orders import FoldOrder
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
-from rayfold.transfer import StartFrom
+from rayfold.transfer import InitialWeights, StartFrom
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -96,6 +96,23 @@ def check_start(
         )
     wanted = StartFrom(start_from, rename, prune_space)
     wanted.check(space)
+    return wanted
+
+
+def check_initial_weights(
+    given: InitialWeights | str | Sequence[str] | None, epochs: int
+) -> InitialWeights | None:
+    """Return what trials are to begin with, checked; None: all begin cold.
+
+    Raises:
+        RecipeError: If an argument is wrong.
+    """
+    wanted = InitialWeights.of(given)
+    if wanted is not None and wanted.frozen_epochs >= epochs:
+        raise RecipeError(
+            f"initial_weights.frozen_epochs must be below epochs, {epochs}, not "
+            f"{wanted.frozen_epochs}; loaded weights would never learn."
+        )
     return wanted
 
 

@@ -8,6 +8,7 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from torch import nn
 
 from rayfold import schedulers, search
-from rayfold.data import HDF5, DataSet, Folds, load
+from rayfold.data import HDF5, DataSet, Folds, SeenRows, load
 from rayfold.errors import RecipeError, one_of
 from rayfold.groups.plan import Groups, Plan
 from rayfold.journal import Entry, Journal, read_journal
@@ -29,6 +30,7 @@ from rayfold.search import Fixed, Past, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
+    check_initial_weights,
     check_limit,
     check_order,
     check_replay,
@@ -41,13 +43,21 @@ from rayfold.study.arguments import (
 )
 from rayfold.study.interruption import Interruption
 from rayfold.study.result import StudyResult
-from rayfold.tracking import Uploader, tracking_uri
+from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
-from rayfold.transfer import Start, describe_data, find_start
+from rayfold.transfer import (
+    ColdStarts,
+    FoundWeights,
+    InitialWeights,
+    Start,
+    describe_data,
+    find_start,
+    find_weights,
+)
 from rayfold.tuning.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -91,6 +101,9 @@ class Study:
             the journal: a study that goes on does not ask MLflow again.
         rename: What parameters of the past are called in this space, old name to new.
         prune_space: Whether to search only the box around what was good in the past.
+        initial_weights: Earlier studies in MLflow, by name or id, or ``InitialWeights(...)``: four
+            of five trials begin with their best fold models, where names and shapes of tensors
+            match. What was taken is copied into the study's folder.
         scheduler: Ends weak trials early, such as ``schedulers.Racing()``; None trains all folds
             of every trial. Any scheduler of Ray Tune will do.
         max_time_per_trial: Seconds of training after which a trial ends as stopped, with what it
@@ -128,6 +141,7 @@ class Study:
         start_from: str | Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
         prune_space: bool = False,
+        initial_weights: InitialWeights | str | Sequence[str] | None = None,
         fold_order: FoldOrder = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
@@ -159,6 +173,8 @@ class Study:
         self._searcher = own_searcher(searcher)
         self._start_from = check_start(start_from, rename, prune_space, self._searcher, self.space)
         self._start: Start | None = None
+        self._initial_weights = check_initial_weights(initial_weights, epochs)
+        self._weights: FoundWeights | None = None
         self._max_time_per_trial = check_limit("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._parameters = metric, dict(parameters or {})
@@ -203,6 +219,11 @@ class Study:
             start_from=recipe.search.start_from,
             rename=recipe.search.rename,
             prune_space=recipe.search.prune_space,
+            initial_weights=(
+                InitialWeights(**fixed.initial_weights.model_dump())
+                if fixed.initial_weights
+                else None
+            ),
             fold_order=fixed.folds.order,
             groups=Groups(**recipe.resources.groups.model_dump()),
             random_seed=fixed.random_seed,
@@ -241,7 +262,8 @@ class Study:
         self.folds.split(self.dataset)
         _check_folder(self.folder)
         journal = self.folder / "journal.jsonl"
-        start = self._find_start(read_journal(journal) if journal.exists() else [])
+        entries = read_journal(journal) if journal.exists() else []
+        start, weights = self._find_start(entries), self._find_weights(entries)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -249,7 +271,7 @@ class Study:
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
             hints=self._hints(),
-            past=start.lines,
+            past=(*start.lines, *(weights.lines if weights else ())),
         )
 
     def run(
@@ -302,8 +324,20 @@ class Study:
             entries = read_journal(journal.path)
             start = self._find_start(entries)
             searcher.start(start.space, mode=settings.mode, past=start.past)
-            self._begin(journal, entries, self._description(setup, searcher, start), start)
-            ledger = Ledger(searcher, journal, num_trials=num_trials, scheduler=scheduler)
+            weights = self._find_weights(entries)
+            if weights is not None:
+                setup = replace(setup, warm_start=weights.warm_start)
+            self._begin(
+                journal, entries, self._description(setup, searcher, start), start, weights
+            )
+            cold_starts = None if weights is None else ColdStarts(settings.mode)
+            ledger = Ledger(
+                searcher,
+                journal,
+                num_trials=num_trials,
+                scheduler=scheduler,
+                cold_starts=cold_starts,
+            )
             ledger.replay(entries)
             uploader = Uploader(self.folder, uri, self.storage / "artifacts")
             uploader.start()
@@ -338,6 +372,11 @@ class Study:
                     "Run the study again to upload the rest.",
                     uri,
                 )
+        if cold_starts is not None and cold_starts.misled:
+            logger.warning(
+                "Trials that begin cold are clearly better than those with initial weights; all "
+                "later ones begin cold."
+            )
         return StudyResult(
             name=self.name,
             metric=settings.metric,
@@ -370,6 +409,32 @@ class Study:
             }
             self._start = find_start(self._start_from, self.space, present, storage=self.storage)
         return self._start
+
+    def _find_weights(self, entries: Sequence[Entry]) -> FoundWeights | None:
+        """Return what trials begin with: what the journal says, else what MLflow holds.
+
+        Raises:
+            RecipeError: If a study that is asked for cannot be used.
+            TrackingError: If MLflow cannot be read.
+        """
+        if self._initial_weights is None:
+            return None
+        for entry in entries:
+            if entry.event == "initial_weights":
+                kept = FoundWeights.from_dict(entry.fields)
+                kept.check_kept(self.folder)
+                return kept
+        if self._weights is None:
+            self._weights = find_weights(
+                self._initial_weights,
+                data=self.dataset,
+                plan=self.folds.split(self.dataset),
+                model_class=self._model_class,
+                space=self.space,
+                parameters=self._parameters,
+                storage=self.storage,
+            )
+        return self._weights
 
     def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
         """Return the scheduler, one of ours started or one of Ray Tune, or neither.
@@ -491,6 +556,9 @@ class Study:
             "parameters": dict(self._parameters),
             "random_seed": settings.random_seed,
             "start_from": None if self._start_from is None else self._start_from.settings(),
+            "initial_weights": (
+                None if self._initial_weights is None else self._initial_weights.settings()
+            ),
             "searcher": searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": start.space.to_dict(),
@@ -509,10 +577,12 @@ class Study:
         entries: Sequence[Entry],
         description: dict[str, Any],
         start: Start,
+        weights: FoundWeights | None,
     ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
-        What was taken from the past is written before anything can be suggested by it.
+        What was taken from the past is written before anything can be suggested by it, and which
+        rows the models will have seen before there is any.
         """
         begun = next((entry for entry in entries if entry.event == "study"), None)
         if begun is not None:
@@ -521,7 +591,15 @@ class Study:
             journal.append("past", **start.to_dict())
             for line in start.lines:
                 logger.info("starts from %s", line)
+        if weights is not None and all(entry.event != "initial_weights" for entry in entries):
+            weights.keep(self.folder)
+            journal.append("initial_weights", **weights.to_dict())
+            for line in weights.lines:
+                logger.info("begins with %s", line)
         if begun is None:
+            inherited = weights.inherited if weights is not None else {}
+            seen = SeenRows.of(self.dataset, self.folds.split(self.dataset), inherited)
+            seen.save(self.folder / SEEN_ROWS)
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
 

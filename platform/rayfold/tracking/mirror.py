@@ -113,6 +113,9 @@ class StudyMirror:
         description = dict(entry.fields["description"])
         self._log(self._parent, tags=_description_tags(description))
         self._client.log_dict(self._parent, description, "study.json")
+        seen_rows = self._folder / tag.SEEN_ROWS
+        if seen_rows.is_file():  # studies of old have none
+            self._client.log_artifact(self._parent, str(seen_rows))
 
     def _apply_suggestion(self, entry: Entry) -> None:
         trial, config = entry.fields["trial"], entry.fields["config"]
@@ -127,6 +130,7 @@ class StudyMirror:
                     tag.PARENT: self._parent,
                     tag.TRIAL: trial,
                     tag.STATUS: "running",
+                    **({tag.INITIAL_WEIGHTS: "none"} if entry.fields.get("warm") is False else {}),
                 },
             )
             self._children[trial] = _Child(run_id=run.info.run_id)
@@ -190,7 +194,10 @@ class StudyMirror:
         self._log(
             child.run_id,
             metrics=_history_metrics([result], prefix=f"{folder}/"),
-            tags={tag.FOLDS: json.dumps(dict(sorted(child.uploaded.items())))},
+            tags={
+                tag.FOLDS: json.dumps(dict(sorted(child.uploaded.items()))),
+                **({tag.INITIAL_WEIGHTS: str(result.initial)} if result.initial else {}),
+            },
         )
 
     def _apply_trial(self, entry: Entry) -> None:

@@ -123,6 +123,15 @@ class LoggedStudy:
     run_id: str
     description: Mapping[str, Any]
     trials: tuple[LoggedTrial, ...]
+    _downloads: _Downloads = field(repr=False, compare=False)
+
+    def seen_rows(self) -> Path:
+        """Return a copy of the record of which rows its models have seen (``data.SeenRows``).
+
+        Raises:
+            TrackingError: If the artifact is not there.
+        """
+        return self._downloads.fetch(self.run_id, tag.SEEN_ROWS, what=f"study {self.name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +239,7 @@ def read_study(
             id=study.id,
             run_id=study.run_id,
             description=_description(study, downloads),
+            _downloads=downloads,
             trials=tuple(
                 trial
                 for trial in _read_trials(client, experiment, study.id, downloads)

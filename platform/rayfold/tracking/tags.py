@@ -18,7 +18,11 @@ DONOR = "rayfold.donor"
 ERROR = "rayfold.error"
 DATA_DIGEST = "rayfold.data_digest"
 FOLD_DIGEST = "rayfold.fold_digest"
+INITIAL_WEIGHTS = "rayfold.initial_weights"
 PARENT = "mlflow.parentRunId"
+
+SEEN_ROWS = "seen_rows.safetensors"
+"""Name of the record of a study's rows, in its folder and among its artifacts."""
 
 MAX_TAG_LENGTH = 5000
 """The least that an MLflow server takes (3.x: 8,000 characters); longer text would be cut."""

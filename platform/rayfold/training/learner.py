@@ -1,11 +1,11 @@
 """What one fold learns with: a model, its optimiser and schedule, and what a step does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
@@ -18,6 +18,13 @@ from rayfold.training.optimizers import build_optimizer
 from rayfold.training.schedules import build_schedule
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
+from rayfold.training.warm_start import (
+    Loaded,
+    load_initial_weights,
+    output_tensors,
+    parameter_groups,
+    rate_factors,
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,11 @@ class Learner:
         data: The data set, for the shapes.
         strategy: How the workers of the group share a batch.
         steps_per_epoch: Batches in an epoch.
+        warm: The fold and the number of the trial, if it begins with weights of earlier studies.
 
     Attributes:
         model: The model itself, whose ``state_dict()`` is what a fold leaves behind.
+        initial: Where the weights come from that it began with; None: it began cold.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Learner:
         data: DataSet,
         strategy: Strategy,
         steps_per_epoch: int,
+        warm: tuple[int, int] | None = None,
     ) -> None:
         arguments = model_arguments(
             setup.model_class,
@@ -75,6 +85,10 @@ class Learner:
             num_outputs=data.num_outputs,
         )
         self.model = build_model(setup.model_class, arguments).to(strategy.device)
+        loaded = (
+            None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
+        )
+        self.initial = loaded.weights if loaded is not None else None
         self._classification = data.task == "classification"
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
@@ -82,13 +96,20 @@ class Learner:
         loss = check_loss(setup.settings.loss, data.task)
         self._training_loss = build_loss(loss, section(config, "loss"))
         self._plain_loss = build_loss(loss, {})
-        self._optimizer = build_optimizer(self.model.parameters(), section(config, "optimizer"))
+        warm_start = setup.warm_start
+        parameters: Iterable[Any] = self.model.parameters()
+        factors: list[Callable[[float], float]] = []
+        if warm_start is not None and warm_start.holds_back:
+            parameters = parameter_groups(self.model)
+            factors = rate_factors(self.model, warm_start, loaded)
+        self._optimizer = build_optimizer(parameters, section(config, "optimizer"))
         self._steps_per_epoch = steps_per_epoch
         self._schedule = build_schedule(
             self._optimizer,
             section(config, "schedule"),
             epochs=setup.settings.epochs,
             steps_per_epoch=steps_per_epoch,
+            rate_factors=factors,
         )
 
     def train_batch(self, batch: Batch) -> Tensor:
@@ -185,8 +206,25 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """The first parameter group's present learning rate."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The present learning rate, the highest where parameters have their own."""
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)
+
+
+def _load_initial_weights(
+    model: nn.Module, config: Config, setup: StudySetup, data: DataSet, warm: tuple[int, int]
+) -> Loaded | None:
+    warm_start = setup.warm_start
+    assert warm_start is not None
+    same_outputs = all(source.same_outputs for source in warm_start.sources)
+    fold, number = warm
+    return load_initial_weights(
+        model,
+        warm_start,
+        folder=setup.folder,
+        outputs=() if same_outputs else output_tensors(setup.model_class, config, data),
+        fold=fold,
+        number=number,
+    )
 
 
 def _add_momentum(optimizer: torch.optim.Optimizer) -> None:

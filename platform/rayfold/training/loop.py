@@ -84,6 +84,7 @@ class FoldRun:
             data=data,
             strategy=strategy,
             steps_per_epoch=math.ceil(num_rows / self._batch_size),
+            warm=(task.fold, int(task.trial)) if task.warm else None,
         )
         torch.manual_seed(self._seed + 1 + strategy.rank)  # dropout differs between workers
         self._generators = _generator_states(strategy.device)
@@ -283,6 +284,7 @@ class FoldRun:
             busy_seconds=self._busy_seconds,
             weights=str(task.folder / "weights.safetensors"),
             predictions=str(task.folder / "predictions.safetensors"),
+            initial=self._learner.initial,
         )
         if self._strategy.rank == 0:
             self._write(result)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch.nn import Parameter
 
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.results import Value
@@ -42,12 +41,12 @@ def optimizer_parameters(name: str) -> tuple[str, ...]:
 
 
 def build_optimizer(
-    parameters: Iterable[Parameter], config: Mapping[str, Value]
+    parameters: Iterable[Any], config: Mapping[str, Value]
 ) -> torch.optim.Optimizer:
     """Build the optimiser that a configuration names.
 
     Args:
-        parameters: What is to be optimised.
+        parameters: What is to be optimised, or groups of it as PyTorch takes them.
         config: The ``optimizer.*`` part of a configuration without that prefix: ``name``
             (default ``"adamw"``), ``learning_rate`` (default 0.001), and the optimiser's others.
     """

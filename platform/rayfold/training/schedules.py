@@ -1,7 +1,7 @@
 """Learning-rate schedules by name, all with an optional linear warm-up."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ def build_schedule(
     *,
     epochs: int,
     steps_per_epoch: int,
+    rate_factors: Sequence[Callable[[float], float]] = (),
 ) -> LambdaLR:
     """Build the schedule that a configuration names; it is stepped after every batch.
 
@@ -35,6 +36,8 @@ def build_schedule(
             ``gamma`` for ``"step"``, ``final_fraction`` for ``"cosine"``.
         epochs: Epochs of a complete training.
         steps_per_epoch: Batches in an epoch.
+        rate_factors: A function of the epoch, fractions included, for each of the optimiser's
+            groups, whose value its learning rate is multiplied by; none: 1 for all.
     """
     arguments: dict[str, Any] = dict(config)
     name = arguments.pop("name", "constant")
@@ -53,7 +56,10 @@ def build_schedule(
             return last + (1 - last) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
         return 1.0
 
-    return LambdaLR(optimizer, factor)
+    def of_group(rate_factor: Callable[[float], float]) -> Callable[[int], float]:
+        return lambda step: factor(step) * rate_factor(step / steps_per_epoch)
+
+    return LambdaLR(optimizer, [of_group(each) for each in rate_factors] or factor)
 
 
 def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:

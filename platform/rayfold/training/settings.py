@@ -7,6 +7,7 @@ from torch import nn
 
 from rayfold.data import FoldPlan
 from rayfold.results import Config, Mode
+from rayfold.training.warm_start import WarmStart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class StudySetup:
         plan: The folds, as rows of the data set.
         parameters: Hyperparameters that are not searched, dotted name to value.
         folder: The study's folder; every worker of every node can write there.
+        warm_start: What warm trials begin with; None: all begin cold.
     """
 
     model_class: type[nn.Module]
@@ -50,3 +52,4 @@ class StudySetup:
     plan: FoldPlan
     folder: Path
     parameters: Config = field(default_factory=dict)
+    warm_start: WarmStart | None = None

@@ -54,6 +54,7 @@ class SearcherAdapter(TuneSearcher):
         return {
             "trial": trial.id,
             "lineage": trial.lineage,
+            "warm": trial.warm,
             "hyperparameters": dict(trial.config),
         }
 

@@ -18,6 +18,7 @@ from rayfold.results import (
 )
 from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
+from rayfold.transfer import ColdStarts
 
 
 class Ledger:
@@ -31,6 +32,7 @@ class Ledger:
         journal: Open for appending.
         num_trials: Trials at most, those of earlier runs included.
         scheduler: Started, and told nothing yet; None lets every trial go on.
+        cold_starts: Says which trials begin warm; None where the study has no initial weights.
 
     Attributes:
         num_trials: The same.
@@ -44,11 +46,13 @@ class Ledger:
         *,
         num_trials: int,
         scheduler: Scheduler | None = None,
+        cold_starts: ColdStarts | None = None,
     ) -> None:
         self._searcher, self._journal, self.num_trials = searcher, journal, num_trials
-        self._scheduler = scheduler
+        self._scheduler, self._cold_starts = scheduler, cold_starts
         self.closed = False
         self._suggested: dict[str, tuple[Config, float]] = {}
+        self._warm: dict[str, bool] = {}
         self._exploits: dict[str, list[Exploit]] = {}
         self._schedules: dict[str, list[tuple[int, Config]]] = {}
         self._folds: dict[str, dict[int, FoldResult]] = {}
@@ -86,15 +90,18 @@ class Ledger:
         if self._queue:
             id_ = self._queue.popleft()
             lineage = len(self._exploits[id_])
-            return Trial(id=id_, config=self._suggested[id_][0], lineage=lineage)
+            warm = self._warm.get(id_, False)
+            return Trial(id=id_, config=self._suggested[id_][0], lineage=lineage, warm=warm)
         suggestion = self._searcher.suggest()
         if suggestion is None:
             return None
+        warm = False if self._cold_starts is None else self._cold_starts.is_next_warm
+        start = {} if self._cold_starts is None else {"warm": warm}
         entry = self._journal.append(
-            "suggestion", trial=suggestion.id, config=dict(suggestion.config)
+            "suggestion", trial=suggestion.id, config=dict(suggestion.config), **start
         )
-        self._enter(suggestion.id, suggestion.config, entry.time)
-        return Trial(id=suggestion.id, config=suggestion.config)
+        self._enter(suggestion.id, suggestion.config, entry.time, start.get("warm"))
+        return Trial(id=suggestion.id, config=suggestion.config, warm=warm)
 
     @property
     def exhausted(self) -> bool:
@@ -188,10 +195,13 @@ class Ledger:
                 f"resume with the searcher, space and version that began the study, "
                 f"or give the study another name."
             ) from error
-        self._enter(trial, config, entry.time)
+        self._enter(trial, config, entry.time, entry.fields.get("warm"))
 
-    def _enter(self, trial: str, config: Config, at: float) -> None:
+    def _enter(self, trial: str, config: Config, at: float, warm: bool | None) -> None:
         self._suggested[trial] = (config, at)
+        if self._cold_starts is not None and warm is not None:
+            self._warm[trial] = warm
+            self._cold_starts.note()
         self._folds[trial] = {}
         self._exploits[trial], self._schedules[trial] = [], [(0, config)]
 
@@ -241,7 +251,11 @@ class Ledger:
             finished_at=at,
             exploits=tuple(self._exploits[trial]),
             schedule=tuple(self._schedules[trial]) if len(self._schedules[trial]) > 1 else (),
+            warm=self._warm.get(trial),
         )
+        if self._cold_starts is not None and trial in self._warm:
+            score = None if fields["status"] == "failed" else fields["score"]
+            self._cold_starts.learn(warm=self._warm[trial], score=score)
         if fields["status"] == "failed" or fields["score"] is None:
             self._searcher.observe(trial, failed=True)
         else:

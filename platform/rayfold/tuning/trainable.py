@@ -79,6 +79,7 @@ class TrialRunner(Trainable):
         self._trial: str = new_config["trial"]
         self._hyperparameters = new_config["hyperparameters"]
         self._lineage: int = new_config.get("lineage", 0)
+        self._warm: bool = new_config.get("warm", False)
         self._num_groups = 0
         self._deadline = math.inf
         self._scores: dict[int, float] = {}
@@ -225,6 +226,7 @@ class TrialRunner(Trainable):
                 until_epoch=until_epoch,
                 save=save,
                 lineage=self._lineage,
+                warm=self._warm,
             )
             for fold in folds
         ]

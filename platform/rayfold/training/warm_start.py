@@ -1,0 +1,264 @@
+"""Weights that a fold begins with: those of earlier studies, where names and shapes match."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rayfold.data import DataSet
+from rayfold.library import build_model, model_arguments
+from rayfold.results import Config, LoadedWeights
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names of a model's tensors, parameters and buffers, each with its shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A trial of an earlier study whose fold models others may begin with.
+
+    Attributes:
+        number: Counted from 0 among the sources.
+        study: Name of the study.
+        study_id: Its own identity.
+        trial: Name of the trial within it.
+        shapes: Of the models' tensors.
+        same_outputs: Whether what is predicted is the same, so that the output layer fits, too.
+        folds: For each fold of the new study the fold of this trial whose model has seen none of
+            its validation rows, and none of the test rows; None where there is no such model.
+    """
+
+    number: int
+    study: str
+    study_id: str
+    trial: str
+    shapes: Shapes
+    same_outputs: bool
+    folds: tuple[int | None, ...]
+
+    def file(self, source_fold: int) -> Path:
+        """Return where the study keeps a copy of a fold's weights, relative to its folder."""
+        return Path("initial_weights") / str(self.number) / f"fold_{source_fold}.safetensors"
+
+    def fitting(self, shapes: Shapes, outputs: Collection[str]) -> tuple[str, ...]:
+        """Return the tensors that a model of these shapes can take.
+
+        Args:
+            shapes: Of the new model.
+            outputs: Names of its tensors whose shape depends on the number of outputs; they are
+                taken only where what is predicted is the same.
+        """
+        return tuple(
+            name
+            for name, shape in shapes.items()
+            if self.shapes.get(name) == shape and (self.same_outputs or name not in outputs)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """How the warm trials of a study begin.
+
+    Attributes:
+        sources: The best of each study first, and each with other shapes than those before it in
+            its study.
+        shrink: Factor of the loaded weights.
+        noise: Factor of the fresh ones that are added to them.
+        frozen_epochs: Epochs for which loaded weights stay as they are.
+        learning_rate_factor: Factor of their learning rate from then on.
+
+    References:
+        Ash, Adams, "On Warm-Starting Neural Network Training", arXiv 1910.08475: shrink and
+        perturb, since what was trained on from a warm start generalises worse.
+    """
+
+    sources: tuple[Source, ...]
+    shrink: float
+    noise: float
+    frozen_epochs: int = 0
+    learning_rate_factor: float = 1.0
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether loaded weights learn at another rate than fresh ones, at any time."""
+        return self.frozen_epochs > 0 or self.learning_rate_factor != 1.0
+
+    def rate_factor(self, epoch: float) -> float:
+        """Return the factor of the learning rate of loaded weights after ``epoch`` epochs."""
+        return 0.0 if epoch < self.frozen_epochs else self.learning_rate_factor
+
+    def choose(
+        self, shapes: Shapes, outputs: Collection[str], *, fold: int, number: int
+    ) -> Source | None:
+        """Return the source that fits a model best.
+
+        Among those of which most tensors fit, each study has its best trial; trials of the new
+        study take turns in which of them they begin with.
+
+        Args:
+            shapes: Of the new model.
+            outputs: Names of its tensors whose shape depends on the number of outputs.
+            fold: The fold to be trained.
+            number: Of the trial, counted from 0.
+
+        Returns:
+            None if no tensor of any source fits, or all have seen what the fold must not see.
+        """
+        counts = [
+            len(source.fitting(shapes, outputs)) if source.folds[fold] is not None else 0
+            for source in self.sources
+        ]
+        most = max(counts, default=0)
+        if most == 0:
+            return None
+        best: dict[str, Source] = {}
+        for source, count in zip(self.sources, counts, strict=True):
+            if count == most:
+                best.setdefault(source.study_id, source)
+        return list(best.values())[number % len(best)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a record from ``to_dict()``."""
+        sources = tuple(
+            Source(
+                **{
+                    **source,
+                    "shapes": {name: tuple(shape) for name, shape in source["shapes"].items()},
+                    "folds": tuple(source["folds"]),
+                }
+            )
+            for source in values["sources"]
+        )
+        return cls(**{**values, "sources": sources})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a model has begun with.
+
+    Attributes:
+        weights: For the fold's result.
+        names: Of the tensors that were loaded.
+    """
+
+    weights: LoadedWeights
+    names: frozenset[str]
+
+
+def load_initial_weights(
+    model: nn.Module,
+    warm_start: WarmStart,
+    *,
+    folder: Path,
+    outputs: Collection[str],
+    fold: int,
+    number: int,
+) -> Loaded | None:
+    """Mix the weights of the source that fits best into a model just built.
+
+    Floating-point parameters become ``shrink * loaded + noise * fresh``; buffers, such as the
+    running statistics of batch normalisation, are taken as they are.
+
+    Args:
+        model: Changed in place.
+        warm_start: How trials begin.
+        folder: The study's.
+        outputs: Names of tensors whose shape depends on the number of outputs.
+        fold: The fold to be trained.
+        number: Of the trial, counted from 0.
+
+    Returns:
+        None if nothing fits: the model stays as it was.
+    """
+    state = model.state_dict()
+    shapes = tensor_shapes(state)
+    source = warm_start.choose(shapes, outputs, fold=fold, number=number)
+    if source is None:
+        return None
+    source_fold = source.folds[fold]
+    assert source_fold is not None
+    past = load_file(folder / source.file(source_fold))
+    names = source.fitting(shapes, outputs)
+    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    with torch.no_grad():
+        for name in names:
+            _mix(state[name], past[name], warm_start, shrunk=name in trained)
+    weights = LoadedWeights(
+        study=source.study,
+        trial=source.trial,
+        fold=source_fold,
+        num_loaded=len(names),
+        num_tensors=len(shapes),
+    )
+    return Loaded(weights, frozenset(names))
+
+
+def _mix(tensor: Tensor, past: Tensor, warm_start: WarmStart, *, shrunk: bool) -> None:
+    past = past.to(device=tensor.device, dtype=tensor.dtype)
+    if shrunk and tensor.is_floating_point():
+        tensor.mul_(warm_start.noise).add_(past, alpha=warm_start.shrink)
+    else:
+        tensor.copy_(past)
+
+
+def tensor_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def model_shapes(
+    model_class: type[nn.Module], config: Config, data: DataSet, *, more_outputs: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors of the model that a configuration describes.
+
+    It is built without memory where its constructor can do that.
+
+    Raises:
+        ModelError: If the constructor refuses the arguments.
+    """
+    arguments = model_arguments(
+        model_class,
+        config,
+        input_shapes=data.input_shapes,
+        num_outputs=data.num_outputs + more_outputs,
+    )
+    try:
+        with torch.device("meta"):
+            model = model_class(**arguments)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # it computes with them
+        model = build_model(model_class, arguments)
+    return tensor_shapes(model.state_dict())
+
+
+def output_tensors(model_class: type[nn.Module], config: Config, data: DataSet) -> frozenset[str]:
+    """Return the names of the tensors whose shape depends on the number of outputs."""
+    shapes = model_shapes(model_class, config, data)
+    larger = model_shapes(model_class, config, data, more_outputs=1)
+    return frozenset(name for name, shape in shapes.items() if larger.get(name) != shape)
+
+
+def parameter_groups(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Yield a group for each parameter, so that an optimiser can give each its own rate."""
+    for parameter in model.parameters():
+        yield {"params": [parameter]}
+
+
+def rate_factors(
+    model: nn.Module, warm_start: WarmStart, loaded: Loaded | None
+) -> list[Callable[[float], float]]:
+    """Return a function of the epoch for each of ``parameter_groups``."""
+    names = loaded.names if loaded is not None else frozenset()
+    return [
+        warm_start.rate_factor if name in names else (lambda epoch: 1.0)
+        for name, _ in model.named_parameters()
+    ]
