@@ -10,6 +10,7 @@ from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Genetic, Random, Searcher
 from rayfold.search.base import Observation
 from rayfold.space import Choice, Float, SearchSpace
+from rayfold.transfer import ColdStarts
 from rayfold.tuning.ledger import Ledger
 
 SPACE = SearchSpace(
@@ -66,6 +67,7 @@ def open_ledger(path: Path) -> Iterator[Open]:
         searcher: Searcher | None = None,
         num_trials: int = 10,
         scheduler: Scheduler | None = None,
+        cold_starts: ColdStarts | None = None,
     ) -> Ledger:
         for journal in journals:
             journal.close()
@@ -74,7 +76,13 @@ def open_ledger(path: Path) -> Iterator[Open]:
         searcher.start(SPACE, mode="min")
         if scheduler is not None:
             scheduler.start(mode="min", num_folds=2, epochs=4)
-        ledger = Ledger(searcher, journals[-1], num_trials=num_trials, scheduler=scheduler)
+        ledger = Ledger(
+            searcher,
+            journals[-1],
+            num_trials=num_trials,
+            scheduler=scheduler,
+            cold_starts=cold_starts,
+        )
         ledger.replay(read_journal(path))
         return ledger
 
@@ -529,3 +537,39 @@ class TestExploits:
         again = open_ledger(Random())
         assert take(again) == Trial(id="0000", config=made.config, lineage=1)
         assert take(again).lineage == 0
+
+
+class TestInitialWeights:
+    def test_which_trials_begin_warm_is_kept_and_replayed(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        ledger = open_ledger(cold_starts=ColdStarts("min"))
+        trials = [take(ledger) for _ in range(4)]
+        assert [trial.warm for trial in trials] == [True, False, True, False]
+        for trial, score in zip(trials, (0.9, 0.1, 0.8, 0.2), strict=True):
+            carry_out(ledger, trial, score)
+        in_flight = take(ledger)
+        assert in_flight.warm
+        again = ColdStarts("min")
+        ledger = open_ledger(cold_starts=again)
+        assert take(ledger) == in_flight
+        carry_out(ledger, in_flight, 0.7)
+        assert again.misled
+        assert not take(ledger).warm
+        assert [result.warm for result in ledger.results] == [True, False, True, False, True]
+        written = [entry for entry in read_journal(path) if entry.event == "suggestion"]
+        assert [entry.fields["warm"] for entry in written] == [
+            True,
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
+
+    def test_a_study_without_them_says_nothing_of_it(self, open_ledger: Open, path: Path) -> None:
+        ledger = open_ledger()
+        trial = take(ledger)
+        carry_out(ledger, trial, 0.5)
+        assert (trial.warm, ledger.results[0].warm) == (False, None)
+        assert "warm" not in read_journal(path)[0].fields
