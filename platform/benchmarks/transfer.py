@@ -61,12 +61,12 @@ HEAD_STARTS: dict[str, dict[str, Any]] = {
     "configurations": {"start_from": "digits"},
     "weights": {"initial_weights": "digits"},
     "both": {"start_from": "digits", "initial_weights": "digits"},
-    "adversarial configurations": {"start_from": "digits-adversarial"},
-    "adversarial weights": {"initial_weights": "digits-adversarial"},
-    "adversarial both": {
+    "both, adversarial": {
         "start_from": "digits-adversarial",
         "initial_weights": "digits-adversarial",
     },
+    "configurations, adversarial": {"start_from": "digits-adversarial"},
+    "weights, adversarial": {"initial_weights": "digits-adversarial"},
 }
 
 Curve = list[list[float]]
@@ -83,14 +83,14 @@ def main() -> None:
         write_digits(folder / "digits.h5")
         for name, mode in SOURCES.items():
             run_study(name, folder, folder / "digits.h5", arguments, seed=1000, mode=mode)
-        curves: dict[str, list[Curve]] = {}
-        for name in arguments.head_starts:
-            for seed in range(arguments.seeds):
-                study = f"{name.replace(' ', '-')}-{seed}"
+        curves: dict[str, list[Curve]] = {name: [] for name in arguments.head_starts}
+        for seed in range(arguments.seeds):
+            for name, of_seeds in curves.items():
+                study = f"{name.replace(', ', '-')}-{seed}"
                 result = run_study(
                     study, folder, arguments.mnist, arguments, seed=seed, **HEAD_STARTS[name]
                 )
-                curves.setdefault(name, []).append(to_curve(result))
+                of_seeds.append(to_curve(result))
                 print(f"{study}: {result.best.score:.4f}", file=sys.stderr, flush=True)
     print("\n".join(report_lines(curves, arguments.trials)))
 
@@ -146,7 +146,10 @@ def run_study(
         storage=folder / "store",
         **head_start,
     )
-    return study.run(num_trials=arguments.trials, show_progress=False)
+    result = study.run(num_trials=arguments.trials, show_progress=False)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
 
 
 def to_curve(result: rf.StudyResult) -> Curve:
