@@ -44,7 +44,7 @@ SPACE = rf.SearchSpace(
         "optimizer.name": rf.Choice("nesterov", "adamw"),
         "optimizer.learning_rate": rf.Float(1e-4, 1e-1, log=True),
         "optimizer.weight_decay": rf.Float(1e-6, 1e-2, log=True),
-        "batch_size": rf.Choice(32, 64, 128, 256),
+        "batch_size": rf.Choice(64, 128, 256),
     }
 )
 
@@ -101,7 +101,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("mnist", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=44)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--test-fraction", type=float, default=0.5)
     parser.add_argument("--groups", type=int, default=2)
     parser.add_argument("--head-start", dest="head_starts", action="append", choices=HEAD_STARTS)
     parser.add_argument("--folder", type=Path)
@@ -136,7 +137,7 @@ def run_study(
     study = rf.Study(
         name,
         model="mlp",
-        data=rf.HDF5(data, test_fraction=0.2),
+        data=rf.HDF5(data, test_fraction=arguments.test_fraction),
         space=SPACE,
         searcher=rf.search.Bayesian(random_seed=seed),
         folds=rf.Folds(3),
