@@ -33,6 +33,7 @@ class FoldTask:
         save: Whether to write a checkpoint of that epoch, too, which is kept for longer.
         lineage: How often the trial has taken over a state (population-based training). What a
             group or a file holds of an earlier lineage counts no more.
+        study: Name of the trial's study, by which a group knows the setup.
     """
 
     trial: str
@@ -41,11 +42,12 @@ class FoldTask:
     until_epoch: int
     save: bool = False
     lineage: int = 0
+    study: str = ""
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Trial and fold: what the order is about."""
-        return self.trial, self.fold
+    def key(self) -> tuple[str, str, int]:
+        """Study, trial and fold: what the order is about."""
+        return self.study, self.trial, self.fold
 
     @property
     def folder(self) -> Path:
@@ -88,6 +90,11 @@ class Order:
 
     task: FoldTask | None = None
     stop: bool = False
+
+
+def lease_name(study: str, trial: str) -> str:
+    """Return what the dispatcher calls a trial: several studies may share a pool."""
+    return f"{study}/{trial}"
 
 
 def fold_folder(trial: str, fold: int) -> Path:

@@ -5,6 +5,7 @@ from rayfold.data.folds import Fold, FoldPlan, Folds
 from rayfold.data.holdout import split_test
 from rayfold.data.inputs import to_float
 from rayfold.data.labels import Task
+from rayfold.data.sub_problems import SubProblem, SubProblems
 
 __all__ = [
     "HDF5",
@@ -12,6 +13,8 @@ __all__ = [
     "Fold",
     "FoldPlan",
     "Folds",
+    "SubProblem",
+    "SubProblems",
     "Task",
     "load",
     "load_features",
