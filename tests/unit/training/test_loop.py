@@ -561,5 +561,5 @@ class TestDivergence:
 
 
 def test_an_order_names_its_fold_and_its_folder() -> None:
-    assert order("0007", fold=2).key == ("0007", 2)
+    assert order("0007", fold=2).key == ("", "0007", 2)
     assert order("0007", fold=2).folder == Path("trials/0007/fold_2")
