@@ -168,8 +168,8 @@ class Ensemble:
         Args:
             studies: As for ``best``.
             builder: Chooses the trials and says how they are combined.
-            options: ``budget``, ``min_share``, ``sub_problems``, ``storage``, ``tracking_uri`` and ``model``, as
-                for ``best``.
+            options: ``budget``, ``min_share``, ``sub_problems``, ``storage``, ``tracking_uri``
+                and ``model``, as for ``best``.
 
         Raises:
             TrackingError, EnsembleError, ModelError: As ``best`` does.

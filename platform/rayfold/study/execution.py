@@ -191,6 +191,7 @@ class Execution:
             num_folds_done=self._ledgers.num_folds_done,
             num_folds_before=self._folds_before,
             maximum_groups=self._groups.maximum,
+            num_studies=len(self._studies),
         )
 
     def _shown_id(self, study: str, trial: str) -> str:
