@@ -56,12 +56,18 @@ def measure_orders(folder: Path, number: int) -> list[float]:
         plan=Folds(3).split(data),
         folder=folder,
     )
-    pool = Pool(Groups(), setup=setup, data=stage(data), name="overhead")
+    pool = Pool(
+        Groups(),
+        setups={"digits": setup},
+        data=stage(data),
+        name="overhead",
+        folder=folder / "ray",
+    )
     pool.start()
     try:
         call = pool.dispatcher
         ray.get(call.acquire.remote("0000", 1))
-        task = FoldTask(trial="0000", config={}, fold=0, until_epoch=0)
+        task = FoldTask(study="digits", trial="0000", config={}, fold=0, until_epoch=0)
         seconds = []
         for _ in range(number + 1):
             began = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayfold import schedulers, search
-    from rayfold.data import HDF5, Folds
+    from rayfold.data import HDF5, Folds, SubProblems
     from rayfold.ensemble import Ensemble, load_bundle
     from rayfold.errors import RayfoldError
     from rayfold.groups.plan import Groups
@@ -39,6 +39,7 @@ __all__ = [
     "SearchSpace",
     "Study",
     "StudyResult",
+    "SubProblems",
     "load_bundle",
     "load_recipe",
     "schedulers",
@@ -69,6 +70,7 @@ _HOMES = {
     "SearchSpace": "space",
     "Study": "study",
     "StudyResult": "study",
+    "SubProblems": "data",
     "load_bundle": "ensemble",
     "load_recipe": "recipe",
 }

@@ -34,6 +34,7 @@ class FoldTask:
         lineage: How often the trial has taken over a state (population-based training). What a
             group or a file holds of an earlier lineage counts no more.
         warm: Whether the fold begins with weights of earlier studies.
+        study: Name of the trial's study, by which a group knows the setup.
     """
 
     trial: str
@@ -43,11 +44,12 @@ class FoldTask:
     save: bool = False
     lineage: int = 0
     warm: bool = False
+    study: str = ""
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Trial and fold: what the order is about."""
-        return self.trial, self.fold
+    def key(self) -> tuple[str, str, int]:
+        """Study, trial and fold: what the order is about."""
+        return self.study, self.trial, self.fold
 
     @property
     def folder(self) -> Path:
@@ -90,6 +92,11 @@ class Order:
 
     task: FoldTask | None = None
     stop: bool = False
+
+
+def lease_name(study: str, trial: str) -> str:
+    """Return what the dispatcher calls a trial: several studies may share a pool."""
+    return f"{study}/{trial}"
 
 
 def fold_folder(trial: str, fold: int) -> Path:

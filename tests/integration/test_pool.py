@@ -125,7 +125,13 @@ class TestOneGroupOfTwoWorkers:
     @classmethod
     def pool(cls, data: DataSet, folder: Path) -> Iterator[Pool]:
         groups = Groups(workers=2, cpus_per_worker=0.5)
-        pool = Pool(groups, setup=make_setup(data, folder), data=stage(data), name="test")
+        pool = Pool(
+            groups,
+            setups={"": make_setup(data, folder)},
+            data=stage(data),
+            name="test",
+            folder=folder / "ray",
+        )
         try:
             pool.start()
             yield pool

@@ -90,6 +90,7 @@ class TestContents:
                 "start_from": None,
                 "rename": {},
                 "prune_space": False,
+                "sub_problems": None,
                 "metric": "val_loss",
                 "mode": None,
             },

@@ -29,6 +29,8 @@ def run(
 
     study = Study.from_recipe(loaded)
     result = study.run(address=address)
+    for part in result.parts:
+        typer.echo(f"{part.name}\n{table_text(part.table())}\n")
     typer.echo(table_text(result.table()))
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:

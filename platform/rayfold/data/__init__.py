@@ -6,6 +6,7 @@ from rayfold.data.holdout import split_test
 from rayfold.data.inputs import to_float
 from rayfold.data.labels import Task
 from rayfold.data.seen_rows import SeenRows
+from rayfold.data.sub_problems import SubProblem, SubProblems
 
 __all__ = [
     "HDF5",
@@ -14,6 +15,8 @@ __all__ = [
     "FoldPlan",
     "Folds",
     "SeenRows",
+    "SubProblem",
+    "SubProblems",
     "Task",
     "load",
     "load_features",

@@ -26,11 +26,27 @@ class Fold:
         index: Counted from 0.
         training_rows: Row numbers of the data set, int64, sorted.
         validation_rows: Row numbers of the data set, int64, sorted.
+        scored: Which of the validation rows count for metrics and score, shape
+            ``(validation rows,)``; None: all. The others are predicted as well.
     """
 
     index: int
     training_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
+    scored: NDArray[np.bool_] | None = None
+
+    def within(self, part: NDArray[np.bool_]) -> "Fold":
+        """Return the fold that trains on a part of the rows, and is scored by that part.
+
+        Args:
+            part: Which rows of the data set belong to it, shape ``(rows,)``.
+        """
+        return Fold(
+            self.index,
+            self.training_rows[part[self.training_rows]],
+            self.validation_rows,
+            part[self.validation_rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +61,17 @@ class FoldPlan:
 
     folds: tuple[Fold, ...]
     digest: str
+
+    def within(self, part: NDArray[np.bool_]) -> "FoldPlan":
+        """Return folds that train on a part of the rows, and are scored by that part.
+
+        They predict the same rows as these, by models that have seen none of the rows that these
+        have not: the digest stays, and models of both can be combined.
+
+        Args:
+            part: Which rows of the data set belong to it, shape ``(rows,)``.
+        """
+        return FoldPlan(tuple(fold.within(part) for fold in self.folds), self.digest)
 
 
 @dataclass(frozen=True)

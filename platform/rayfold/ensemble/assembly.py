@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from rayfold.ensemble.builders import Selection
 from rayfold.ensemble.candidates import Candidates
+from rayfold.ensemble.combination import Combination
 from rayfold.ensemble.conformal import nonconformity
 from rayfold.ensemble.evaluation import Evaluation
 from rayfold.ensemble.members import arguments_of, load_model
@@ -57,28 +59,33 @@ class Assembly:
 
     @property
     def best(self) -> int:
-        """The complete candidate with the lowest loss."""
-        complete = self.candidates.out_of_fold.complete
+        """The complete candidate with the lowest loss, of those that are one trial."""
+        alone = [len(trials) == 1 for trials in self.candidates.made_of]
+        complete = self.candidates.out_of_fold.complete & alone
         return int(np.where(complete, self._losses, np.inf).argmin())
 
-    def models(self, candidate: int) -> tuple[nn.Module, ...]:
-        """Return a candidate's models, one for each fold that it has."""
-        if candidate not in self._models:
-            number, trial = self.candidates.trials[candidate]
+    @property
+    def best_alone(self) -> Selection:
+        """The selection of that candidate alone."""
+        return Selection.of_weights(np.eye(len(self._losses))[self.best])
+
+    def models(self, trial: int) -> tuple[nn.Module, ...]:
+        """Return the models of one of the candidates' trials, one for each fold that it has."""
+        if trial not in self._models:
+            number, logged = self.candidates.trials[trial]
             description = self.candidates.studies[number].description
             model_class = resolve_model(self._model or description["model"])
-            arguments = arguments_of(model_class, trial.config, description)
-            self._models[candidate] = tuple(
-                load_model(model_class, arguments, trial.weights(fold)) for fold in trial.folds
+            arguments = arguments_of(model_class, logged.config, description)
+            self._models[trial] = tuple(
+                load_model(model_class, arguments, logged.weights(fold)) for fold in logged.folds
             )
-        return self._models[candidate]
+        return self._models[trial]
 
     def module(self, selection: Selection) -> EnsembleModule:
         """Return a selection as one module."""
+        trials, combination = self._members(selection)
         return EnsembleModule(
-            [self.models(candidate) for candidate in selection.candidates],
-            selection.combination,
-            self.signature,
+            [self.models(trial) for trial in trials], combination, self.signature
         )
 
     def contents(
@@ -92,16 +99,16 @@ class Assembly:
             reason: Why that one.
         """
         out_of_fold, chosen = self.candidates.out_of_fold, evaluations[0]
-        shares = selection.combination.shares
+        trials, combination = self._members(selection)
         predictions = selection.predict(out_of_fold)
         return Contents(
             signature=self.signature,
             origin=self.origin,
             members=tuple(
-                self._member(candidate, weight)
-                for candidate, weight in zip(selection.candidates, shares, strict=True)
+                self._member(trial, weight)
+                for trial, weight in zip(trials, combination.shares, strict=True)
             ),
-            combination=selection.combination,
+            combination=combination,
             out_of_fold_loss=float(row_losses(predictions, out_of_fold.target).mean()),
             single_best_loss=float(self._losses[self.best]),
             nested_loss=chosen.loss,
@@ -114,8 +121,25 @@ class Assembly:
         predictions = self.candidates.out_of_fold.predictions[self.best]
         return np.asarray(predictions, dtype=np.float64)
 
-    def _member(self, candidate: int, weight: float) -> Member:
-        number, trial = self.candidates.trials[candidate]
+    def _members(self, selection: Selection) -> tuple[tuple[int, ...], Combination]:
+        """Return the trials that the chosen candidates stand for, and what combines these.
+
+        The trial that counts most comes first; one that several candidates hold counts for all.
+        """
+        made_of = [self.candidates.made_of[candidate] for candidate in selection.candidates]
+        if all(len(trials) == 1 for trials in made_of):
+            return tuple(trial for (trial,) in made_of), selection.combination
+        trials = list(dict.fromkeys(trial for together in made_of for trial in together))
+        parts = np.zeros((len(made_of), len(trials)))
+        for row, together in zip(parts, made_of, strict=True):
+            row[[trials.index(trial) for trial in together]] = 1 / len(together)
+        shares = selection.combination.of_parts(torch.from_numpy(parts)).shares
+        order = np.argsort(-np.array(shares), kind="stable")
+        combination = selection.combination.of_parts(torch.from_numpy(parts[:, order]))
+        return tuple(trials[place] for place in order), combination
+
+    def _member(self, index: int, weight: float) -> Member:
+        number, trial = self.candidates.trials[index]
         study = self.candidates.studies[number]
         reference = self._model or study.description["model"]
         return Member(
@@ -123,10 +147,10 @@ class Assembly:
             trial=trial.id,
             weight=weight,
             score=trial.score,
-            out_of_fold_loss=float(self._losses[candidate]),
+            out_of_fold_loss=float(self.candidates.losses[index]),
             config=trial.config,
             model=model_reference(reference),
             arguments=arguments_of(resolve_model(reference), trial.config, study.description),
-            models=self.models(candidate),
+            models=self.models(index),
             run_id=trial.run_id,
         )

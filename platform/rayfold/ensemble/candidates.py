@@ -1,8 +1,9 @@
-"""Logged trials as candidates for an ensemble, with their out-of-fold predictions."""
+"""Logged trials, and averages of them, as candidates for an ensemble."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
-from rayfold.tracking import LoggedStudy, LoggedTrial
+from rayfold.errors import EnsembleError, TrackingError
+from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 
 logger = logging.getLogger(__name__)
 
@@ -22,23 +23,32 @@ _SAME = ("task", "classes", "num_outputs", "inputs", "data_digest", "num_rows")
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The trials that can be members of an ensemble.
+    """What can be chosen for an ensemble: trials, and averages of trials.
 
     Attributes:
         studies: Where they come from; all have the same data and folds.
-        trials: Index of the study in ``studies``, and the trial, of each candidate.
-        out_of_fold: Their predictions, in the same order.
+        trials: Index of the study in ``studies``, and the trial, of all trials. First those that
+            are candidates themselves, in the same order.
+        made_of: The trials of each candidate, as indices into ``trials``: itself, or several
+            whose predictions it is the mean of.
+        out_of_fold: The candidates' predictions.
+        losses: Out-of-fold loss of each of the trials, shape ``(trials,)``.
         rows: Row number in the data set of each predicted row, int64, sorted.
     """
 
     studies: tuple[LoggedStudy, ...]
     trials: tuple[tuple[int, LoggedTrial], ...]
+    made_of: tuple[tuple[int, ...], ...]
     out_of_fold: OutOfFold
+    losses: NDArray[np.float64]
     rows: NDArray[np.int64]
 
     def name(self, candidate: int) -> str:
-        """Return the trial's name, with its study's where there are several."""
-        study, trial = self.trials[candidate]
+        """Return the trials' names, with their studies' where there are several."""
+        return " + ".join(self._trial_name(trial) for trial in self.made_of[candidate])
+
+    def _trial_name(self, index: int) -> str:
+        study, trial = self.trials[index]
         return trial.id if len(self.studies) == 1 else f"{self.studies[study].name}/{trial.id}"
 
 
@@ -53,7 +63,21 @@ class _Predictions:
     labels: NDArray[np.generic]
 
 
-def read_candidates(studies: Sequence[LoggedStudy], *, min_share: float) -> Candidates:
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A trial, the index of its study, and what it predicts."""
+
+    study: int
+    trial: LoggedTrial
+    predictions: _Predictions
+
+
+def read_candidates(
+    studies: Sequence[LoggedStudy],
+    *,
+    min_share: float,
+    parts: Sequence[Sequence[LoggedStudy]] = (),
+) -> Candidates:
     """Read the out-of-fold predictions of studies' trials.
 
     Completed trials are candidates, and those that were stopped after some folds, if these hold
@@ -63,6 +87,8 @@ def read_candidates(studies: Sequence[LoggedStudy], *, min_share: float) -> Cand
     Args:
         studies: At least one, with all of their trials.
         min_share: Share of the rows that a trial that was stopped must have predicted, in (0, 1].
+        parts: The studies of the parts of one study each: the best completed trials of all its
+            parts, averaged, are a candidate, too.
 
     Raises:
         EnsembleError: If no trial is complete, studies or trials were validated on different
@@ -72,44 +98,145 @@ def read_candidates(studies: Sequence[LoggedStudy], *, min_share: float) -> Cand
     for study in studies:
         _check_same(studies[0], study)
     read = [
-        (number, trial, found)
+        _Read(number, trial, found)
         for number, study in enumerate(studies)
         for trial in study.trials
         if (found := _read(trial, study, min_share)) is not None
     ]
-    whole = next((entry for entry in read if entry[1].status == "completed"), None)
+    whole = next((entry for entry in read if entry.trial.status == "completed"), None)
     if whole is None:
         names = " or ".join(repr(study.name) for study in studies)
         raise EnsembleError(
             f"study {names} has no completed trial with finite predictions in MLflow; run the "
             "study first, or train with lower learning rates."
         )
-    _, first, all_rows = whole
-    present = np.zeros((len(read), len(all_rows.rows)), bool)
-    predictions = np.zeros((len(read), *all_rows.predictions.shape), np.float32)
-    for index, (_, trial, own) in enumerate(read):
-        places = np.minimum(np.searchsorted(all_rows.rows, own.rows), len(all_rows.rows) - 1)
+    known = list(studies)
+    made_of: list[tuple[int, ...]] = [(index,) for index in range(len(read))]
+    for group in parts:
+        for study in group:
+            _check_same(studies[0], study)
+        if best := _best_of_each(group):
+            made_of.append(tuple(_enter(*chosen, known, read) for chosen in best))
+    of_trials = _aligned(read, whole)
+    return Candidates(
+        studies=tuple(known),
+        trials=tuple((entry.study, entry.trial) for entry in read),
+        made_of=tuple(made_of),
+        out_of_fold=_averaged(of_trials, made_of),
+        losses=of_trials.losses(),
+        rows=whole.predictions.rows,
+    )
+
+
+def read_parts(
+    study: LoggedStudy, *, uri: str | None, storage: Path | None
+) -> tuple[LoggedStudy, ...]:
+    """Read the studies of a study's parts; none if it has none, or they are not there.
+
+    Args:
+        study: The study.
+        uri: As for ``read_study``.
+        storage: As for ``read_study``.
+    """
+    names = (study.description.get("sub_problems") or {}).get("parts", ())
+    try:
+        parts = tuple(
+            read_study(f"{study.name}.{name}", uri=uri, storage=storage) for name in names
+        )
+    except TrackingError as error:
+        logger.warning("the parts of study %s are left out: %s", study.name, error)
+        return ()
+    for part in parts:
+        whole = (part.description.get("sub_problem") or {}).get("of")
+        same = part.description.get("fold_digest") == study.description["fold_digest"]
+        if whole != study.name or not same:
+            logger.warning(
+                "the parts of study %s are left out: %s was run on another split or other data.",
+                study.name,
+                part.name,
+            )
+            return ()
+    return parts
+
+
+def _best_of_each(
+    parts: Sequence[LoggedStudy],
+) -> list[tuple[LoggedStudy, LoggedTrial, _Predictions]]:
+    """Return the best trial of each part with its predictions; none where a part has no trial."""
+    chosen = []
+    for part in parts:
+        sign = 1.0 if part.description.get("mode", "min") == "min" else -1.0
+        scored = [
+            (sign * trial.score, trial.id, trial)
+            for trial in part.trials
+            if trial.status == "completed" and trial.score is not None
+        ]
+        best = min(scored, key=lambda entry: entry[:2])[2] if scored else None
+        predictions = None if best is None else _read(best, part, 1.0)
+        if best is None or predictions is None:
+            logger.warning("the parts are left out: %s has no completed trial.", part.name)
+            return []
+        chosen.append((part, best, predictions))
+    return chosen
+
+
+def _enter(
+    study: LoggedStudy,
+    trial: LoggedTrial,
+    predictions: _Predictions,
+    known: list[LoggedStudy],
+    read: list[_Read],
+) -> int:
+    """Return the index of a trial among those read, where it is entered if need be."""
+    number = next((n for n, other in enumerate(known) if other.run_id == study.run_id), len(known))
+    if number == len(known):
+        known.append(study)
+    for index, entry in enumerate(read):
+        if (entry.study, entry.trial.id) == (number, trial.id):
+            return index
+    read.append(_Read(number, trial, predictions))
+    return len(read) - 1
+
+
+def _aligned(read: Sequence[_Read], whole: _Read) -> OutOfFold:
+    """Return the predictions of all trials, row by row, the rows being those of a whole one."""
+    rows = whole.predictions
+    present = np.zeros((len(read), len(rows.rows)), bool)
+    predictions = np.zeros((len(read), *rows.predictions.shape), np.float32)
+    for index, entry in enumerate(read):
+        own = entry.predictions
+        places = np.minimum(np.searchsorted(rows.rows, own.rows), len(rows.rows) - 1)
         if not (
-            np.array_equal(all_rows.rows[places], own.rows)
-            and np.array_equal(all_rows.labels[places], own.labels)
+            np.array_equal(rows.rows[places], own.rows)
+            and np.array_equal(rows.labels[places], own.labels)
         ):
             raise EnsembleError(
-                f"trial {trial.id} predicts other rows than trial {first.id}; "
+                f"trial {entry.trial.id} predicts other rows than trial {whole.trial.id}; "
                 "delete its run in MLflow."
             )
         present[index, places] = True
         predictions[index, places] = own.predictions
-    return Candidates(
-        studies=tuple(studies),
-        trials=tuple((number, trial) for number, trial, _ in read),
-        out_of_fold=OutOfFold(
-            predictions=predictions,
-            present=present,
-            complete=np.asarray(present.all(axis=1)),
-            target=all_rows.labels,
-            folds=all_rows.folds,
-        ),
-        rows=all_rows.rows,
+    return OutOfFold(
+        predictions=predictions,
+        present=present,
+        complete=np.asarray(present.all(axis=1)),
+        target=rows.labels,
+        folds=rows.folds,
+    )
+
+
+def _averaged(of_trials: OutOfFold, made_of: Sequence[tuple[int, ...]]) -> OutOfFold:
+    """Return the predictions of candidates, each the mean of trials that predict all rows."""
+    alone = [trials[0] for trials in made_of if len(trials) == 1]
+    means = [of_trials.predictions[list(trials)].mean(axis=0) for trials in made_of[len(alone) :]]
+    if not means:
+        return of_trials
+    some = of_trials.of_candidates(alone)
+    return replace(
+        some,
+        predictions=np.concatenate([some.predictions, means]),
+        present=np.concatenate([some.present, np.ones((len(means), len(of_trials.target)), bool)]),
+        complete=np.concatenate([some.complete, np.ones(len(means), bool)]),
     )
 
 

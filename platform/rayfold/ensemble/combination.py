@@ -40,6 +40,15 @@ class Combination(nn.Module):
             member has a prediction for.
         """
 
+    @abstractmethod
+    def of_parts(self, parts: torch.Tensor) -> "Combination":
+        """Return the combination of models whose weighted means are what this one combines.
+
+        Args:
+            parts: Weight of each model in each present member, float64, shape
+                ``(members, models)``; the weights of a member have the sum 1.
+        """
+
     @property
     @abstractmethod
     def shares(self) -> tuple[float, ...]:
@@ -69,6 +78,10 @@ class WeightedMean(Combination):
         weights = self.weights[:, None] * present
         return torch.einsum("mr,mro->ro", weights / weights.sum(0), predictions)
 
+    def of_parts(self, parts: torch.Tensor) -> "WeightedMean":
+        """Return the mean with each weight split over the parts of its member."""
+        return WeightedMean(self.weights @ parts)
+
     @property
     def shares(self) -> tuple[float, ...]:
         """The weights."""
@@ -86,14 +99,24 @@ class Stacking(Combination):
             each output of each member.
         intercept: float64, shape ``(outputs,)``.
         task: ``"classification"`` or ``"regression"``.
+        parts: float64, shape ``(members, models)``: what the models' predictions are averaged
+            with first; None: they are the members'.
     """
 
     kind = "stacking"
     coefficients: torch.Tensor
     intercept: torch.Tensor
+    parts: torch.Tensor | None
 
-    def __init__(self, coefficients: torch.Tensor, intercept: torch.Tensor, task: Task) -> None:
+    def __init__(
+        self,
+        coefficients: torch.Tensor,
+        intercept: torch.Tensor,
+        task: Task,
+        parts: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.register_buffer("parts", None if parts is None else parts.to(torch.float64))
         self.register_buffer("coefficients", coefficients.to(torch.float64))
         self.register_buffer("intercept", intercept.to(torch.float64))
         self.task = task
@@ -102,6 +125,8 @@ class Stacking(Combination):
         self, predictions: torch.Tensor, present: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the linear model's predictions."""
+        if self.parts is not None:
+            predictions = torch.einsum("pm,mro->pro", self.parts, predictions)
         if self.task == "classification":
             predictions = predictions.clamp_min(LEAST_STACKED).log()
         outputs = torch.einsum("imo,mro->ri", self.coefficients, predictions) + self.intercept
@@ -111,10 +136,17 @@ class Stacking(Combination):
             outputs = torch.where(present.all(0)[:, None], outputs, torch.nan)
         return outputs
 
+    def of_parts(self, parts: torch.Tensor) -> "Stacking":
+        """Return the linear model of weighted means; logarithms are taken of these."""
+        assert self.parts is None
+        return Stacking(self.coefficients, self.intercept, self.task, parts)
+
     @property
     def shares(self) -> tuple[float, ...]:
-        """Each member's share of the sum of all coefficients' sizes."""
+        """Each model's share of the sum of all coefficients' sizes."""
         sizes = self.coefficients.abs().sum(dim=(0, 2))
+        if self.parts is not None:
+            sizes = sizes @ self.parts
         total = sizes.sum()
         if total == 0:
             return (1 / len(sizes),) * len(sizes)
@@ -139,7 +171,12 @@ def combination_from_state(
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if kind == WeightedMean.kind and shapes == {"weights": (num_members,)}:
         return WeightedMean(state["weights"])
-    square = (num_outputs, num_members, num_outputs)
-    if kind == Stacking.kind and shapes == {"coefficients": square, "intercept": (num_outputs,)}:
-        return Stacking(state["coefficients"], state["intercept"], task)
+    wanted: dict[str, tuple[int, ...]] = {"intercept": (num_outputs,)}
+    num_combined = num_members
+    if len(shapes.get("parts", ())) == 2:
+        num_combined = shapes["parts"][0]
+        wanted["parts"] = (num_combined, num_members)
+    wanted["coefficients"] = (num_outputs, num_combined, num_outputs)
+    if kind == Stacking.kind and shapes == wanted:
+        return Stacking(state["coefficients"], state["intercept"], task, state.get("parts"))
     raise ValueError(f"no combination {kind!r} has tensors of shapes {shapes}")

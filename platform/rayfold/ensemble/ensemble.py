@@ -23,7 +23,7 @@ from rayfold.ensemble.bundle import (
     read_onnx,
     write_bundle,
 )
-from rayfold.ensemble.candidates import read_candidates
+from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.evaluation import Evaluation, compare, reason
 from rayfold.ensemble.held_out import Paths, read_held_out
 from rayfold.ensemble.predictor import (
@@ -91,6 +91,7 @@ class Ensemble:
         builders: Sequence[Builder] | None = None,
         budget: Budget | None = None,
         min_share: float = 0.5,
+        sub_problems: bool = True,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
         model: str | type[nn.Module] | None = None,
@@ -107,6 +108,8 @@ class Ensemble:
             budget: What the ensemble may cost; None: anything.
             min_share: Trials that were stopped after some folds take part if these hold at least
                 this share of the rows, in (0, 1].
+            sub_problems: Whether the best trials of a study's sub-problems, averaged, are a
+                candidate.
             storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
             tracking_uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in
                 ``storage``.
@@ -142,7 +145,10 @@ class Ensemble:
             read_study(name, uri=tracking_uri, storage=folder, completed_only=False)
             for name in names
         ]
-        assembly = Assembly(read_candidates(logged, min_share=min_share), model)
+        parts = [
+            read_parts(study, uri=tracking_uri, storage=folder) for study in logged if sub_problems
+        ]
+        assembly = Assembly(read_candidates(logged, min_share=min_share, parts=parts), model)
         out_of_fold = assembly.candidates.out_of_fold
         evaluations = compare(builders, out_of_fold)
         builder = evaluations[0].builder
@@ -162,8 +168,8 @@ class Ensemble:
         Args:
             studies: As for ``best``.
             builder: Chooses the trials and says how they are combined.
-            options: ``budget``, ``min_share``, ``storage``, ``tracking_uri`` and ``model``, as
-                for ``best``.
+            options: ``budget``, ``min_share``, ``sub_problems``, ``storage``, ``tracking_uri``
+                and ``model``, as for ``best``.
 
         Raises:
             TrackingError, EnsembleError, ModelError: As ``best`` does.
@@ -193,7 +199,7 @@ class Ensemble:
 
         Arguments and errors are those of ``build``.
         """
-        return cls.build(studies, Best(1), **options)
+        return cls.build(studies, Best(1), **{**options, "sub_problems": False})
 
     @property
     def classes_(self) -> NDArray[Any] | None:
@@ -300,7 +306,7 @@ class Ensemble:
             return report
         held_out = read_held_out(data, self.signature, self.origin)
         features = check_features(held_out.features, self.signature)
-        best = assembly.module(Best(1).build(assembly.candidates.out_of_fold))
+        best = assembly.module(assembly.best_alone)
         return replace(
             report,
             held_out=report_of_held_out(
@@ -399,7 +405,7 @@ class Ensemble:
         """Return one row per member, of largest weight first, with its configuration."""
         rows = [
             {
-                "trial": member.trial,
+                "trial": self.origin.trial_name(member),
                 "weight": member.weight,
                 "score": member.score,
                 "out_of_fold_loss": member.out_of_fold_loss,
@@ -452,7 +458,8 @@ class Ensemble:
         )
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{member.trial}: {member.weight:.2f}" for member in self.members)
+        name = self.origin.trial_name
+        parts = ", ".join(f"{name(member)}: {member.weight:.2f}" for member in self.members)
         loss = "log loss" if self.signature.task == "classification" else "squared error"
         return (
             f"<Ensemble of {self.origin.study!r}, members {{{parts}}}, nested out-of-fold {loss} "

@@ -66,6 +66,14 @@ class Origin:
     test: Mapping[str, Any]
     runs: Mapping[str, str] = field(default_factory=dict)
 
+    def trial_name(self, member: "Member") -> str:
+        """Return a member's trial, with the name of its study where there are several."""
+        return (
+            member.trial
+            if len(self.studies) == 1
+            else f"{self.studies[member.study_id]}/{member.trial}"
+        )
+
     @property
     def study(self) -> str:
         """The studies' names, as a text."""

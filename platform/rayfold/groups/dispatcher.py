@@ -37,7 +37,8 @@ class GroupState:
         node: Node id of its rank 0.
         ready_at: When it first announced itself, Unix seconds.
         process_id: Process id of its rank 0.
-        trial: The trial whose fold it trains, or None.
+        study: The study of the trial whose fold it trains, or None.
+        trial: That trial, or None.
         fold: That fold, or None.
         epoch: Epochs of that fold so far.
         num_starts: How often it has announced itself.
@@ -47,6 +48,7 @@ class GroupState:
     node: str
     ready_at: float
     process_id: int
+    study: str | None
     trial: str | None
     fold: int | None
     epoch: int
@@ -112,8 +114,9 @@ class _Lease:
 class Dispatcher:
     """Lends groups to trials, all that a trial asks for or none, first come first served.
 
-    Trials call ``acquire``, ``submit``, ``wait`` and ``release``; rank 0 of a group calls
-    ``announce``, ``exchange`` and ``heartbeat``; the driver calls the rest.
+    Trials call ``acquire``, ``submit``, ``wait`` and ``release`` under a name that no other trial
+    of the pool has (``orders.lease_name``); rank 0 of a group calls ``announce``, ``exchange`` and
+    ``heartbeat``; the driver calls the rest.
     """
 
     def __init__(self) -> None:
@@ -302,6 +305,7 @@ class Dispatcher:
                     node=group.node,
                     ready_at=group.ready_at,
                     process_id=group.process_id,
+                    study=group.job.task.study if group.job else None,
                     trial=group.job.task.trial if group.job else None,
                     fold=group.job.task.fold if group.job else None,
                     epoch=group.epoch,

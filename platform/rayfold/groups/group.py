@@ -35,13 +35,13 @@ class GroupWork:
     Attributes:
         group: Its number in the pool.
         dispatcher: Handle of the pool's dispatcher actor.
-        setup: What all folds of the study share.
+        setups: What all folds of a study share, by the study's name.
         data: Reference to the staged data set.
     """
 
     group: int
     dispatcher: Any
-    setup: StudySetup
+    setups: Mapping[str, StudySetup]
     data: "ray.ObjectRef[DataSet]"
 
 
@@ -54,7 +54,7 @@ def serve(config: dict[str, GroupWork]) -> None:
     strategy: Strategy = (
         DataParallel(device) if context.get_world_size() > 1 else SingleProcess(device)
     )
-    trainer = _FoldTrainer(work.setup, ray.get(work.data), strategy)
+    trainer = _FoldTrainer(work.setups, ray.get(work.data), strategy)
     link = _Link(work, strategy)
     outcome: FoldOutcome | None = None
     while True:
@@ -74,9 +74,11 @@ class _FoldTrainer:
     Of other trials, which take turns in a population, it keeps states alone, and not too many.
     """
 
-    def __init__(self, setup: StudySetup, data: DataSet, strategy: Strategy) -> None:
-        self._setup, self._data, self._strategy = setup, data, strategy
-        self._runs: dict[tuple[str, int, int], FoldRun] = {}
+    def __init__(
+        self, setups: Mapping[str, StudySetup], data: DataSet, strategy: Strategy
+    ) -> None:
+        self._setups, self._data, self._strategy = setups, data, strategy
+        self._runs: dict[tuple[str, str, int, int], FoldRun] = {}
         self._memory = StateMemory()
         self.present: FoldRun | None = None
 
@@ -98,7 +100,8 @@ class _FoldTrainer:
             return FoldOutcome(task=task, error=text, diverged=diverged)
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
-        done = self._strategy.broadcast(finished_result(task, self._setup.folder))
+        setup = self._setups[task.study]
+        done = self._strategy.broadcast(finished_result(task, setup.folder))
         if done is not None:
             return FoldOutcome(
                 task=task,
@@ -106,13 +109,13 @@ class _FoldTrainer:
                 metrics=_metrics_at(done.history, task.until_epoch),
                 result=done,
             )
-        self._keep_only(task.trial, task.lineage)
-        key = (task.trial, task.fold, task.lineage)
+        self._keep_only(task)
+        key = (*task.key, task.lineage)
         run, taken_up = self._runs.get(key), None
         if run is None or run.is_outdated():
             run = FoldRun(
                 task,
-                setup=self._setup,
+                setup=setup,
                 data=self._data,
                 strategy=self._strategy,
                 memory=self._memory,
@@ -130,10 +133,11 @@ class _FoldTrainer:
             taken_up=taken_up,
         )
 
-    def _keep_only(self, trial: str, lineage: int) -> None:
+    def _keep_only(self, task: FoldTask) -> None:
         """End the runs of other trials; of those that stand at a milestone the state stays."""
         for key, run in list(self._runs.items()):
-            if (key[0], key[2]) != (trial, lineage):
+            study, trial, _, lineage = key
+            if (study, trial, lineage) != (task.study, task.trial, task.lineage):
                 del self._runs[key]
                 if run.milestone is not None:
                     self._memory.keep(*run.milestone)

@@ -75,6 +75,21 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class PartPlan:
+    """What is run on a part of the data before the study itself.
+
+    Attributes:
+        study: Name of its own study.
+        num_rows: Development rows of the part.
+        num_trials: Trials at most.
+    """
+
+    study: str
+    num_rows: int
+    num_trials: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study will run.
 
@@ -86,6 +101,7 @@ class Plan:
         data_bytes: Bytes of the data set, held once on each node.
         hints: What could be better, a line each.
         past: Which earlier studies the search starts from and why, a line each.
+        parts: The sub-studies that run first, in one pool.
     """
 
     groups: Groups
@@ -95,6 +111,7 @@ class Plan:
     data_bytes: int
     hints: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
+    parts: tuple[PartPlan, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -105,8 +122,12 @@ class Plan:
 
     @property
     def num_fold_trainings(self) -> int:
-        """Folds trained when no trial is dropped early."""
-        return self.num_trials * self.num_folds
+        """Folds trained when no trial is dropped early, those of the parts too."""
+        return (self._num_trials_of_parts + self.num_trials) * self.num_folds
+
+    @property
+    def _num_trials_of_parts(self) -> int:
+        return sum(part.num_trials for part in self.parts)
 
     @property
     def memory_bytes(self) -> float:
@@ -117,7 +138,10 @@ class Plan:
     def lines(self) -> list[str]:
         """Return the plan in words, a line each."""
         groups = self.groups
-        trainings = f"{self.num_trials} trials x {self.num_folds} folds"
+        trials = f"{self.num_trials}"
+        if self.parts:
+            trials = f"({self._num_trials_of_parts} of parts + {trials})"
+        trainings = f"{trials} trials x {self.num_folds} folds"
         gigabytes = self.memory_bytes / 1e9
         formula = (
             f"1 + N_G {groups.trials_at_once} x N_F {groups.per_trial} x "
@@ -129,6 +153,10 @@ class Plan:
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
             f"{groups.cpus_per_worker:g} CPU and {groups.gpus_per_worker:g} GPU",
             f"memory     about {gigabytes:.1f} GB, {self.data_bytes / 1e6:.1f} MB of it data",
+            *(
+                f"part       {part.study}: {part.num_rows} rows, {part.num_trials} trials"
+                for part in self.parts
+            ),
             *(f"past       {line}" for line in self.past),
             *(f"hint       {hint}" for hint in self.hints),
         ]

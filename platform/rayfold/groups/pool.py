@@ -1,4 +1,4 @@
-"""All groups of a study: started on the cluster as it has room, and ended with the study."""
+"""All groups of a study, or of several: started as the cluster has room, ended with them."""
 
 import logging
 import math
@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from rayfold.errors import ResourcesError
 from rayfold.groups.dispatcher import Dispatcher, Snapshot
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.plan import Groups
+from rayfold.orders import lease_name
 from rayfold.training import StudySetup
 
 logger = logging.getLogger(__name__)
@@ -35,13 +37,14 @@ STOP_SECONDS = 60.0
 
 
 class Pool:
-    """The groups of one study.
+    """The groups of one study, or of several on the same data.
 
     Args:
         groups: How many, and how large.
-        setup: What all folds of the study share.
+        setups: What all folds of a study share, by the study's name.
         data: Reference to the staged data set.
-        name: The study's name, for Ray's logs and dashboard.
+        name: Name for Ray's logs and dashboard.
+        folder: Where Ray Train may write while the pool is there.
 
     Attributes:
         dispatcher: Handle of the dispatcher actor, for the trials.
@@ -51,14 +54,15 @@ class Pool:
         self,
         groups: Groups,
         *,
-        setup: StudySetup,
+        setups: Mapping[str, StudySetup],
         data: "ray.ObjectRef[DataSet]",
         name: str,
+        folder: Path,
     ) -> None:
-        self._groups, self._setup, self._data, self._name = groups, setup, data, name
+        self._groups, self._setups, self._data, self._name = groups, setups, data, name
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
-        self._folder = setup.folder / "ray" / "groups"
+        self._folder = folder
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_concurrency=10_000)(Dispatcher)
         self.dispatcher: Any = actor.options(scheduling_strategy=here).remote()
@@ -89,9 +93,9 @@ class Pool:
         """Let groups finish their epoch and write a checkpoint, and trials end."""
         ray.get(self.dispatcher.interrupt.remote())
 
-    def release(self, trial: str) -> None:
+    def release(self, study: str, trial: str) -> None:
         """Give a trial's groups back, without waiting for it."""
-        self.dispatcher.release.remote(trial)
+        self.dispatcher.release.remote(lease_name(study, trial))
 
     def stop(self) -> None:
         """End all groups and the dispatcher, and remove what Ray Train has written."""
@@ -157,7 +161,7 @@ class Pool:
     def _run_group(self, number: int) -> None:
         """Keep one group alive until the pool stops."""
         work = GroupWork(
-            group=number, dispatcher=self.dispatcher, setup=self._setup, data=self._data
+            group=number, dispatcher=self.dispatcher, setups=self._setups, data=self._data
         )
         gpus = self._groups.gpus_per_worker
         trainer = TorchTrainer(

@@ -130,6 +130,14 @@ Parameters = Annotated[
 ]
 """Hyperparameters' dotted names, each with one value."""
 
+ValueLists = dict[
+    str,
+    Annotated[
+        tuple[Annotated[Value, BeforeValidator(_scalar)], ...], BeforeValidator(_no_empty_list)
+    ],
+]
+"""Names, each with a list of one or more values."""
+
 SearcherName = Annotated[
     str | dict[str, dict[str, Any]], _named("searcher", "{genetic: {population: 16}}")
 ]

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from rayfold.data import HDF5
+from rayfold.data import HDF5, SubProblems
 from rayfold.documents import read_yaml, write_yaml
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.recipe.fields import (
@@ -43,6 +43,7 @@ from rayfold.recipe.fields import (
     StudyName,
     Text,
     Texts,
+    ValueLists,
     names_alone,
     refuse_empty_list,
     refuse_strange_names,
@@ -139,6 +140,28 @@ class Fixed(Section):
     """Earlier studies whose fold models trials begin with: names, or a mapping with studies."""
 
 
+class SubProblemSettings(Section):
+    """How the rows are cut into parts that are searched first, each alone."""
+
+    by: Literal["files", "column", "labels"]
+    """Whether each file, each value of a column or each group of classes is a part."""
+    num_trials: Count
+    """Configurations to try for each part."""
+    column: Text | None = None
+    """Data set with a value for each row, for parts by column."""
+    groups: ValueLists | None = None
+    """Parts by name, each with its files, values or classes; null makes one of each."""
+
+    def request(self, base: Path) -> SubProblems:
+        """Return what is asked for, with paths that start at ``base``."""
+        groups: Mapping[str, Sequence[Any]] | None = self.groups
+        if groups is not None and self.by == "files":
+            groups = {name: [base / str(path) for path in paths] for name, paths in groups.items()}
+        return SubProblems(
+            by=self.by, num_trials=self.num_trials, column=self.column, groups=groups
+        )
+
+
 class Search(Section):
     """What is searched, and how."""
 
@@ -160,6 +183,8 @@ class Search(Section):
     """Names of parameters of the past, each with its name in this space."""
     prune_space: bool = Field(default=False, strict=True)
     """Whether to search only the box around what was good in the past."""
+    sub_problems: SubProblemSettings | None = None
+    """Parts of the rows that are searched first, each alone; null searches the whole at once."""
     metric: Text = "val_loss"
     """What to search for."""
     mode: Literal["min", "max"] | None = None

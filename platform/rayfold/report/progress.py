@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rayfold.groups.dispatcher import Snapshot
+from rayfold.groups.dispatcher import GroupState, Snapshot
 from rayfold.report.tables import best_first, best_trial
 from rayfold.results import Mode, TrialResult
 
@@ -37,6 +37,8 @@ class StudyState:
         num_folds_before: Those of them that earlier runs had trained.
         maximum_groups: Groups at most.
         pool: The groups.
+        num_studies: How many studies these are, whose scores do not compare; more than one for
+            the parts of a study.
         ended: Whether the groups are gone, because all is done or the study was interrupted.
     """
 
@@ -50,6 +52,7 @@ class StudyState:
     num_folds_before: int = 0
     maximum_groups: int = 1
     pool: Snapshot = field(default_factory=Snapshot)
+    num_studies: int = 1
     ended: bool = False
 
     def with_pool(self, pool: Snapshot) -> Self:
@@ -81,12 +84,13 @@ class StudyState:
 
     def summary(self, now: float) -> str:
         """Return one line: trials, best, groups busy, time left."""
-        parts = [f"{len(self.results)}/{self.num_trials} trials"]
+        of_parts = f" of {self.num_studies} parts" if self.num_studies > 1 else ""
+        parts = [f"{len(self.results)}/{self.num_trials} trials{of_parts}"]
         for status in ("stopped", "failed"):
             number = sum(result.status == status for result in self.results)
             if number:
                 parts.append(f"{number} {status}")
-        if self.best is not None:
+        if self.best is not None and self.num_studies == 1:
             parts.append(f"best {format_score(self.best, self.metric)} (trial {self.best.id})")
         if self.pool.groups:
             parts.append(f"groups {self.pool.num_busy} of {len(self.pool.groups)} busy")
@@ -236,7 +240,8 @@ def _render(state: StudyState) -> Group:
     bar = ProgressBar(total=max(1, state.num_trials), completed=len(state.results), width=40)
     busy = Text(
         "  ".join(
-            f"group {group.group}: trial {group.trial} fold {group.fold} epoch {group.epoch}"
+            f"group {group.group}: trial {_trial_name(group, state)} fold {group.fold} "
+            f"epoch {group.epoch}"
             if group.trial is not None
             else f"group {group.group}: idle"
             for group in state.pool.groups
@@ -252,6 +257,11 @@ def _trial_line(result: TrialResult, metric: str) -> str:
         reason = (result.error or "unknown").strip().splitlines()[-1]
         return f"trial {result.id} failed: {reason}"
     return f"trial {result.id} {result.status}, {format_score(result, metric)}, {_config(result)}"
+
+
+def _trial_name(group: GroupState, state: StudyState) -> str:
+    """Return a trial's id, after the name of its study where that is not the one shown."""
+    return f"{group.trial}" if group.study == state.name else f"{group.study}/{group.trial}"
 
 
 def _number(value: float | None) -> str:

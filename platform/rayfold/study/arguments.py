@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rayfold import search
+from rayfold.data import SubProblems
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.orders import FoldOrder
@@ -114,6 +115,31 @@ def check_initial_weights(
             f"{wanted.frozen_epochs}; loaded weights would never learn."
         )
     return wanted
+
+
+def check_sub_problems(
+    sub_problems: object, scheduler: Scheduler | None, tune_scheduler: object | None
+) -> SubProblems | None:
+    """Return how a study is cut into parts, checked; None: it is not.
+
+    Raises:
+        RecipeError: If it is something else, or there is a scheduler that cannot tell the trials
+            of several studies in one pool apart.
+    """
+    if sub_problems is None:
+        return None
+    if not isinstance(sub_problems, SubProblems):
+        raise RecipeError(
+            "sub_problems must be rayfold.SubProblems, such as SubProblems(by='files', "
+            f"num_trials=8), not {sub_problems!r}."
+        )
+    if tune_scheduler is not None or isinstance(scheduler, Population | Replay):
+        name = next(iter(scheduler_settings(scheduler, tune_scheduler) or {}))
+        raise RecipeError(
+            f"sub_problems do not go with the scheduler {name}, which would compare trials of "
+            "different parts; leave one of them out, or use racing or halving."
+        )
+    return sub_problems
 
 
 def check_order(scheduler: Scheduler, order: FoldOrder, groups: Groups) -> None:

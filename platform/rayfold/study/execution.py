@@ -1,4 +1,4 @@
-"""One run of a study on a cluster, from the first group to the last trial."""
+"""One run of a study, or of several in one pool, from the first group to the last trial."""
 
 import dataclasses
 import logging
@@ -6,8 +6,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 from ray import tune
@@ -24,14 +25,12 @@ from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
-from rayfold.schedulers import Population, Replay, Scheduler
-from rayfold.space import SearchSpace
-from rayfold.study.interruption import Interruption
+from rayfold.schedulers import Population, Replay
+from rayfold.study.opened import Call, OpenStudy
 from rayfold.tracking import Uploader
-from rayfold.training import StudySetup
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.exploits import Exploiter
-from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.ledgers import Ledgers
 from rayfold.tuning.population import PopulationScheduler, population_scheduler
 from rayfold.tuning.replay import ReplayScheduler
 from rayfold.tuning.states import remove_states
@@ -43,52 +42,55 @@ PROGRESS_SECONDS = 0.5
 
 
 class Execution:
-    """One run of a study on a cluster, from the first group to the last trial.
+    """One run on a cluster, from the first group to the last trial.
 
-    Attributes:
-        out_of_time: Whether it was ended at its deadline.
+    Several studies share one pool and one run of Tune, their trials in turn. They have the same
+    model, settings, number of folds and kind of scheduler; none changes trials at milestones.
     """
 
     def __init__(
         self,
         *,
         name: str,
-        setup: StudySetup,
+        studies: Sequence[OpenStudy],
+        folder: Path,
         groups: Groups,
         fold_order: FoldOrder,
-        scheduler: Scheduler | None,
         tune_scheduler: TrialScheduler | None,
         max_time_per_trial: float | None,
-        deadline: float,
-        space: SearchSpace,
-        ledger: Ledger,
+        call: Call,
         uploader: Uploader,
         progress: Progress,
-        interruption: Interruption,
     ) -> None:
-        self._name, self._setup, self._groups, self._order = name, setup, groups, fold_order
-        self._scheduler, self._tune_scheduler = scheduler, tune_scheduler
-        self._max_time_per_trial, self._deadline = max_time_per_trial, deadline
-        self._space = space
-        self.out_of_time = False
-        self._ledger, self._uploader = ledger, uploader
-        self._progress, self._interruption = progress, interruption
-        self._folds_before = ledger.num_folds_done
+        self._name, self._studies, self._groups, self._order = name, studies, groups, fold_order
+        self._setup, self._folder = studies[0].setup, folder / "ray"
+        self._ledgers = Ledgers({study.name: study.ledger for study in studies})
+        self._scheduler, self._tune_scheduler = studies[0].scheduler, tune_scheduler
+        self._max_time_per_trial, self._call = max_time_per_trial, call
+        self._uploader, self._progress = uploader, progress
+        self._folds_before = self._ledgers.num_folds_done
         self._noted_groups: set[int] = set()
         self._failure: ResourcesError | None = None
-        self._state = self._snapshot_ledger()
+        self._state = self._snapshot_ledgers()
 
-    def run(self, data: DataSet, address: str | None) -> None:
-        """Run until the ledger is exhausted or the study is interrupted.
+    def run(self, data: DataSet) -> None:
+        """Run until the ledgers are exhausted or the run is interrupted.
 
         Everything that was started is ended, whatever happens.
         """
         self._progress.update(self._state)
+        address = self._call.address
         with cluster(address):
             check_room(self._groups, address)
             reference = stage(data)
             with _by_value(self._setup.model_class):
-                pool = Pool(self._groups, setup=self._setup, data=reference, name=self._name)
+                pool = Pool(
+                    self._groups,
+                    setups={study.name: study.setup for study in self._studies},
+                    data=reference,
+                    name=self._name,
+                    folder=self._folder / "groups",
+                )
                 try:
                     pool.start()
                     with self._watching(pool):
@@ -97,7 +99,7 @@ class Execution:
                         raise self._failure
                 finally:
                     pool.stop()
-                    shutil.rmtree(self._setup.folder / "ray", ignore_errors=True)
+                    shutil.rmtree(self._folder, ignore_errors=True)
                     self._remove_states()
         self._progress.update(dataclasses.replace(self._state, ended=True))
 
@@ -124,25 +126,25 @@ class Execution:
             tune.with_resources(trainable, trial_resources()),
             tune_config=tune.TuneConfig(
                 search_alg=SearcherAdapter(
-                    self._ledger,
+                    self._ledgers,
                     release=pool.release,
                     on_change=self._on_change,
                     has_room=turns.has_room if turns else None,
                 ),
                 scheduler=SchedulerAdapter(
-                    self._ledger,
+                    self._ledgers,
                     release=pool.release,
                     on_change=self._on_change,
                     tune_scheduler=scheduler,
                     pauses_with_groups=not (self._scheduler and self._scheduler.milestones),
                 ),
                 num_samples=-1,
-                max_concurrent_trials=self._ledger.num_trials if turns else at_once,
+                max_concurrent_trials=self._ledgers.num_trials if turns else at_once,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(self._setup.folder / "ray"),
+                storage_path=str(self._folder),
                 failure_config=tune.FailureConfig(max_failures=2),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # the notebook's would wipe our table
@@ -152,62 +154,71 @@ class Execution:
 
     def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
         """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
-        exploiter = Exploiter(self._ledger, self._setup.folder, len(self._setup.plan.folds))
+        ledger, setup = self._studies[0].ledger, self._setup
+        exploiter = Exploiter(ledger, setup.folder, len(setup.plan.folds))
         if isinstance(self._scheduler, Replay):
             return ReplayScheduler(self._scheduler, exploiter)
         if isinstance(self._scheduler, Population):
             return population_scheduler(
-                self._scheduler, exploiter, space=self._space, at_once=at_once
+                self._scheduler, exploiter, space=self._studies[0].space, at_once=at_once
             )
         return None
 
     def _remove_states(self) -> None:
         """Remove the checkpoints of trials that will never be gone on with."""
-        for result in self._ledger.results:
-            remove_states(self._setup.folder, result.id)
+        for study in self._studies:
+            for result in study.ledger.results:
+                remove_states(study.setup.folder, result.id)
 
     def _on_change(self) -> None:
-        """Runs in Tune's thread, which is the only one that changes the ledger."""
-        self._state = self._snapshot_ledger()
+        """Runs in Tune's thread, which is the only one that changes the ledgers."""
+        self._state = self._snapshot_ledgers()
         self._uploader.notify()
 
-    def _snapshot_ledger(self) -> StudyState:
-        ledger, settings = self._ledger, self._setup.settings
+    def _snapshot_ledgers(self) -> StudyState:
+        settings = self._setup.settings
         return StudyState(
             name=self._name,
             metric=settings.metric,
             mode=settings.mode,
-            num_trials=ledger.num_trials,
+            num_trials=self._ledgers.num_trials,
             num_folds=len(self._setup.plan.folds),
-            results=tuple(ledger.results),
-            num_folds_done=ledger.num_folds_done,
+            results=tuple(
+                dataclasses.replace(result, id=self._shown_id(study, result.id))
+                for study, ledger in self._ledgers.items()
+                for result in ledger.results
+            ),
+            num_folds_done=self._ledgers.num_folds_done,
             num_folds_before=self._folds_before,
             maximum_groups=self._groups.maximum,
+            num_studies=len(self._studies),
         )
+
+    def _shown_id(self, study: str, trial: str) -> str:
+        return trial if len(self._studies) == 1 else f"{study}/{trial}"
 
     def _note_groups(self, snapshot: Snapshot) -> None:
         """Write down when each group was first ready, and where."""
         for group in snapshot.groups:
             if group.group not in self._noted_groups:
                 self._noted_groups.add(group.group)
-                self._ledger.group_ready(group.group, node=group.node, at=group.ready_at)
+                self._ledgers.group_ready(group.group, node=group.node, at=group.ready_at)
 
     @contextmanager
     def _watching(self, pool: Pool) -> Iterator[None]:
         """Show progress and pass on an interruption, beside Tune's loop."""
-        done = threading.Event()
+        done, call = threading.Event(), self._call
 
         def watch() -> None:
             ending = over = False
             while not over:
                 over = done.wait(PROGRESS_SECONDS)  # and one last look: runs may be short
                 try:
-                    self.out_of_time = self.out_of_time or time.monotonic() > self._deadline
-                    if not ending and (
-                        self._interruption.requested or self._failure or self.out_of_time
-                    ):
+                    if time.monotonic() > call.deadline and not call.interruption.requested:
+                        call.out_of_time = True
+                    if not ending and (call.ended or self._failure):
                         ending = True
-                        self._ledger.close()
+                        self._ledgers.close()
                         pool.interrupt()
                     snapshot = pool.snapshot()
                     self._note_groups(snapshot)
@@ -216,7 +227,7 @@ class Execution:
                     self._failure = error
                 except ray.exceptions.RayActorError:
                     self._failure = ResourcesError("the pool's dispatcher died; run again.")
-                    self._ledger.close()
+                    self._ledgers.close()
                     return
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")

@@ -24,6 +24,7 @@ class StudyResult:
         uploaded: Whether MLflow holds everything.
         tracking_uri: The MLflow store.
         out_of_time: Whether the study was ended after its ``max_time``; run it again to go on.
+        parts: What the studies of its parts have found, where it has ``sub_problems``.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StudyResult:
     uploaded: bool
     tracking_uri: str
     out_of_time: bool = False
+    parts: "tuple[StudyResult, ...]" = field(default=(), repr=False)
 
     @property
     def best(self) -> TrialResult | None:

@@ -8,7 +8,7 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -16,15 +16,24 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from torch import nn
 
 from rayfold import schedulers, search
-from rayfold.data import HDF5, DataSet, Folds, SeenRows, load
-from rayfold.errors import RecipeError, one_of
-from rayfold.groups.plan import Groups, Plan
+from rayfold.data import (
+    HDF5,
+    DataSet,
+    FoldPlan,
+    Folds,
+    SeenRows,
+    SubProblem,
+    SubProblems,
+    load,
+)
+from rayfold.errors import RecipeError, TrackingError, one_of
+from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
-from rayfold.results import Mode, Value
+from rayfold.results import Mode, TrialResult, Value
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Past, Searcher
 from rayfold.space import SearchSpace
@@ -36,12 +45,13 @@ from rayfold.study.arguments import (
     check_replay,
     check_seconds,
     check_start,
+    check_sub_problems,
     check_turns,
     own_scheduler,
     own_searcher,
     scheduler_settings,
 )
-from rayfold.study.interruption import Interruption
+from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.result import StudyResult
 from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
 from rayfold.training import Settings, StudySetup
@@ -57,6 +67,7 @@ from rayfold.transfer import (
     describe_data,
     find_start,
     find_weights,
+    start_from_parts,
 )
 from rayfold.tuning.ledger import Ledger
 
@@ -104,6 +115,9 @@ class Study:
         initial_weights: Earlier studies in MLflow, by name or id, or ``InitialWeights(...)``: four
             of five trials begin with their best fold models, where names and shapes of tensors
             match. What was taken is copied into the study's folder.
+        sub_problems: Cuts the rows into parts; studies of their own on each, ``NAME.PART``, run
+            first, in one pool. This one then starts from their trials, unless ``start_from`` says
+            otherwise. None: there are none.
         scheduler: Ends weak trials early, such as ``schedulers.Racing()``; None trains all folds
             of every trial. Any scheduler of Ray Tune will do.
         max_time_per_trial: Seconds of training after which a trial ends as stopped, with what it
@@ -142,6 +156,7 @@ class Study:
         rename: Mapping[str, str] | None = None,
         prune_space: bool = False,
         initial_weights: InitialWeights | str | Sequence[str] | None = None,
+        sub_problems: SubProblems | None = None,
         fold_order: FoldOrder = "in_turn",
         groups: Groups | None = None,
         random_seed: int = 0,
@@ -175,6 +190,13 @@ class Study:
         self._start: Start | None = None
         self._initial_weights = check_initial_weights(initial_weights, epochs)
         self._weights: FoundWeights | None = None
+        self._sub_problems = check_sub_problems(
+            sub_problems, self._scheduler, self._tune_scheduler
+        )
+        self._sub_studies: tuple[Study, ...] | None = None
+        self._part: SubProblem | None = None
+        self._whole: str | None = None
+        self._fold_plan: FoldPlan | None = None
         self._max_time_per_trial = check_limit("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
         self._metric, self._parameters = metric, dict(parameters or {})
@@ -185,6 +207,7 @@ class Study:
             "checkpoint_seconds", checkpoint_seconds, zero=True
         )
         self.accept = tuple(accept)
+        self._descriptors: dict[str, float] | None = None
         self._num_trials: int | None = None
         self._max_time: float | None = None
 
@@ -224,6 +247,9 @@ class Study:
                 if fixed.initial_weights
                 else None
             ),
+            sub_problems=(
+                recipe.search.sub_problems.request(base) if recipe.search.sub_problems else None
+            ),
             fold_order=fixed.folds.order,
             groups=Groups(**recipe.resources.groups.model_dump()),
             random_seed=fixed.random_seed,
@@ -247,6 +273,43 @@ class Study:
             self._dataset = load(self._data)
         return self._dataset
 
+    @property
+    def fold_plan(self) -> FoldPlan:
+        """The folds, cut on first use.
+
+        Raises:
+            DataError: If the data hold too few rows for them.
+        """
+        if self._fold_plan is None:
+            self._fold_plan = self.folds.split(self.dataset)
+        return self._fold_plan
+
+    @property
+    def sub_studies(self) -> tuple["Study", ...]:
+        """The studies of the parts, made on first use; none without ``sub_problems``.
+
+        Raises:
+            RecipeError: If the rows cannot be cut so.
+            DataError: If a part is too small for the folds.
+        """
+        if self._sub_studies is None:
+            wanted = self._sub_problems
+            parts = wanted.split(self.dataset, self.fold_plan) if wanted else ()
+            self._sub_studies = tuple(map(self._study_of, parts))
+        return self._sub_studies
+
+    def _study_of(self, part: SubProblem) -> "Study":
+        """Return the study of a part: this one, but for the rows that it trains on."""
+        assert self._sub_problems is not None
+        study = copy.copy(self)
+        study.name, study._whole, study._part = f"{self.name}.{part.name}", self.name, part
+        check_study_name(study.name)
+        study._fold_plan, study._descriptors = part.plan, self._describe_data()
+        study._sub_problems, study._sub_studies = None, ()
+        study._weights = None
+        study._num_trials = self._sub_problems.num_trials
+        return study
+
     def plan(self, num_trials: int | None = None) -> Plan:
         """Check everything that can be checked without starting anything, and say what will run.
 
@@ -259,7 +322,8 @@ class Study:
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
         self._start_scheduler(settings.mode)
-        self.folds.split(self.dataset)
+        num_folds = len(self.fold_plan.folds)
+        parts = tuple(study._plan_part() for study in self.sub_studies)
         _check_folder(self.folder)
         journal = self.folder / "journal.jsonl"
         entries = read_journal(journal) if journal.exists() else []
@@ -267,11 +331,12 @@ class Study:
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
-            num_folds=self.folds.total,
+            num_folds=num_folds,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
+            parts=parts,
         )
 
     def run(
@@ -303,89 +368,160 @@ class Study:
             JournalError: If another process runs the study, or its journal is damaged.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
-        from rayfold.study.execution import Execution
 
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
-        settings = self._settings()
-        setup = StudySetup(
-            model_class=self._model_class,
-            settings=settings,
-            plan=self.folds.split(self.dataset),
-            folder=self.folder,
-            parameters=self._parameters,
-        )
-        searcher = copy.deepcopy(self._searcher)
-        scheduler, tune_scheduler = self._start_scheduler(settings.mode)
-        uri = tracking_uri(self.storage)
+        call = Call(address=address, deadline=deadline, show_progress=show_progress)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
-            start = self._find_start(entries)
-            searcher.start(start.space, mode=settings.mode, past=start.past)
-            weights = self._find_weights(entries)
-            if weights is not None:
-                setup = replace(setup, warm_start=weights.warm_start)
-            self._begin(
-                journal, entries, self._description(setup, searcher, start), start, weights
-            )
-            cold_starts = None if weights is None else ColdStarts(settings.mode)
-            ledger = Ledger(
-                searcher,
-                journal,
-                num_trials=num_trials,
-                scheduler=scheduler,
-                cold_starts=cold_starts,
-            )
-            ledger.replay(entries)
-            uploader = Uploader(self.folder, uri, self.storage / "artifacts")
-            uploader.start()
-            interruption, out_of_time = Interruption(), False
-            try:
-                if not ledger.exhausted:
-                    with interruption.listening(), create_progress(show_progress) as progress:
-                        execution = Execution(
-                            name=self.name,
-                            setup=setup,
-                            groups=self.groups,
-                            fold_order=self._fold_order,
-                            scheduler=scheduler,
-                            tune_scheduler=tune_scheduler,
-                            max_time_per_trial=self._max_time_per_trial,
-                            deadline=deadline,
-                            space=start.space,
-                            ledger=ledger,
-                            uploader=uploader,
-                            progress=progress,
-                            interruption=interruption,
-                        )
-                        execution.run(self.dataset, address)
-                        out_of_time = execution.out_of_time and not interruption.requested
-                state = "out_of_time" if out_of_time else "finished"
-                journal.append("run", state="interrupted" if interruption.requested else state)
-            finally:
-                uploaded = uploader.finish(UPLOAD_SECONDS)
-            if not uploaded:
-                logger.warning(
-                    "MLflow at %s does not hold everything yet; the journal does. "
-                    "Run the study again to upload the rest.",
-                    uri,
-                )
-        if cold_starts is not None and cold_starts.misled:
+            begun = self._check_begun(entries)  # before the parts are run for nothing
+            parts = self._run_parts(call)
+            if call.ended and not begun:
+                return self._result((), call, uploaded=parts[0].uploaded, parts=parts)
+            self._take_from_parts(parts)
+            study = self._open(journal, num_trials)
+            uploaded = self._carry_out([study], call)
+        if study.ledger.misled:
             logger.warning(
                 "Trials that begin cold are clearly better than those with initial weights; all "
                 "later ones begin cold."
             )
+        return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _run_parts(self, call: Call) -> tuple[StudyResult, ...]:
+        """Run the studies of the parts in one pool, or go on with them."""
+        if not self.sub_studies:
+            return ()
+        with ExitStack() as stack:
+            opened = [
+                study._open(
+                    stack.enter_context(Journal.open(study.folder / "journal.jsonl")),
+                    study._limit(None),
+                )
+                for study in self.sub_studies
+            ]
+            uploaded = self._carry_out(opened, call, name=f"{self.name}.parts")
+        return tuple(
+            study._result(open_.ledger.results, call, uploaded=uploaded)
+            for study, open_ in zip(self.sub_studies, opened, strict=True)
+        )
+
+    def _take_from_parts(self, parts: Sequence[StudyResult]) -> None:
+        """Let search and trials start from what the parts have found, unless told where from.
+
+        Called when the sub-studies have ended and MLflow has been told; what the study begins
+        with is not in its journal yet, unless an earlier run has begun it.
+        """
+        if parts and self._start_from is None and self._searcher.opens_with_past:
+            trials = {part.name: part.trials for part in parts}
+            self._start = start_from_parts(trials, self.space, parts[0].mode)
+        primed_by = [part.name for part in parts if part.best is not None]
+        if primed_by and self._initial_weights is None:
+            try:
+                self._weights = self._read_weights(InitialWeights(primed_by))
+            except TrackingError as error:
+                logger.warning("Trials begin cold: %s", error)
+
+    def _open(self, journal: Journal, num_trials: int) -> OpenStudy:
+        """Begin the study in its journal, or take it up where that ends."""
+        entries = read_journal(journal.path)
+        start, settings = self._find_start(entries), self._settings()
+        searcher = copy.deepcopy(self._searcher)
+        searcher.start(start.space, mode=settings.mode, past=start.past)
+        scheduler, _ = self._start_scheduler(settings.mode)
+        weights = self._find_weights(entries)
+        self._begin(journal, entries, start, weights)
+        ledger = Ledger(
+            searcher,
+            journal,
+            num_trials=num_trials,
+            scheduler=scheduler,
+            cold_starts=None if weights is None else ColdStarts(settings.mode),
+        )
+        ledger.replay(entries)
+        setup = StudySetup(
+            model_class=self._model_class,
+            settings=settings,
+            plan=self.fold_plan,
+            folder=self.folder,
+            parameters=self._parameters,
+            warm_start=None if weights is None else weights.warm_start,
+        )
+        return OpenStudy(
+            name=self.name,
+            setup=setup,
+            journal=journal,
+            ledger=ledger,
+            scheduler=scheduler,
+            space=start.space,
+        )
+
+    def _carry_out(
+        self, studies: Sequence[OpenStudy], call: Call, *, name: str | None = None
+    ) -> bool:
+        """Run studies in one pool until they are done or the call ends.
+
+        Returns:
+            Whether MLflow holds everything.
+        """
+        from rayfold.study.execution import Execution
+
+        uri = tracking_uri(self.storage)
+        folders = [study.setup.folder for study in studies]
+        uploader = Uploader(folders, uri, self.storage / "artifacts")
+        uploader.start()
+        try:
+            if not call.ended and not all(study.ledger.exhausted for study in studies):
+                with (
+                    call.interruption.listening(),
+                    create_progress(call.show_progress) as progress,
+                ):
+                    execution = Execution(
+                        name=name or self.name,
+                        studies=studies,
+                        folder=self.folder,
+                        groups=self.groups,
+                        fold_order=self._fold_order,
+                        tune_scheduler=self._start_scheduler(studies[0].setup.settings.mode)[1],
+                        max_time_per_trial=self._max_time_per_trial,
+                        call=call,
+                        uploader=uploader,
+                        progress=progress,
+                    )
+                    execution.run(self.dataset)
+            for study in studies:
+                study.journal.append("run", state=call.state)
+        finally:
+            uploaded = uploader.finish(UPLOAD_SECONDS)
+        if not uploaded:
+            logger.warning(
+                "MLflow at %s does not hold everything yet; the journal does. "
+                "Run the study again to upload the rest.",
+                uri,
+            )
+        return uploaded
+
+    def _result(
+        self,
+        trials: Sequence[TrialResult],
+        call: Call,
+        *,
+        uploaded: bool,
+        parts: tuple[StudyResult, ...] = (),
+    ) -> StudyResult:
+        settings = self._settings()
         return StudyResult(
             name=self.name,
             metric=settings.metric,
             mode=settings.mode,
-            trials=tuple(ledger.results),
-            interrupted=interruption.requested,
+            trials=tuple(trials),
+            interrupted=call.interruption.requested,
             uploaded=uploaded,
-            tracking_uri=uri,
-            out_of_time=out_of_time,
+            tracking_uri=tracking_uri(self.storage),
+            out_of_time=call.out_of_time and not call.interruption.requested,
+            parts=parts,
         )
 
     def _find_start(self, entries: Sequence[Entry]) -> Start:
@@ -395,17 +531,18 @@ class Study:
             RecipeError: If a study that is asked for cannot be started from.
             TrackingError: If MLflow cannot be read.
         """
-        if self._start_from is None:
-            return Start(past=Past(), space=self.space)
         for entry in entries:
             if entry.event == "past":
                 return Start.from_dict(entry.fields)
+        if self._start is None and self._start_from is None:
+            return Start(past=Past(), space=self.space)
         if self._start is None:
+            assert self._start_from is not None
             data = self.dataset
             present = {
                 "task": data.task,
                 "data_digest": data.digest,
-                "descriptors": describe_data(data),
+                "descriptors": self._describe_data(),
             }
             self._start = find_start(self._start_from, self.space, present, storage=self.storage)
         return self._start
@@ -417,24 +554,25 @@ class Study:
             RecipeError: If a study that is asked for cannot be used.
             TrackingError: If MLflow cannot be read.
         """
-        if self._initial_weights is None:
-            return None
         for entry in entries:
             if entry.event == "initial_weights":
                 kept = FoundWeights.from_dict(entry.fields)
                 kept.check_kept(self.folder)
                 return kept
-        if self._weights is None:
-            self._weights = find_weights(
-                self._initial_weights,
-                data=self.dataset,
-                plan=self.folds.split(self.dataset),
-                model_class=self._model_class,
-                space=self.space,
-                parameters=self._parameters,
-                storage=self.storage,
-            )
+        if self._weights is None and self._initial_weights is not None:
+            self._weights = self._read_weights(self._initial_weights)
         return self._weights
+
+    def _read_weights(self, wanted: InitialWeights) -> FoundWeights:
+        return find_weights(
+            wanted,
+            data=self.dataset,
+            plan=self.fold_plan,
+            model_class=self._model_class,
+            space=self.space,
+            parameters=self._parameters,
+            storage=self.storage,
+        )
 
     def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
         """Return the scheduler, one of ours started or one of Ray Tune, or neither.
@@ -474,6 +612,11 @@ class Study:
                 data=self.dataset,
             )
         return scheduler, None
+
+    def _plan_part(self) -> PartPlan:
+        assert self._part is not None
+        _check_folder(self.folder)
+        return PartPlan(self.name, self._part.num_rows, self._limit(None))
 
     def _hints(self) -> tuple[str, ...]:
         num_rows = len(self.dataset.development_rows)
@@ -524,9 +667,15 @@ class Study:
             checkpoint_seconds=self._checkpoint_seconds,
         )
 
-    def _description(self, setup: StudySetup, searcher: Searcher, start: Start) -> dict[str, Any]:
+    def _describe_data(self) -> dict[str, float]:
+        """Return the data's descriptors, found once: landmarks take a second."""
+        if self._descriptors is None:
+            self._descriptors = describe_data(self.dataset)
+        return self._descriptors
+
+    def _description(self, start: Start) -> dict[str, Any]:
         """Return what the study is, for its journal and for MLflow."""
-        data, settings = self.dataset, setup.settings
+        data, settings, plan = self.dataset, self._settings(), self.fold_plan
         shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
         return {
             "model": self._model_reference,
@@ -544,9 +693,9 @@ class Study:
             "metric": settings.metric,
             "mode": settings.mode,
             "data_digest": data.digest,
-            "descriptors": describe_data(data),
-            "fold_digest": setup.plan.digest,
-            "num_folds": len(setup.plan.folds),
+            "descriptors": self._describe_data(),
+            "fold_digest": plan.digest,
+            "num_folds": len(plan.folds),
             "num_rows": len(data.development_rows),
             "test": {
                 "fraction": self._data.test_fraction,
@@ -559,7 +708,9 @@ class Study:
             "initial_weights": (
                 None if self._initial_weights is None else self._initial_weights.settings()
             ),
-            "searcher": searcher.settings(),
+            "sub_problems": self._describe_parts(),
+            "sub_problem": self._describe_part(),
+            "searcher": self._searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": start.space.to_dict(),
             "environment": {
@@ -571,11 +722,32 @@ class Study:
             },
         }
 
+    def _describe_parts(self) -> dict[str, Any] | None:
+        """Return how the rows are cut into parts, and how these are called."""
+        if self._sub_problems is None:
+            return None
+        parts = [study._part.name for study in self.sub_studies if study._part is not None]
+        return {**self._sub_problems.settings(), "parts": parts}
+
+    def _describe_part(self) -> dict[str, Any] | None:
+        """Return which part of which study this is a study of."""
+        if self._part is None:
+            return None
+        part = self._part
+        return {"of": self._whole, "part": part.name, "rows": part.num_rows, "digest": part.digest}
+
+    def _check_begun(self, entries: Sequence[Entry]) -> bool:
+        """Check that a study goes on as it began; return whether it has begun at all."""
+        begun = next((entry for entry in entries if entry.event == "study"), None)
+        if begun is not None:
+            present = self._description(self._find_start(entries))
+            _check_same(self.name, begun.fields["description"], present)
+        return begun is not None
+
     def _begin(
         self,
         journal: Journal,
         entries: Sequence[Entry],
-        description: dict[str, Any],
         start: Start,
         weights: FoundWeights | None,
     ) -> None:
@@ -584,10 +756,9 @@ class Study:
         What was taken from the past is written before anything can be suggested by it, and which
         rows the models will have seen before there is any.
         """
-        begun = next((entry for entry in entries if entry.event == "study"), None)
-        if begun is not None:
-            _check_same(self.name, begun.fields["description"], description)
-        if self._start_from is not None and all(entry.event != "past" for entry in entries):
+        begun = self._check_begun(entries)
+        takes_past = self._start_from is not None or self._sub_problems is not None
+        if takes_past and all(entry.event != "past" for entry in entries):
             journal.append("past", **start.to_dict())
             for line in start.lines:
                 logger.info("starts from %s", line)
@@ -596,10 +767,11 @@ class Study:
             journal.append("initial_weights", **weights.to_dict())
             for line in weights.lines:
                 logger.info("begins with %s", line)
-        if begun is None:
+        if not begun:
             inherited = weights.inherited if weights is not None else {}
-            seen = SeenRows.of(self.dataset, self.folds.split(self.dataset), inherited)
+            seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)
+            description = self._description(start)
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
 

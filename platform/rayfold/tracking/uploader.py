@@ -1,7 +1,8 @@
-"""The thread that brings a study's journal to MLflow, and never holds up training."""
+"""The thread that brings studies' journals to MLflow, and never holds up training."""
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,20 +18,21 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class Uploader:
-    """Follow a study's journal and log what is new, in a daemon thread.
+    """Follow the journals of one or more studies and log what is new, in a daemon thread.
 
     Nothing that goes wrong in it reaches the study. While the store is out of reach it tries
     again with growing pauses, and tells this once, and once that the store is back. Its place is
     kept by the tags of the runs: a new uploader, in another process too, goes on from there.
 
     Args:
-        study_folder: Holds ``journal.jsonl`` and the files that fold results name.
+        folders: Of a study or of several: each holds ``journal.jsonl`` and the files that fold
+            results name.
         uri: MLflow's tracking URI.
         artifacts: Where a new experiment keeps artifacts if no server decides it.
     """
 
-    def __init__(self, study_folder: Path, uri: str, artifacts: Path):
-        self._folder = study_folder
+    def __init__(self, folders: Path | Sequence[Path], uri: str, artifacts: Path):
+        self._folders = [folders] if isinstance(folders, Path) else list(folders)
         self._uri = uri
         self._artifacts = artifacts
         self._nudged = threading.Event()
@@ -64,7 +66,7 @@ class Uploader:
         return self._everything_uploaded
 
     def _run(self) -> None:
-        mirror: StudyMirror | None = None
+        mirrors: list[tuple[JournalReader, StudyMirror]] = []
         pause = _FIRST_PAUSE_S
         out_of_reach = False
         place = without_password(self._uri)
@@ -72,10 +74,9 @@ class Uploader:
             finishing = self._finishing.is_set()
             self._nudged.clear()
             try:
-                if mirror is None:
-                    reader = JournalReader(self._folder / "journal.jsonl")
-                    mirror = self._open_mirror()
-                mirror.apply(reader.new_entries())
+                mirrors = mirrors or self._open_mirrors()
+                for reader, mirror in mirrors:
+                    mirror.apply(reader.new_entries())
             except Exception as error:  # whatever it is, the study goes on
                 logger.debug("uploading to %s failed", place, exc_info=True)
                 if not out_of_reach:
@@ -85,7 +86,7 @@ class Uploader:
                         describe(error),
                     )
                 out_of_reach = True
-                mirror = None  # what reached the store is unknown: look again, from the start
+                mirrors = []  # what reached the store is unknown: look again, from the start
                 (self._abandoned if finishing else self._finishing).wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             else:
@@ -98,6 +99,12 @@ class Uploader:
                     return
                 self._nudged.wait(_INTERVAL_S)
 
-    def _open_mirror(self) -> StudyMirror:
+    def _open_mirrors(self) -> list[tuple[JournalReader, StudyMirror]]:
         client = open_store(self._uri)
-        return StudyMirror(client, experiment_name(), self._artifacts, self._folder)
+        return [
+            (
+                JournalReader(folder / "journal.jsonl"),
+                StudyMirror(client, experiment_name(), self._artifacts, folder),
+            )
+            for folder in self._folders
+        ]

@@ -132,13 +132,13 @@ class Learner:
 
     @torch.no_grad()
     def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return predictions ``(rows, classes or outputs)`` and the summed plain loss.
+        """Return predictions ``(rows, classes or outputs)`` and plain losses ``(rows,)``.
 
         Predictions are class probabilities, or values for regression.
         """
         outputs = self._checked(self.model(*batch.features), len(batch.labels))
-        loss = self._plain_loss(outputs, batch.labels).sum()
-        return (outputs.softmax(1) if self._classification else outputs), loss
+        losses = self._plain_loss(outputs, batch.labels)
+        return (outputs.softmax(1) if self._classification else outputs), losses
 
     def _checked(self, outputs: object, num_rows: int) -> Tensor:
         """Return what the model has returned, if it can be that; else the loss would puzzle."""

@@ -190,25 +190,33 @@ class FoldRun:
         return Batch(features, labels, total_rows=len(rows), weight=weight)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
-        """Predict the validation rows; metrics are the same on every rank."""
+        """Predict the validation rows, and score those that count; the same on every rank."""
         learner, strategy = self._learner, self._strategy
         learner.train(False)
         strategy.share_buffers(learner.model)  # what is predicted with is what is saved
-        rows = self._fold.validation_rows
+        rows, scored = self._fold.validation_rows, self._fold.scored
+        if scored is None:
+            scored = np.ones(len(rows), np.bool_)
         total = torch.zeros((), device=strategy.device)
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
             batch = self._load(rows[start : start + EVALUATION_ROWS])
-            predictions, loss = learner.predict_batch(batch)
+            counted = scored[start : start + EVALUATION_ROWS][strategy.part(batch.total_rows)]
+            predictions, losses = learner.predict_batch(batch)
             part = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
-            total += loss * batch.weight
+            total += losses[: batch.num_own_rows][torch.from_numpy(counted)].sum()
             if part is not None:
                 parts.append(part.cpu())
-        values = {"val_loss": float(strategy.sum(total)) / len(rows)}
+        values = {"val_loss": float(strategy.sum(total)) / int(np.count_nonzero(scored))}
         gathered = torch.cat(parts) if parts else None
         if gathered is not None:
-            labels = torch.from_numpy(self._data.labels[rows])
-            metrics = evaluate(self._setup.settings.metrics, self._data.task, gathered, labels)
+            labels = torch.from_numpy(self._data.labels[rows[scored]])
+            metrics = evaluate(
+                self._setup.settings.metrics,
+                self._data.task,
+                gathered[torch.from_numpy(scored)],
+                labels,
+            )
             values |= {f"val_{name}": value for name, value in metrics.items()}
         return gathered, strategy.broadcast(values)
 

@@ -7,7 +7,7 @@ from rayfold.transfer.cold_starts import ColdStarts
 from rayfold.transfer.configurations import MappedStudy, map_study, pruned_space
 from rayfold.transfer.descriptors import describe_data
 from rayfold.transfer.similarity import Distance, distance
-from rayfold.transfer.start import Start, StartFrom, find_start
+from rayfold.transfer.start import Start, StartFrom, find_start, start_from_parts
 from rayfold.transfer.weights import FoundWeights, InitialWeights, find_weights
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "find_weights",
     "map_study",
     "pruned_space",
+    "start_from_parts",
 ]

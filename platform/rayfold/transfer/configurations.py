@@ -99,7 +99,7 @@ def map_study(
             f"study {study.name!r} has no trial whose values fit this space; leave it out."
         )
     mode = study.description.get("mode", "min")
-    kept = _most_telling(fitting, mode)
+    kept = most_telling(fitting, mode)
     return MappedStudy(
         past=PastStudy(
             name=study.name,
@@ -178,7 +178,7 @@ def _nearest(domain: Domain, value: Value) -> Value | None:
     return round(clipped) if isinstance(domain, Int) else float(clipped)
 
 
-def _most_telling(trials: list[tuple[Config, float]], mode: str) -> list[tuple[Config, float]]:
+def most_telling(trials: list[tuple[Config, float]], mode: str) -> list[tuple[Config, float]]:
     """Return at most ``MAX_TRIALS``: the best half of so many, and others evenly, in order."""
     if len(trials) <= MAX_TRIALS:
         return trials

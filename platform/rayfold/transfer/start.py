@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from rayfold.errors import RecipeError, TrackingError, did_you_mean
-from rayfold.search import Past
+from rayfold.results import Mode, TrialResult
+from rayfold.search import Past, PastStudy
 from rayfold.space import SearchSpace
 from rayfold.tracking import LoggedStudy, list_descriptions, read_study
-from rayfold.transfer.configurations import MappedStudy, map_study, pruned_space
+from rayfold.transfer.configurations import (
+    MappedStudy,
+    map_study,
+    most_telling,
+    pruned_space,
+)
 from rayfold.transfer.similarity import MAX_DISTANCE, NUM_NEAREST, distance
 
 SIMILAR = "similar"
@@ -143,6 +149,39 @@ def find_start(
     return Start(past=Past(tuple(study.past for study in found)), space=space, lines=tuple(lines))
 
 
+def start_from_parts(
+    parts: Mapping[str, Sequence[TrialResult]], space: SearchSpace, mode: Mode
+) -> Start:
+    """Return the start of a study from those of its parts, which searched the same space.
+
+    Args:
+        parts: Name and finished trials of each part's study.
+        space: Of all of them.
+        mode: Whether a small or a large score is good.
+    """
+    past, lines = [], []
+    for name, trials in parts.items():
+        scored = [
+            (trial.config, trial.score)
+            for trial in trials
+            if trial.status == "completed" and trial.score is not None
+        ]
+        if not scored:
+            lines.append(f"not {name}: it has no completed trial")
+            continue
+        kept = most_telling(scored, mode)
+        past.append(
+            PastStudy(
+                name=name,
+                mode=mode,
+                configs=tuple(config for config, _ in kept),
+                scores=tuple(score for _, score in kept),
+            )
+        )
+        lines.append(f"{name}: its part; {len(kept)} of {len(scored)} trials")
+    return Start(past=Past(tuple(past)), space=space, lines=tuple(lines))
+
+
 def _named(
     wanted: StartFrom, space: SearchSpace, *, uri: str | None, storage: Path | None
 ) -> tuple[list[MappedStudy], list[str]]:
@@ -175,7 +214,11 @@ def _similar(
     except TrackingError as error:
         return [], [f"no similar study: {error}"]
     ranked = sorted(
-        ((distance(description, past), run) for run, past in described),
+        (
+            (distance(description, past), run)
+            for run, past in described
+            if not past.get("sub_problem")  # the whole study stands for its parts
+        ),
         key=lambda pair: (pair[0].value, -pair[1].started_at),  # of equals the newest
     )
     found: list[MappedStudy] = []

@@ -1,11 +1,11 @@
-"""Makes a study's ledger a searcher and a scheduler of Ray Tune.
+"""Makes the ledgers of studies in one pool a searcher and a scheduler of Ray Tune.
 
 Everything happens in the driver's thread that runs Tune's loop. Of each result of a trial Tune
 tells the scheduler first; the last one, and how the trial ended, it tells both.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -14,14 +14,18 @@ from ray.tune.search import Searcher as TuneSearcher
 from rayfold.results import FoldResult
 from rayfold.schedulers import Decision
 from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.ledgers import Ledgers
+
+Release: TypeAlias = Callable[[str, str], None]
+"""Gives the groups of a trial back, told by its study and its id in that."""
 
 
 class SearcherAdapter(TuneSearcher):
-    """Hands the ledger's trials to Ray Tune, and how they ended to the ledger.
+    """Hands the ledgers' trials to Ray Tune, and how they ended to their ledger.
 
     Args:
-        ledger: What the study knows.
-        release: Gives the groups of a trial back (an id of ours, not of Tune's).
+        ledgers: What the studies know.
+        release: Gives the groups of a trial back.
         on_change: Called after anything was booked.
         has_room: Tells whether another trial may start, where trials take turns; None where Tune
             limits them.
@@ -29,29 +33,31 @@ class SearcherAdapter(TuneSearcher):
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledgers: Ledgers,
         *,
-        release: Callable[[str], None],
+        release: Release,
         on_change: Callable[[], None] = lambda: None,
         has_room: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__()
-        self._ledger, self._release, self._on_change = ledger, release, on_change
+        self._ledgers, self._release, self._on_change = ledgers, release, on_change
         self._has_room = has_room
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, tuple[str, str]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration for Tune's trial ``trial_id``; None: ask again later."""
         if self._has_room is not None and not self._has_room():
             return None
-        trial = self._ledger.next_trial()
-        if trial is None:
+        found = self._ledgers.next_trial()
+        if found is None:
             # Tune keeps no actor for paused trials once its searcher has finished
             turns = self._has_room is not None and bool(self._ids)
-            return TuneSearcher.FINISHED if self._ledger.exhausted and not turns else None
-        self._ids[trial_id] = trial.id
+            return TuneSearcher.FINISHED if self._ledgers.exhausted and not turns else None
+        study, trial = found
+        self._ids[trial_id] = study, trial.id
         self._on_change()
         return {
+            "study": study,
             "trial": trial.id,
             "lineage": trial.lineage,
             "warm": trial.warm,
@@ -68,19 +74,19 @@ class SearcherAdapter(TuneSearcher):
 
         Tune does not pass a trial's last result to ``on_trial_result``.
         """
-        trial = self._ids.pop(trial_id)
-        self._release(trial)
-        result = result or {}
-        book(self._ledger, trial, result)
-        if result.get("interrupted") or (error and self._ledger.closed):
+        study, trial = self._ids.pop(trial_id)
+        self._release(study, trial)
+        ledger, result = self._ledgers[study], result or {}
+        book(ledger, trial, result)
+        if result.get("interrupted") or (error and ledger.closed):
             return  # it has no end in the journal, and so the next run takes it up again
         if error or result.get("error"):
             text = result.get("error") or "the trial's actor died; Ray's logs tell why."
-            self._ledger.trial_finished(trial, "failed", error=text)
+            ledger.trial_finished(trial, "failed", error=text)
         elif result.get("complete"):
-            self._ledger.trial_finished(trial, "completed")
+            ledger.trial_finished(trial, "completed")
         else:
-            self._ledger.trial_finished(trial, "stopped")
+            ledger.trial_finished(trial, "stopped")
         self._on_change()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,11 +101,11 @@ class SearcherAdapter(TuneSearcher):
 
 
 class SchedulerAdapter(FIFOScheduler):
-    """Books what each step of a trial reports, and stops the trials that the ledger stops.
+    """Books what each step of a trial reports, and stops the trials that their ledger stops.
 
     Args:
-        ledger: What the study knows.
-        release: Gives the groups of a trial back (an id of ours, not of Tune's).
+        ledgers: What the studies know.
+        release: Gives the groups of a trial back.
         on_change: Called after anything was booked.
         tune_scheduler: A scheduler of Ray Tune that decides on all others, ``score`` being its
             metric; None lets them go on.
@@ -109,15 +115,15 @@ class SchedulerAdapter(FIFOScheduler):
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledgers: Ledgers,
         *,
-        release: Callable[[str], None],
+        release: Release,
         on_change: Callable[[], None] = lambda: None,
         tune_scheduler: TrialScheduler | None = None,
         pauses_with_groups: bool = True,
     ) -> None:
         super().__init__()
-        self._ledger, self._release, self._on_change = ledger, release, on_change
+        self._ledgers, self._release, self._on_change = ledgers, release, on_change
         self._inner = tune_scheduler or FIFOScheduler()
         self._pauses_with_groups = pauses_with_groups
         self._pausing: dict[str, TuneTrial] = {}
@@ -130,7 +136,8 @@ class SchedulerAdapter(FIFOScheduler):
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
         """Book what this step has finished, and decide."""
-        decision = book(self._ledger, trial.config["trial"], result)
+        ledger = self._ledgers[trial.config["study"]]
+        decision = book(ledger, trial.config["trial"], result)
         self._on_change()
         if decision == "stop":
             return str(TrialScheduler.STOP)
@@ -138,7 +145,7 @@ class SchedulerAdapter(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         action = str(self._inner.on_trial_result(tune_controller, trial, result))
         if action == TrialScheduler.PAUSE and self._pauses_with_groups:
-            self._pausing[trial.config["trial"]] = trial
+            self._pausing[trial.trial_id] = trial
         return action
 
     def on_trial_complete(
@@ -163,7 +170,7 @@ class SchedulerAdapter(FIFOScheduler):
         for id_, trial in list(self._pausing.items()):
             if trial.status == TuneTrial.PAUSED:
                 del self._pausing[id_]
-                self._release(id_)
+                self._release(trial.config["study"], trial.config["trial"])
         return self._inner.choose_trial_to_run(tune_controller)
 
     def debug_string(self) -> str:

@@ -116,6 +116,11 @@ class Ledger:
         self.closed = True
 
     @property
+    def misled(self) -> bool:
+        """Whether trials that begin cold are clearly better than those with initial weights."""
+        return self._cold_starts is not None and self._cold_starts.misled
+
+    @property
     def results(self) -> list[TrialResult]:
         """Finished trials in the order of their suggestion."""
         return [self._results[id_] for id_ in self._suggested if id_ in self._results]

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource
+from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource, lease_name
 from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
@@ -76,6 +76,7 @@ class TrialRunner(Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
+        self._study: str = new_config["study"]
         self._trial: str = new_config["trial"]
         self._hyperparameters = new_config["hyperparameters"]
         self._lineage: int = new_config.get("lineage", 0)
@@ -220,6 +221,7 @@ class TrialRunner(Trainable):
     ) -> list[FoldTask]:
         return [
             FoldTask(
+                study=self._study,
                 trial=self._trial,
                 config=self._hyperparameters,
                 fold=fold,
@@ -257,7 +259,8 @@ class TrialRunner(Trainable):
         return self._deadline - time.monotonic()
 
     def _call(self, method: str, *args: Any) -> Any:
-        return ray.get(getattr(self._dispatcher, method).remote(self._trial, *args))
+        name = lease_name(self._study, self._trial)
+        return ray.get(getattr(self._dispatcher, method).remote(name, *args))
 
 
 def write_pointer(folder: Path, trial: str, epoch: int) -> None:

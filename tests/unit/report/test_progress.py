@@ -21,6 +21,7 @@ def group(number: int, *, trial: str | None = None, ready_at: float = 100.0) -> 
         node="node",
         ready_at=ready_at,
         process_id=1,
+        study=None if trial is None else "digits",
         trial=trial,
         fold=None if trial is None else 1,
         epoch=3,

@@ -20,7 +20,6 @@ from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Repla
 from rayfold.search import Bayesian, Fixed, Genetic, Random
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
-from rayfold.training import StudySetup
 
 MakeStudy = Callable[..., Study]
 
@@ -40,14 +39,7 @@ def _nothing_is_started() -> Any:
 
 def describe(study: Study) -> dict[str, Any]:
     """Return what a study's journal begins with."""
-    setup = StudySetup(
-        model_class=study._model_class,
-        settings=study._settings(),
-        plan=study.folds.split(study.dataset),
-        folder=study.folder,
-        parameters=study._parameters,
-    )
-    return study._description(setup, study._searcher, study._find_start([]))
+    return study._description(study._find_start([]))
 
 
 def begin(study: Study) -> None:
@@ -55,7 +47,7 @@ def begin(study: Study) -> None:
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
         entries = read_journal(path)
-        study._begin(journal, entries, describe(study), study._find_start(entries))
+        study._begin(journal, entries, study._find_start(entries))
 
 
 POPULATION_SPACE = SearchSpace(

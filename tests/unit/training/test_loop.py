@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -561,5 +562,25 @@ class TestDivergence:
 
 
 def test_an_order_names_its_fold_and_its_folder() -> None:
-    assert order("0007", fold=2).key == ("0007", 2)
+    assert order("0007", fold=2).key == ("", "0007", 2)
     assert order("0007", fold=2).folder == Path("trials/0007/fold_2")
+
+
+def test_a_fold_within_a_part_trains_on_it_is_scored_by_it_and_predicts_all(
+    data: DataSet, make_setup: MakeSetup, make_run: MakeRun
+) -> None:
+    """The loss of the part's rows alone, worked out from what the fold has predicted."""
+    part = np.arange(60) % 4 == 0
+    whole = make_setup(metrics=("accuracy",))
+    setup = replace(whole, plan=whole.plan.within(part))
+    run = make_run(order(), setup)
+    result = train(run, order())
+    tensors = load_file(setup.folder / result.predictions)
+    assert tensors["rows"].tolist() == whole.plan.folds[0].validation_rows.tolist()
+    mine = torch.from_numpy(part)[tensors["rows"]]
+    assert 0 < mine.sum() < len(mine)
+    true = tensors["predictions"][range(len(mine)), tensors["labels"]]
+    assert result.score == pytest.approx(-true[mine].log().mean().item(), rel=1e-5)
+    right = tensors["predictions"].argmax(1) == tensors["labels"]
+    assert result.history[-1]["val_accuracy"] == pytest.approx(right[mine].float().mean().item())
+    assert len(setup.plan.folds[0].training_rows) == 10

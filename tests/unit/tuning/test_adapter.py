@@ -16,6 +16,7 @@ from rayfold.space import Int, SearchSpace
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.foreign import prepared_scheduler
 from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.ledgers import Ledgers
 
 
 def fold(number: int, score: float) -> dict[str, Any]:
@@ -46,14 +47,13 @@ class Study:
         if scheduler is not None:
             scheduler.start(mode="min", num_folds=2, epochs=4)
         self.ledger = Ledger(searcher, journal, num_trials=2, scheduler=scheduler)
-        self.released: list[str] = []
+        ledgers = Ledgers({"digits": self.ledger})
+        self.released: list[tuple[str, str]] = []
         self.num_changes = 0
-        self.adapter = SearcherAdapter(
-            self.ledger, release=self.released.append, on_change=self._count
-        )
+        self.adapter = SearcherAdapter(ledgers, release=self._release, on_change=self._count)
         self.scheduler = SchedulerAdapter(
-            self.ledger,
-            release=self.released.append,
+            ledgers,
+            release=self._release,
             on_change=self._count,
             tune_scheduler=tune_scheduler,
         )
@@ -78,6 +78,9 @@ class Study:
     def end(self, trial: TuneTrial, **result: Any) -> None:
         self.scheduler.on_trial_complete(None, trial, result)
         self.adapter.on_trial_complete(trial.trial_id, result)
+
+    def _release(self, study: str, trial: str) -> None:
+        self.released.append((study, trial))
 
     def _count(self) -> None:
         self.num_changes += 1
@@ -108,7 +111,7 @@ def test_a_complete_trial_is_booked_with_the_folds_of_every_step(study: Study) -
     study.end(trial, score=0.5, folds=[fold(1, 0.75)], complete=True)
     [result] = study.ledger.results
     assert (result.id, result.status, result.score) == ("0000", "completed", 0.5)
-    assert study.released == ["0000"]
+    assert study.released == [("digits", "0000")]
     assert study.events == ["suggestion", "fold", "fold", "trial"]
     assert study.num_changes == 3
 
@@ -128,7 +131,7 @@ def test_a_trial_whose_actor_died_has_failed_and_gives_its_groups_back(study: St
         "failed",
         "the trial's actor died; Ray's logs tell why.",
     )
-    assert study.released == ["0000"]
+    assert study.released == [("digits", "0000")]
 
 
 def test_a_trial_that_tune_stops_early_is_stopped_with_the_folds_it_has(study: Study) -> None:
@@ -145,7 +148,7 @@ def test_an_interrupted_trial_keeps_its_folds_and_has_no_end(study: Study) -> No
     )
     assert study.ledger.results == []
     assert study.events == ["suggestion", "fold"]
-    assert study.released == ["0000"]
+    assert study.released == [("digits", "0000")]
 
 
 def test_a_closed_ledger_ends_tunes_search(study: Study) -> None:
@@ -161,7 +164,7 @@ def test_a_trial_that_our_scheduler_drops_is_stopped_with_its_folds(tmp_path: Pa
         study.step(first, score=0.25, folds=[fold(0, 0.25)])
         study.end(first, score=0.375, folds=[fold(1, 0.5)], complete=True)
         assert study.step(second, score=0.6, folds=[fold(0, 0.6)]) == TrialScheduler.STOP
-        assert study.released == ["0000", "0001"]
+        assert study.released == [("digits", "0000"), ("digits", "0001")]
         stopped = study.ledger.results[1]
         assert (stopped.status, stopped.score, len(stopped.folds)) == ("stopped", 0.6, 1)
         assert study.events == ["suggestion"] * 2 + ["fold", "fold", "trial", "fold", "trial"]
@@ -202,7 +205,7 @@ def test_a_scheduler_of_tune_never_sees_a_result_without_a_score(
         trial = study.add("a1")
         assert study.step(trial, score=None) == TrialScheduler.CONTINUE
         study.end(trial, **result, training_iteration=1)
-        assert study.released == ["0000"]
+        assert study.released == [("digits", "0000")]
 
 
 def test_a_scheduler_that_knows_of_divergence_decides_whether_it_is_the_end(
@@ -235,4 +238,4 @@ def test_a_paused_trial_gives_its_groups_back_once_its_state_is_saved(tmp_path: 
         assert study.released == []
         trial.status = TuneTrial.PAUSED
         assert study.scheduler.choose_trial_to_run(controller) is trial
-        assert study.released == ["0000"]
+        assert study.released == [("digits", "0000")]

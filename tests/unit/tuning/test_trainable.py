@@ -123,7 +123,7 @@ def start() -> Iterator[Start]:
             method, runner._trial, *args
         )
         runner.setup(
-            {"trial": "0007", "hyperparameters": {"batch_size": 8}},
+            {"study": "digits", "trial": "0007", "hyperparameters": {"batch_size": 8}},
             dispatcher=None,
             num_folds=NUM_FOLDS,
             epochs=EPOCHS,
@@ -238,7 +238,9 @@ def test_an_interrupted_trial_says_so(start: Start) -> None:
 def test_the_next_trial_in_the_same_process_has_its_own_time(start: Start, tmp_path: Path) -> None:
     runner, _ = start("together", max_seconds=1e6)
     run(runner)
-    runner.reset_config({"trial": "0008", "hyperparameters": {"batch_size": 16}})
+    runner.reset_config(
+        {"study": "digits", "trial": "0008", "hyperparameters": {"batch_size": 16}}
+    )
     reports = run(runner)
     assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
     runner.save_checkpoint(str(tmp_path))
@@ -266,7 +268,7 @@ def test_a_trial_goes_on_after_the_epoch_of_a_checkpoint_in_its_own_lineage(
     """As one does that has taken over another's states after epoch 2."""
     runner, pool = start("together", milestones=[2, 3])
     write_pointer(tmp_path, "0004", 2)
-    runner.reset_config({"trial": "0007", "lineage": 5, "hyperparameters": {}})
+    runner.reset_config({"study": "digits", "trial": "0007", "lineage": 5, "hyperparameters": {}})
     runner.load_checkpoint(str(tmp_path))
     assert [report["epoch"] for report in run(runner)] == [3, 4]
     assert sorted(pool.saved) == [(0, 3, 5), (1, 3, 5), (2, 3, 5)]
@@ -304,7 +306,7 @@ def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
     assert pool.call("acquire", "0008", 1) == 1  # the groups are free
     pool.call("release", "0008")
     write_pointer(tmp_path, "0004", 2)
-    runner.reset_config({"trial": "0007", "lineage": 1, "hyperparameters": {}})
+    runner.reset_config({"study": "digits", "trial": "0007", "lineage": 1, "hyperparameters": {}})
     runner.load_checkpoint(str(tmp_path))
     assert [report["epoch"] for report in run(runner)] == [3, 4]
 
