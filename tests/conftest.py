@@ -8,6 +8,7 @@ LONGEST_FIRST = (
     "01_first_study.ipynb",
     "test_population.py",
     "test_limits.py",
+    "test_sub_problems.py",
     "test_pool.py",
     "test_foreign.py",
 )

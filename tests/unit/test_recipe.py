@@ -79,6 +79,7 @@ class TestContents:
                 "metrics": (),
                 "parameters": {},
                 "random_seed": 0,
+                "initial_weights": None,
             },
             "search": {
                 "space": "mlp",
@@ -276,7 +277,8 @@ class TestErrors:
             Recipe.from_yaml(SMALLEST.replace("epochs", "epoch"))
         assert str(told.value) == (
             "recipe: fixed.epoch is unknown (did you mean 'epochs'?); allowed here: model, data, "
-            "folds, epochs, loss, metrics, parameters, random_seed (and 1 more)."
+            "folds, epochs, loss, metrics, parameters, random_seed, initial_weights "
+            "(and 1 more)."
         )
 
     def test_of_several_errors_the_first_is_told_and_the_others_counted(self) -> None:

@@ -749,7 +749,7 @@ class Study:
         journal: Journal,
         entries: Sequence[Entry],
         start: Start,
-        weights: FoundWeights | None,
+        weights: FoundWeights | None = None,
     ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 

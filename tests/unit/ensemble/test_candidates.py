@@ -47,7 +47,7 @@ class Store:
             predictions=lambda fold: folder / f"{fold}.safetensors",
         )
 
-    def study(self, *trials: Any, name: str = "numbers", **changes: Any) -> Any:
+    def study(self, *trials: Any, name: str = "numbers", run_id: str = "", **changes: Any) -> Any:
         description = {
             "task": "regression",
             "num_outputs": 1,
@@ -56,7 +56,9 @@ class Store:
             "fold_digest": "f" * 64,
             "data_digest": "d" * 64,
         }
-        return SimpleNamespace(name=name, description=description | changes, trials=trials)
+        return SimpleNamespace(
+            name=name, run_id=run_id, description=description | changes, trials=trials
+        )
 
 
 @pytest.fixture
@@ -187,3 +189,53 @@ def test_a_study_without_a_completed_trial_is_told(store: Store) -> None:
     for study in (store.study(), store.study(stopped)):
         with pytest.raises(EnsembleError, match="study 'numbers' has no completed trial"):
             read_candidates([study], min_share=0.5)
+
+
+def part(store: Store, name: str, *trials: Any) -> Any:
+    return store.study(*trials, name=f"numbers.{name}", run_id=name)
+
+
+def scored(trial: Any, score: float) -> Any:
+    trial.score = score
+    return trial
+
+
+def test_the_best_trials_of_all_parts_averaged_are_one_candidate(store: Store) -> None:
+    """Of low the trial with 0.1 counts: the mean of 1, 2, 3, 4 and of 3, 4, 5, 6 is 2, 3, 4, 5."""
+    whole = store.study(store.trial(*CUT), run_id="whole")
+    low = part(store, "low", scored(store.trial({0: 9, 1: 9}, {2: 9, 3: 9}), 0.2))
+    low.trials = (*low.trials, scored(store.trial(*CUT), 0.1))
+    high = part(store, "high", scored(store.trial({0: 3, 1: 4}, {2: 5, 3: 6}), 0.3))
+    candidates = read_candidates([whole], min_share=0.5, parts=[[low, high]])
+    assert candidates.made_of == ((0,), (1, 2))
+    assert candidates.name(1) == "numbers.low/0002 + numbers.high/0003"
+    assert [study.name for study in candidates.studies] == [
+        "numbers",
+        "numbers.low",
+        "numbers.high",
+    ]
+    out_of_fold = candidates.out_of_fold
+    assert out_of_fold.predictions[1, :, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert out_of_fold.complete.tolist() == [True, True]
+    assert candidates.losses.shape == (3,)
+
+
+def test_a_trial_of_a_part_that_is_a_candidate_itself_is_entered_once(store: Store) -> None:
+    whole = store.study(store.trial(*CUT), run_id="whole")
+    low = part(store, "low", scored(store.trial(*CUT), 0.1))
+    high = part(store, "high", scored(store.trial(*CUT), 0.1))
+    candidates = read_candidates([whole, low], min_share=0.5, parts=[[low, high]])
+    assert candidates.made_of == ((0,), (1,), (1, 2))
+    assert len(candidates.trials) == 3
+
+
+def test_without_a_trial_of_each_part_there_is_no_average(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = store.study(store.trial(*CUT), run_id="whole")
+    low = part(store, "low", scored(store.trial(*CUT), 0.1))
+    high = part(store, "high", scored(store.trial(*CUT, status="failed"), 0.1))
+    candidates = read_candidates([whole], min_share=0.5, parts=[[low, high]])
+    assert candidates.made_of == ((0,),)
+    assert len(candidates.studies) == 1
+    assert "the parts are left out: numbers.high has no completed trial" in caplog.text

@@ -1,0 +1,196 @@
+"""A study with sub-problems: its arguments, its plan, its parts and what it begins with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from rayfold.data import SubProblems
+from rayfold.errors import RecipeError
+from rayfold.journal import Journal, read_journal
+from rayfold.recipe import Recipe
+from rayfold.results import TrialResult
+from rayfold.schedulers import Population, Racing, Replay
+from rayfold.search import Fixed, Past, Random
+from rayfold.space import Float, SearchSpace
+from rayfold.study import Study
+from rayfold.study.opened import Call
+from rayfold.transfer import start_from_parts
+
+MakeStudy = Callable[..., Study]
+
+SPACE = SearchSpace({"optimizer.learning_rate": Float(1e-4, 1e-1, log=True)})
+PARTS = SubProblems(by="labels", groups={"a": [0, 1], "b": [2, 1]}, num_trials=4)
+SPLIT = SubProblems(by="labels", groups={"low": [0, 1], "high": [2, 3]}, num_trials=4)
+
+
+@pytest.fixture
+def make_split(make_study: MakeStudy, digits: Path) -> MakeStudy:
+    """A study of 60 rows in classes 0 to 3 in turn, cut into low and high ones."""
+    with h5py.File(digits, "r+") as file:
+        file["labels"][:] = np.arange(60) % 4
+
+    def make(name: str = "digits", **changes: Any) -> Study:
+        arguments = {"space": SPACE, "searcher": Random(), "sub_problems": SPLIT}
+        return make_study(name, **{**arguments, **changes})
+
+    return make
+
+
+def trial(number: int, rate: float, score: float | None, status: str = "completed") -> TrialResult:
+    return TrialResult(
+        id=f"{number:04d}",
+        config={"optimizer.learning_rate": rate},
+        status=status,  # type: ignore[arg-type]
+        score=score,
+        standard_error=None,
+        folds=(),
+        error=None,
+        started_at=0.0,
+        finished_at=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sub_problems": "files"}, r"must be rayfold\.SubProblems, .*, not 'files'"),
+        (
+            {"scheduler": Population(interval=2), "fold_order": "together"},
+            "sub_problems do not go with the scheduler population, which would compare trials of",
+        ),
+        (
+            {"scheduler": Replay([(0, {}), (2, {})]), "fold_order": "together"},
+            "sub_problems do not go with the scheduler replay",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(
+    make_split: MakeStudy, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make_split(**arguments)
+
+
+def test_a_scheduler_of_ray_tune_is_refused(make_split: MakeStudy) -> None:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    with pytest.raises(RecipeError, match="do not go with the scheduler tune"):
+        make_split(scheduler=AsyncHyperBandScheduler(), fold_order="together")
+
+
+def test_a_plan_tells_the_parts_with_their_rows_and_trials(make_split: MakeStudy) -> None:
+    """Of 60 rows each class has 15; 4 trials of each part and 2 of the whole, of 3 folds."""
+    plan = make_split().plan(2)
+    assert plan.num_fold_trainings == 30
+    lines = plan.lines()
+    assert "part       digits.low: 30 rows, 4 trials" in lines
+    assert "part       digits.high: 30 rows, 4 trials" in lines
+    assert lines[0].startswith("trainings  (8 of parts + 2) trials x 3 folds = 30 of")
+
+
+def test_a_group_that_does_not_fit_is_refused_by_the_plan(make_split: MakeStudy) -> None:
+    with pytest.raises(RecipeError, match="groups: 'b' names 1 as 'a' does"):
+        make_split(sub_problems=PARTS).plan(2)
+    with pytest.raises(RecipeError, match="the name of a study must be 1 to 100 letters"):
+        make_split("d" * 99).plan(2)
+
+
+def test_the_study_of_a_part_is_the_whole_but_for_name_and_rows(make_split: MakeStudy) -> None:
+    whole = make_split(scheduler=Racing())
+    low, high = whole.sub_studies
+    assert (low.name, high.name) == ("digits.low", "digits.high")
+    assert low.folder == whole.storage / "digits.low"
+    of_whole, of_part = (study._description(study._find_start([])) for study in (whole, low))
+    assert of_whole["sub_problems"] == {"by": "labels", "column": None, "parts": ["low", "high"]}
+    part = of_part.pop("sub_problem")
+    assert (part["of"], part["part"], part["rows"]) == ("digits", "low", 30)
+    assert of_part.pop("sub_problems") is of_whole.pop("sub_problem") is None
+    del of_whole["sub_problems"]
+    assert of_part == of_whole
+    assert low.dataset is whole.dataset
+
+
+def test_a_part_that_has_other_rows_is_refused(make_split: MakeStudy) -> None:
+    (low, _) = make_split().sub_studies
+    with Journal.open(low.folder / "journal.jsonl") as journal:
+        low._begin(journal, [], low._find_start([]))
+    other = SubProblems(by="labels", groups={"low": [0, 2], "high": [1, 3]}, num_trials=4)
+    (changed, _) = make_split(sub_problems=other).sub_studies
+    with pytest.raises(RecipeError, match=r"study 'digits\.low' began with sub_problem = "):
+        changed._check_begun(read_journal(low.folder / "journal.jsonl"))
+
+
+def test_the_trials_of_the_parts_are_the_start_of_the_whole() -> None:
+    start = start_from_parts(
+        {
+            "digits.low": [trial(0, 0.01, 0.5), trial(1, 0.02, None, "failed")],
+            "digits.high": [trial(0, 0.03, 0.25, "stopped")],
+        },
+        SPACE,
+        "min",
+    )
+    (low,) = start.past.studies
+    assert (low.configs, low.scores) == (({"optimizer.learning_rate": 0.01},), (0.5,))
+    assert start.lines == (
+        "digits.low: its part; 1 of 1 trials",
+        "not digits.high: it has no completed trial",
+    )
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_what_was_taken_from_parts_is_written_first_and_taken_again(
+    make_split: MakeStudy, fixed: bool
+) -> None:
+    """Even if nothing was: a later run must not find more than the first did."""
+    searcher = Fixed([{"optimizer.learning_rate": 0.1}]) if fixed else Random()
+    study = make_split(searcher=searcher)
+    (low, _) = study.sub_studies
+    result = low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)
+    study._take_from_parts([result])
+    path = study.folder / "journal.jsonl"
+    with Journal.open(path) as journal:
+        study._begin(journal, [], study._find_start([]))
+    past, begun, _ = read_journal(path)
+    assert (past.event, begun.event) == ("past", "study")
+    assert len(past.fields["studies"]) == (0 if fixed else 1)
+    again = make_split(searcher=searcher)
+    again._take_from_parts([])
+    assert again._find_start(read_journal(path)).past == study._find_start([]).past
+
+
+def test_a_past_that_was_asked_for_goes_before_that_of_the_parts(make_split: MakeStudy) -> None:
+    study = make_split(start_from="before")
+    (low, _) = study.sub_studies
+    study._take_from_parts([low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)])
+    assert study._start is None
+    assert make_split()._find_start([]).past == Past()
+
+
+def test_a_recipe_makes_the_same_parts(digits: Path, tmp_path: Path) -> None:
+    text = f"""
+study: digits
+fixed:
+  model: mlp
+  data: {{hdf5: {digits.name}}}
+  epochs: 1
+search:
+  space: mlp
+  num_trials: 1
+  sub_problems: {{by: files, num_trials: 2, groups: {{one: [{digits.name}], two: [other.h5]}}}}
+resources:
+  storage: {tmp_path / "store"}
+"""
+    study = Study.from_recipe(Recipe.from_yaml(text, base=digits.parent))
+    assert study._sub_problems == SubProblems(
+        by="files",
+        num_trials=2,
+        groups={"one": [digits], "two": [digits.parent / "other.h5"]},
+    )
+
+
+def _call() -> Call:
+    return Call(address=None, deadline=0.0, show_progress=False)
