@@ -35,11 +35,11 @@ from rayfold.groups.cluster import cluster
 
 CASES = {
     "mnist8k cnn": [
-        Case(data="mnist8k", model="cnn", split=0, num_trials=24, epochs=4, narrow=True)
+        Case(data="mnist8k", model="cnn", split=0, num_trials=30, epochs=12, narrow=True)
     ],
-    "mnist8k mlp": [Case(data="mnist8k", model="mlp", split=0, num_trials=40, epochs=8)],
+    "mnist8k mlp": [Case(data="mnist8k", model="mlp", split=0, num_trials=40, epochs=12)],
     "digits cnn": [
-        Case(data="digits", model="cnn", split=split, num_trials=30, epochs=10)
+        Case(data="digits", model="cnn", split=split, num_trials=40, epochs=12)
         for split in range(3)
     ],
 }
