@@ -22,8 +22,9 @@ def ensemble(
     builder: Annotated[
         BuilderName,
         typer.Option(
-            help="Greedy selection; the mean of the best trials, plain or by their scores; convex "
-            "weights; stacking; the best trial alone; or best: whichever of these does best."
+            metavar="NAME",
+            help="greedy, uniform, by-score, convex, stacked or single-best; or best: "
+            "whichever of these does best.",
         ),
     ] = "greedy",
     num_members: Annotated[
