@@ -122,7 +122,7 @@ class Ensemble:
         if builders is None:
             builders = (
                 Greedy(),
-                Greedy(num_start=5, num_bags=10, prior_rows=200),
+                Greedy(num_bags=10),
                 Best(),
                 Best(weighting="score"),
                 Convex(),
