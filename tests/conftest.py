@@ -6,6 +6,7 @@ LONGEST_FIRST = (
     "test_study.py",
     "test_cluster.py",
     "01_first_study.ipynb",
+    "03_ensembles.ipynb",
     "test_population.py",
     "test_limits.py",
     "test_sub_problems.py",

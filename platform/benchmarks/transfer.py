@@ -14,6 +14,9 @@ within a trial the mean over folds after each epoch counts. *Cost* is how many t
 cold search's 40 are needed; a search that has not got there after all its trials is put
 down as that many.
 
+Trials are trained here, one after another in one process, by the same searcher, ledger, journal,
+training and MLflow as in a study on Ray, so that the many short studies need not wait for groups.
+
 Usage: ``OMP_NUM_THREADS=1 python platform/benchmarks/transfer.py ../shared/data/mnist8k.h5
 [--seeds 5] [--trials 44] [--folder DIR]``; studies that are in the folder are not run again.
 """
@@ -33,7 +36,13 @@ import torch
 from sklearn.datasets import load_digits
 
 import rayfold as rf
-from rayfold.groups.cluster import cluster
+from rayfold.data import DataSet
+from rayfold.journal import Journal
+from rayfold.orders import FoldTask
+from rayfold.results import Trial, TrialResult
+from rayfold.study.opened import OpenStudy
+from rayfold.tracking import Uploader, tracking_uri
+from rayfold.training import FoldRun, SingleProcess
 
 SPACE = rf.SearchSpace(
     {
@@ -78,7 +87,6 @@ def main() -> None:
     arguments = parse()
     print(f"`{shlex.join(['python', 'platform/benchmarks/transfer.py', *sys.argv[1:]])}`\n")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(cluster())
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_digits(folder / "digits.h5")
         for name, mode in SOURCES.items():
@@ -87,11 +95,12 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for name, of_seeds in curves.items():
                 study = f"{name.replace(', ', '-')}-{seed}"
-                result = run_study(
+                trials = run_study(
                     study, folder, arguments.mnist, arguments, seed=seed, **HEAD_STARTS[name]
                 )
-                of_seeds.append(to_curve(result))
-                print(f"{study}: {result.best.score:.4f}", file=sys.stderr, flush=True)
+                of_seeds.append(to_curve(trials))
+                best = best_at(of_seeds[-1], arguments.trials)
+                print(f"{study}: {best:.4f}", file=sys.stderr, flush=True)
     print("\n".join(report_lines(curves, arguments.trials)))
 
 
@@ -103,7 +112,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=44)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--test-fraction", type=float, default=0.5)
-    parser.add_argument("--groups", type=int, default=2)
     parser.add_argument("--head-start", dest="head_starts", action="append", choices=HEAD_STARTS)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
@@ -132,7 +140,7 @@ def run_study(
     *,
     seed: int,
     **head_start: Any,
-) -> rf.StudyResult:
+) -> list[TrialResult]:
     """Run a study to its end; one that is there already only tells its trials."""
     study = rf.Study(
         name,
@@ -142,29 +150,51 @@ def run_study(
         searcher=rf.search.Bayesian(random_seed=seed),
         folds=rf.Folds(3),
         epochs=arguments.epochs,
-        groups=rf.Groups(1, arguments.groups),
         random_seed=seed,
         storage=folder / "store",
         **head_start,
     )
-    result = study.run(num_trials=arguments.trials, show_progress=False)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return result
+    num_trials = study.plan(arguments.trials).num_trials
+    with Journal.open(study.folder / "journal.jsonl") as journal:
+        opened = study._open(journal, num_trials)
+        while (trial := opened.ledger.next_trial()) is not None:
+            train(trial, opened, study.dataset)
+        journal.append("run", state="finished")
+    uploader = Uploader([study.folder], tracking_uri(study.storage), study.storage / "artifacts")
+    assert uploader.start().finish(600)
+    return opened.ledger.results
 
 
-def to_curve(result: rf.StudyResult) -> Curve:
-    """Return the mean over folds after each epoch; of a trial without all folds infinity."""
-    num_folds = max(len(trial.folds) for trial in result.trials)
+def train(trial: Trial, opened: OpenStudy, data: DataSet) -> None:
+    """Train all folds of a trial, and book them as a study does."""
+    ledger, setup = opened.ledger, opened.setup
+    try:
+        for fold in setup.plan.folds:
+            task = FoldTask(
+                study=opened.name,
+                trial=trial.id,
+                config=trial.config,
+                fold=fold.index,
+                until_epoch=setup.settings.epochs,
+                warm=trial.warm,
+            )
+            run = FoldRun(task, setup=setup, data=data, strategy=SingleProcess())
+            result = run.advance(task)
+            assert result is not None
+            ledger.fold_finished(trial.id, result)
+    except FloatingPointError as error:
+        ledger.trial_finished(trial.id, "failed", error=str(error))
+    else:
+        ledger.trial_finished(trial.id, "completed")
+
+
+def to_curve(trials: Sequence[TrialResult]) -> Curve:
+    """Return the mean over folds after each epoch; of a trial that failed infinity."""
     curve = []
-    for trial in result.trials:
-        if trial.status != "completed" or len(trial.folds) < num_folds:
-            curve.append([np.inf])
-            continue
-        losses = np.array(
-            [[epoch[result.metric] for epoch in fold.history] for fold in trial.folds]
-        )
-        curve.append([float(loss) for loss in losses.mean(axis=0)])
+    for trial in trials:
+        losses = [[epoch["val_loss"] for epoch in fold.history] for fold in trial.folds]
+        completed = trial.status == "completed"
+        curve.append(list(map(float, np.mean(losses, axis=0))) if completed else [np.inf])
     return curve
 
 

@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     subprocess.run([RAYFOLD, "run", "digits.yaml"], check=True)  # its progress needs the terminal
     rayfold(
         "ensemble digits --num-members 10 --export digits-ensemble",
-        "ensemble digits --single-best --export digits-best-trial",
+        "ensemble digits --builder single-best --export digits-best-trial",
     )
     ensemble, single = rayfold(
         "predict digits-ensemble digits.h5 --held-out",

@@ -273,6 +273,23 @@ def test_a_simulation_that_cannot_be_is_one_line(
         (["run", "recipe.yaml", "more"], "unexpected extra argument.*more"),
         (["ensemble", "digits", "--num-members", "0"], "'--num-members': .* or equal to 1"),
         (["ensemble", "digits", "--export", "."], "exists already; export to a new folder"),
+        (["ensemble", "digits", "--report", "."], "exists already; write the report to a new"),
+        (["ensemble", "digits", "--register", "x"], "--register and --licence are of a bundle"),
+        (["ensemble", "digits", "--builder", "bset"], "'--builder': .*'best', 'greedy'"),
+        (
+            ["ensemble", "digits", "--builder", "best", "--num-members", "3"],
+            "--num-members does not go with --builder best; leave it out",
+        ),
+        (
+            ["ensemble", "digits", "--max-latency", "256"],
+            "--max-latency must be ROWS=SECONDS such as 256=0.1, got '256'",
+        ),
+        (
+            ["ensemble", "digits", "--max-latency", "16=1"],
+            "max_latency must be seconds above 0 by batch size 1 or 256, got 16: 1.0",
+        ),
+        (["ensemble", "digits", "--max-members", "0"], "'--max-members': .* or equal to 1"),
+        (["ensemble", "digits", "--shuffles", "1"], "--shuffles is of the report .*--data"),
         (["ui", "--port", "http"], "'--port': .* a valid integer"),
         (["ui"], r"rayfold-store/mlflow\.db does not exist; run a study first"),
     ],

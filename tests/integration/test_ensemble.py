@@ -98,7 +98,9 @@ def upload(
             journal.append(
                 "trial", trial=trial, status="completed", score=0.5, standard_error=0.1, error=None
             )
-    assert Uploader(folder, tracking_uri(storage), storage / "artifacts").start().finish(60)
+    assert (
+        Uploader(folder, tracking_uri(storage), storage / "artifacts").start().finish(300)
+    )  # returns as soon as all is there
 
 
 def greedy(storage: Path, num_members: int = 2) -> Ensemble:

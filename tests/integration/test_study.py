@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import mlflow
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -25,7 +27,7 @@ from rayfold.journal import Entry, read_journal
 from rayfold.library import resolve_model
 from rayfold.orders import FoldTask
 from rayfold.recipe import load_recipe
-from rayfold.tracking import read_study
+from rayfold.tracking import read_study, tracking_uri
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
@@ -377,7 +379,11 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     head, *rows = output_of(life.folder, "trials", "digits", "--csv").splitlines()
     assert head.startswith("trial,status,val_loss,")
     assert len(rows) == sum(trial.status == "completed" for trial in result.trials)
-    output_of(life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle")
+    built = output_of(
+        life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle",
+        "--register", "digits-champion",
+    )  # fmt: skip
+    assert built.endswith("registered as 'digits-champion', version 1, alias champion\n")
     predicted = output_of(
         life.folder, "predict", "bundle", str(life.folder / "digits.h5"), "--held-out",
         "--allow-references", "--output", "predictions.h5",
@@ -386,6 +392,40 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     with h5py.File(life.folder / "predictions.h5") as file:
         assert file["predictions"].shape == (72,)
         assert file["probabilities"].shape == (72, 10)
+    client = mlflow.MlflowClient(tracking_uri=tracking_uri(life.storage))
+    champion = client.get_model_version_by_alias("digits-champion", "champion")
+    assert champion.tags["rayfold.studies"] == "digits"
+
+
+def test_the_best_builder_within_limits_is_reported_with_what_matters(
+    life: Life, result: rf.StudyResult
+) -> None:
+    completed = [trial.id for trial in result.trials if trial.status == "completed"]
+    built = output_of(
+        life.folder, "ensemble", "digits", "--builder", "best", "--max-members", "1",
+        "--max-latency", "1=10", "--data", "digits.h5", "--report", "report", "--shuffles", "1",
+    )  # fmt: skip
+    table, why, scores = built.split("\n\n")
+    assert len(table.splitlines()) == 2  # a head and one member
+    assert table.splitlines()[1].split()[0] in completed
+    assert "has a nested out-of-fold log loss of" in why
+    assert "the lowest of 7 builders; the next one" in why
+    assert "one of its models, held out" in scores
+    assert scores.endswith("report written to report\n")
+    written = pd.read_csv(life.folder / "report" / "scores.csv").set_index("predictions")
+    assert written["rows"].to_dict() == {
+        "nested out-of-fold": 288,
+        "best trial, out-of-fold": 288,
+        "held out": 72,
+        "best trial's average, held out": 72,
+        "one of its models, held out": 72,
+    }
+    pixels = pd.read_csv(life.folder / "report" / "features.csv")
+    assert len(pixels) == 64
+    assert pixels["importance"][0] > 0  # the corners' pixels are always 0
+    assert pixels.set_index("place")["importance"]["(0, 0)"] == 0
+    text = (life.folder / "report" / "README.md").read_text()
+    assert "What matters for the score, in digits" in text
 
 
 def output_of(folder: Path, *arguments: str) -> str:

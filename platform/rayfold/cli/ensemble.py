@@ -1,21 +1,63 @@
-"""``rayfold ensemble``: build an ensemble from a study's completed trials, and export it."""
+"""``rayfold ensemble``: build an ensemble from a study's trials, say how good it is, export it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rayfold.cli.options import Storage, StudyName
 
+if TYPE_CHECKING:
+    from rayfold.ensemble import Budget, Builder
+
+BuilderName = Literal["best", "greedy", "uniform", "by-score", "convex", "stacked", "single-best"]
+
+_OF_SEVERAL = ("best", "single-best")
+"""Builders that take no number of members."""
+
 
 def ensemble(
     study: StudyName,
+    builder: Annotated[
+        BuilderName,
+        typer.Option(
+            metavar="NAME",
+            help="greedy, uniform, by-score, convex, stacked or single-best; or best: "
+            "whichever of these does best.",
+        ),
+    ] = "greedy",
     num_members: Annotated[
-        int, typer.Option(min=1, help="Members to choose, with replacement.")
-    ] = 10,
-    single_best: Annotated[
-        bool, typer.Option("--single-best", help="Take the best trial alone, instead.")
-    ] = False,
+        int | None,
+        typer.Option(min=1, help="Trials, or rounds of greedy selection, with replacement."),
+    ] = None,
+    max_members: Annotated[
+        int | None, typer.Option(min=1, help="Trials in the ensemble, at most.")
+    ] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(min=1, help="Numbers in all its models together, at most.")
+    ] = None,
+    max_latency: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROWS=SECONDS",
+            help="Time of a prediction of 1 or 256 rows on this machine, at most: 256=0.1.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The study's HDF5 file, or glob: judge by its test rows, too."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a report with plots, and what matters, to this new folder."),
+    ] = None,
+    shuffles: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Shuffle each feature so often for its importance in the report."
+        ),
+    ] = 0,
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
     licence: Annotated[
         str | None, typer.Option(help="What the bundle may be used for, an SPDX name say.")
@@ -30,31 +72,101 @@ def ensemble(
     ] = None,
     storage: Storage = None,
 ) -> None:
-    """Build an ensemble from a study's trials, and export it.
+    """Build an ensemble from a study's trials, say how good it is, and export it.
 
-    The trials come from MLflow. Greedy selection takes, round by round, the trial that lowers the
-    loss of the averaged out-of-fold predictions most.
+    The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
+    they were chosen, and scores on rows that they were not chosen on.
     """
-    from rayfold.ensemble import PROGRAMS, Ensemble, check_new_bundle, register_bundle
-    from rayfold.errors import BundleError
+    from rayfold.ensemble import (
+        PROGRAMS,
+        Ensemble,
+        check_new_bundle,
+        check_new_folder,
+        find_out,
+        register_bundle,
+    )
+    from rayfold.errors import BundleError, EnsembleError
     from rayfold.report.tables import table_text
 
     if export is not None:
         check_new_bundle(export)
     elif register is not None or licence is not None:
         raise BundleError("--register and --licence are of a bundle; name its folder: --export.")
-    if single_best:
-        built = Ensemble.single_best(study, storage=storage)
-    else:
-        built = Ensemble.greedy(study, num_members=num_members, storage=storage)
+    if report is not None:
+        check_new_folder(report)
+    if shuffles and (report is None or data is None):
+        raise EnsembleError(
+            "--shuffles is of the report and shuffles test rows; name both: --report, --data."
+        )
+    budget = _budget(max_members, max_parameters, max_latency or ())
+    builders = _builders(builder, num_members)
+    built = Ensemble.best(study, builders=builders, budget=budget, storage=storage)
     typer.echo(table_text(built.table()))
-    typer.echo(
-        f"out-of-fold loss {built.out_of_fold_loss:.4f}, "
-        f"best single trial {built.single_best_loss:.4f}"
-    )
+    typer.echo(f"\n{built.reason}\n")
+    findings = None
+    if report is not None:
+        findings = find_out(built, data, num_repeats=shuffles, storage=storage)
+    judged = built.report(data) if findings is None else findings.report
+    typer.echo(table_text(judged.table()))
+    if findings is not None and report is not None:
+        findings.write(report)
+        typer.echo(f"report written to {report}")
     if export is not None:
-        built.export(export, licence=licence, programs=PROGRAMS if programs else ())
+        built.export(
+            export,
+            licence=licence,
+            programs=PROGRAMS if programs else (),
+            report=judged if findings is None else findings,
+        )
         typer.echo(f"exported to {export}")
         if register is not None:
             number = register_bundle(export, register, storage=storage)
             typer.echo(f"registered as {register!r}, version {number}, alias champion")
+
+
+def _builders(name: BuilderName, num_members: int | None) -> "Sequence[Builder] | None":
+    """Return the builders to try; None: those that ``Ensemble.best`` tries by itself."""
+    from rayfold.ensemble import Best, Convex, Greedy, Stacked
+    from rayfold.errors import EnsembleError
+
+    if num_members is not None and name in _OF_SEVERAL:
+        raise EnsembleError(
+            f"--num-members does not go with --builder {name}; leave it out, or name a builder "
+            "such as greedy."
+        )
+    given = () if num_members is None else (num_members,)
+    match name:
+        case "best":
+            return None
+        case "greedy":
+            return [Greedy(*given)]
+        case "uniform":
+            return [Best(*given)]
+        case "by-score":
+            return [Best(*given, weighting="score")]
+        case "convex":
+            return [Convex(*given)]
+        case "stacked":
+            return [Stacked(*given)]
+        case "single-best":
+            return [Best(1)]
+
+
+def _budget(
+    max_members: int | None, max_parameters: int | None, max_latency: Sequence[str]
+) -> "Budget | None":
+    from rayfold.ensemble import Budget
+    from rayfold.errors import EnsembleError
+
+    latency = {}
+    for text in max_latency:
+        rows, _, seconds = text.partition("=")
+        try:
+            latency[int(rows)] = float(seconds)
+        except ValueError:
+            raise EnsembleError(
+                f"--max-latency must be ROWS=SECONDS such as 256=0.1, got {text!r}."
+            ) from None
+    if max_members is None and max_parameters is None and not latency:
+        return None
+    return Budget(max_members=max_members, max_parameters=max_parameters, max_latency=latency)

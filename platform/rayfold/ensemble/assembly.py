@@ -114,6 +114,7 @@ class Assembly:
             nested_loss=chosen.loss,
             reason=reason,
             nonconformity=nonconformity(chosen.predictions, out_of_fold.target),
+            spread=None if out_of_fold.is_class else _spread(out_of_fold.target),
         )
 
     def best_predictions(self) -> NDArray[np.float64]:
@@ -154,3 +155,7 @@ class Assembly:
             models=self.models(index),
             run_id=trial.run_id,
         )
+
+
+def _spread(target: NDArray[np.generic]) -> tuple[float, ...]:
+    return tuple(np.asarray(target, np.float64).std(axis=0).tolist())

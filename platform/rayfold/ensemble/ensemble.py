@@ -18,6 +18,7 @@ from rayfold.ensemble.budget import Budget, Cost, fit, measure
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
 from rayfold.ensemble.bundle import (
     PROGRAMS,
+    CardReport,
     Predict,
     read_bundle,
     read_onnx,
@@ -124,7 +125,7 @@ class Ensemble:
         if builders is None:
             builders = (
                 Greedy(),
-                Greedy(num_start=5, num_bags=10, prior_rows=200),
+                Greedy(num_bags=10),
                 Best(),
                 Best(weighting="score"),
                 Convex(),
@@ -343,7 +344,7 @@ class Ensemble:
         *,
         licence: str | None = None,
         programs: Sequence[str] = PROGRAMS,
-        report: Report | None = None,
+        report: CardReport | None = None,
     ) -> Path:
         """Write a bundle, which ``load_bundle`` reads; return its folder.
 
@@ -355,7 +356,8 @@ class Ensemble:
             licence: What the ensemble may be used for, ``"CC-BY-4.0"`` say.
             programs: Which programs to write besides the weights: ``"torch"`` (``torch.export``)
                 and ``"onnx"``, which run without the models' classes.
-            report: Sections and plots for the model card.
+            report: Sections and plots for the model card, ``Ensemble.report`` or ``find_out``;
+                None: those that a loaded ensemble was exported with.
 
         Raises:
             BundleError: If ``folder`` exists, a model cannot be exported as a program, or what

@@ -109,6 +109,19 @@ class Member:
     run_id: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Supplement:
+    """What a bundle's card shows besides what the bundle itself tells.
+
+    Attributes:
+        sections: Markdown by title, in order.
+        plots: PNG files by name.
+    """
+
+    sections: Mapping[str, str]
+    plots: Mapping[str, bytes]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """All that an ensemble, or a bundle, holds.
@@ -126,6 +139,9 @@ class Contents:
         nonconformity: How far off the nested predictions were, shape ``(rows, m)``; see
             ``rayfold.ensemble.conformal``.
         licence: What it may be used for, if that was said.
+        spread: Standard deviation of each output over the development rows; None if unknown, and
+            for classification.
+        supplement: The report that it was exported with, of an ensemble that was loaded.
     """
 
     signature: Signature
@@ -138,3 +154,5 @@ class Contents:
     reason: str
     nonconformity: NDArray[np.float64] = field(repr=False)
     licence: str | None = None
+    spread: tuple[float, ...] | None = None
+    supplement: Supplement | None = None

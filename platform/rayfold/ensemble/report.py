@@ -130,16 +130,7 @@ class Report:
     @property
     def sections(self) -> dict[str, str]:
         """Markdown by title, for a model card."""
-        table = self.table()
-        lines = [
-            "| " + " | ".join(table.columns) + " |",
-            "|---" * len(table.columns) + "|",
-            *(
-                "| " + " | ".join(_cell(value) for value in row) + " |"
-                for row in table.itertuples(index=False)
-            ),
-        ]
-        sections = {"How good it is": "\n".join(lines)}
+        sections = {"How good it is": markdown(self.table())}
         if self.held_out is not None:
             held_out, parts = self.held_out, self.held_out.uncertainty
             sections["On the rows set aside"] = (
@@ -281,6 +272,19 @@ def report_of_held_out(
             "model": float(uncertainty.model.mean()),
         },
     )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown, numbers at four digits."""
+    lines = [
+        "| " + " | ".join(table.columns) + " |",
+        "|---" * len(table.columns) + "|",
+        *(
+            "| " + " | ".join(_cell(value) for value in row) + " |"
+            for row in table.itertuples(index=False)
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def _cell(value: object) -> str:

@@ -10,6 +10,9 @@ from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
+_PRIOR_MEMBERS = 10
+"""Candidates whose plain mean is the prior, at most: that of all would let the worst ones in."""
+
 
 class Greedy(Builder):
     """Adds candidates one at a time, with replacement, each the one that lowers the loss most.
@@ -24,8 +27,9 @@ class Greedy(Builder):
         num_bags: Random parts of the library, the selections from which are averaged; 1: the
             library itself.
         bag_fraction: Share of the candidates in each part, in (0, 1].
-        prior_rows: With so many rows the selection and the plain mean of the best ``num_rounds``
-            candidates count alike; with fewer the mean counts more. 0: it does not count.
+        prior_rows: With so many rows the selection and the plain mean of the best 10 candidates
+            (of ``num_rounds``, if that is less) count alike; with fewer rows the mean counts more.
+            0: it does not count.
         random_seed: Draws the parts.
 
     Raises:
@@ -86,7 +90,7 @@ class Greedy(Builder):
             np.add.at(weights, bag[chosen], 1 / len(chosen))
         weights /= weights.sum()
         if self._prior_rows:
-            best = order[out_of_fold.complete[order]][: self._num_rounds]
+            best = order[out_of_fold.complete[order]][: min(self._num_rounds, _PRIOR_MEMBERS)]
             share = self._prior_rows / (self._prior_rows + len(out_of_fold.target))
             weights *= 1 - share
             weights[best] += share / len(best)

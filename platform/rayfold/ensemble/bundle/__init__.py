@@ -18,16 +18,16 @@ Loading trusts no file: digests are checked before anything is parsed, and only 
 with Rayfold are imported unless the caller names others.
 """
 
-from rayfold.ensemble.bundle.card import Report
+from rayfold.ensemble.bundle.card import CardReport
 from rayfold.ensemble.bundle.folder import check_new_bundle
 from rayfold.ensemble.bundle.programs import PROGRAMS, Predict
 from rayfold.ensemble.bundle.reading import read_bundle, read_onnx
 from rayfold.ensemble.bundle.writing import write_bundle
 
 __all__ = [
+    "CardReport",
     "PROGRAMS",
     "Predict",
-    "Report",
     "check_new_bundle",
     "read_bundle",
     "read_onnx",

@@ -15,7 +15,7 @@ _PLOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.png", re.ASCII)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Report(Protocol):
+class CardReport(Protocol):
     """What a card shows besides what the bundle itself tells.
 
     Attributes:
@@ -33,7 +33,7 @@ class Report(Protocol):
         """PNG files by name."""
 
 
-def check_report(report: Report | None) -> None:
+def check_report(report: CardReport | None) -> None:
     """Check a report's plots, before anything is written.
 
     Raises:
@@ -49,7 +49,7 @@ def check_report(report: Report | None) -> None:
             raise BundleError(f"report.plots: {name} is no PNG; save the plot in that format.")
 
 
-def write_plots(report: Report | None, folder: Path) -> list[str]:
+def write_plots(report: CardReport | None, folder: Path) -> list[str]:
     """Write a report's plots into a bundle's folder; return their paths in it."""
     names = []
     for name, content in (report.plots if report else {}).items():
@@ -60,7 +60,7 @@ def write_plots(report: Report | None, folder: Path) -> list[str]:
 
 
 def write_card(
-    manifest: Manifest, contents: Contents, report: Report | None, folder: Path
+    manifest: Manifest, contents: Contents, report: CardReport | None, folder: Path
 ) -> None:
     """Write ``README.md`` into a bundle's folder."""
     blocks = [
@@ -137,7 +137,7 @@ def _members(manifest: Manifest) -> Iterator[str]:
     )
 
 
-def _reported(report: Report | None) -> Iterator[str]:
+def _reported(report: CardReport | None) -> Iterator[str]:
     if report is None:
         return
     for title, text in report.sections.items():
@@ -213,10 +213,18 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
         + (f"Test rows that no member saw: {_text(test)}." if test else "No test rows were kept.")
     )
     yield "## Checked at export"
-    yield (
-        "Each form was loaded in a fresh process, without pickle, and compared with the ensemble "
-        "at 1, 2 and 17 rows. Greatest difference:"
-    )
+    if manifest.verified_here:
+        yield (
+            "Each form was compared with the ensemble at 1, 2 and 17 rows. The weights were "
+            "loaded in the process that exported them, since a fresh one did not find the models' "
+            "classes; programs, if there are any, in a fresh process without pickle."
+        )
+    else:
+        yield (
+            "Each form was loaded in a fresh process, without pickle, and compared with the "
+            "ensemble at 1, 2 and 17 rows."
+        )
+    yield f"Greatest difference{_unit(manifest)}:"
     yield _table(
         ["form", "difference"],
         [[form, f"{difference:.1e}"] for form, difference in manifest.verified.items()],
@@ -225,6 +233,15 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     yield _table(["", "version"], [[name, value] for name, value in manifest.versions.items()])
     yield "## Licence"
     yield _text(manifest.licence) if manifest.licence else "None was given."
+
+
+def _unit(manifest: Manifest) -> str:
+    """Say what differences are measured in; see ``verification.TOLERANCE``."""
+    if manifest.task == "classification":
+        return ""
+    if manifest.spread is None:
+        return ", of values above 1 relative to them"
+    return ", in standard deviations of what was trained on, of larger values relative to them"
 
 
 def _given_type(dtype: str) -> str:

@@ -2,8 +2,8 @@
 
 ``python -m rayfold.ensemble.bundle.fresh_process BUNDLE ROWS MODELS`` prints, as the last line,
 JSON of the greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file
-with ``{rows}/input/{i}`` and ``{rows}/expected``; ``MODELS`` maps references to where this process
-finds the classes. A form is null where it does not find one.
+with ``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``; ``MODELS`` maps references to where
+this process finds the classes. A form is null where it does not find one.
 """
 
 import json

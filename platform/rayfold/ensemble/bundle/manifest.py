@@ -107,6 +107,9 @@ class Manifest(_Part):
     members: Annotated[list[MemberPart], Field(min_length=1)]
     programs: dict[Literal["torch", "onnx"], str]
     verified: dict[Literal["weights", "torch", "onnx"], float]
+    verified_here: list[Literal["weights", "torch", "onnx"]]
+    spread: list[Annotated[float, Field(ge=0)]] | None
+    sections: dict[str, str]
     documents: list[str]
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
 
@@ -115,6 +118,8 @@ class Manifest(_Part):
         """The files that it says what for."""
         folds = [fold.file for member in self.members for fold in member.folds]
         rest = [self.combination.file, self.nonconformity, *self.programs.values()]
+        external = f"{self.programs.get('onnx')}.data"  # of a program of more than 2 GB
+        rest += [external] if external in self.files else []
         return [*folds, *rest, *self.documents]
 
     @property
@@ -149,7 +154,7 @@ def describe(
     *,
     programs: Mapping[Literal["torch", "onnx"], str],
     documents: list[str],
-    verified: Mapping[Literal["weights", "torch", "onnx"], float],
+    sections: Mapping[str, str],
 ) -> Manifest:
     """Return the manifest of a bundle.
 
@@ -158,7 +163,7 @@ def describe(
         digests: SHA-256 of each file, by its path in the folder.
         programs: The exported programs' files.
         documents: The files for people: the card and its plots.
-        verified: How far each form was from the ensemble when it was loaded in a fresh process.
+        sections: What the card shows besides, Markdown by title.
     """
     signature, origin = contents.signature, contents.origin
     return Manifest(
@@ -200,7 +205,10 @@ def describe(
             for index, member in enumerate(contents.members)
         ],
         programs=dict(programs),
-        verified=dict(verified),
+        verified={},
+        verified_here=[],
+        spread=None if contents.spread is None else list(contents.spread),
+        sections=dict(sections),
         documents=documents,
         files=dict(digests),
     )
@@ -258,6 +266,11 @@ def _check_consistent(file: Path, manifest: Manifest) -> None:
     if manifest.classes is not None and len(manifest.classes) != manifest.num_outputs:
         raise BundleError(
             f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}."
+        )
+    if manifest.spread is not None and len(manifest.spread) != manifest.num_outputs:
+        raise BundleError(
+            f"{file}: expected spreads of {manifest.num_outputs} outputs, got "
+            f"{len(manifest.spread)}."
         )
     if (manifest.task == "classification") != (manifest.classes is not None):
         raise BundleError(f"{file}: classes do not go with task {manifest.task}.")

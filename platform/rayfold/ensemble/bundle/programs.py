@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -113,6 +112,8 @@ def load_torch(file: Path) -> Predict:
 
 def load_onnx(file: Path) -> Predict:
     """Load a program of ONNX, to be run on this machine's CPU."""
+    import onnxruntime  # makes a file in the temporary folder: for those who need it
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

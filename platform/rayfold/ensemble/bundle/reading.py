@@ -11,16 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from rayfold.ensemble.bundle.card import PLOTS
 from rayfold.ensemble.bundle.folder import check_files
 from rayfold.ensemble.bundle.manifest import MANIFEST, Manifest, MemberPart, read_manifest
 from rayfold.ensemble.bundle.programs import Predict, check_onnx, load_onnx
 from rayfold.ensemble.bundle.weights import check_declared, load_scores
 from rayfold.ensemble.combination import Combination, combination_from_state
 from rayfold.ensemble.members import load_model
-from rayfold.ensemble.records import Contents, Member
+from rayfold.ensemble.records import Contents, Member, Supplement
 from rayfold.errors import BundleError, RayfoldError
 from rayfold.library import resolve_model
 
+_LARGEST_PLOT = 2**24
 _OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCII)
 
 
@@ -89,7 +91,25 @@ def _contents(
             1 if manifest.classes is not None else manifest.num_outputs,
         ),
         licence=manifest.licence,
+        spread=None if manifest.spread is None else tuple(manifest.spread),
+        supplement=_supplement(folder, manifest),
     )
+
+
+def _supplement(folder: Path, manifest: Manifest) -> Supplement | None:
+    """Read the report that the card shows, or None where it shows none."""
+    plots = {}
+    for name in manifest.documents:
+        if name.startswith(f"{PLOTS}/"):
+            if (size := (folder / name).stat().st_size) > _LARGEST_PLOT:
+                raise BundleError(
+                    f"{folder / name} has {size} bytes, at most {_LARGEST_PLOT} are allowed; "
+                    "it is no plot."
+                )
+            plots[name.removeprefix(f"{PLOTS}/")] = (folder / name).read_bytes()
+    if not plots and not manifest.sections:
+        return None
+    return Supplement(sections=dict(manifest.sections), plots=plots)
 
 
 def _resolve(

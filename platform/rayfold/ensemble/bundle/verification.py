@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,15 +26,37 @@ from rayfold.library import shipped_by_value
 logger = logging.getLogger(__name__)
 
 TOLERANCE: Final = 1e-5
-"""Greatest difference of a prediction; of values above 1 in size, relative to the value."""
+"""Greatest difference of a prediction.
+
+Of probabilities it is absolute. Of values it is in standard deviations of what was trained on, and
+of values that are larger than that relative to the value, which float32 does not hold as closely.
+"""
 
 BATCH_SIZES: Final = (1, 2, 17)
+
+SCALE: Final = "scale"
+"""Name of the array of each output's spread, shape ``(outputs,)``."""
+
+_LEAST_SCALE = float(np.finfo(np.float32).tiny)
 
 Differences = dict[str, float]
 """Greatest difference of a form by number of rows, as a text since JSON has no other keys."""
 
 
-def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str, Differences]:
+@dataclass(frozen=True)
+class Verification:
+    """How far the forms of a bundle are from the ensemble.
+
+    Attributes:
+        differences: Of each form.
+        here: The forms that could not be loaded in a fresh process, and were loaded in this one.
+    """
+
+    differences: Mapping[str, Differences]
+    here: tuple[str, ...] = ()
+
+
+def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verification:
     """Load every form of a bundle in a fresh process, and compare it with the ensemble.
 
     Weights of a class that only this process knows, one of a notebook say, are loaded here.
@@ -43,13 +66,11 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str
         module: The ensemble that was exported.
         contents: The same, as it was exported.
 
-    Returns:
-        The differences of each form.
-
     Raises:
         BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE``.
     """
-    expected: dict[str, NDArray[Any]] = {}
+    spread = contents.spread or (1.0,) * contents.signature.num_outputs
+    expected: dict[str, NDArray[Any]] = {SCALE: np.array(spread)}
     for number in BATCH_SIZES:
         features = example_rows(contents.signature, number, random_seed=number)
         expected |= {f"{number}/input/{i}": array for i, array in enumerate(features)}
@@ -59,7 +80,9 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str
         rows = Path(place, "rows.safetensors")
         save_file(expected, rows)
         found = _in_fresh_process(folder, rows, _places(classes))
+    here: tuple[str, ...] = ()
     if found["weights"] is None:
+        here = ("weights",)
         logger.info("a fresh process does not find %s; weights are checked here.", [*classes])
         loaded = read_bundle(folder, models=classes, allow_references=False)
         again = EnsembleModule(
@@ -74,7 +97,7 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> dict[str
                     f"the exported {form} differ from the ensemble by {difference:.2g} in a batch "
                     f"of {rows_at_once}, at most {TOLERANCE:g} is allowed; nothing was exported."
                 )
-    return checked
+    return Verification(checked, here)
 
 
 def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differences:
@@ -82,7 +105,7 @@ def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differenc
 
     Args:
         predict: What predicts.
-        rows: Inputs and expected predictions, as ``fresh_process`` reads them.
+        rows: Inputs, expected predictions and their scale, as ``fresh_process`` reads them.
     """
     found = {}
     for name in rows:
@@ -91,15 +114,18 @@ def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differenc
             inputs = sorted(key for key in rows if key.startswith(f"{number}/input/"))
             inputs.sort(key=lambda key: int(key.rpartition("/")[2]))
             predicted = predict([rows[key] for key in inputs])
-            found[number] = _difference(predicted, rows[name])
+            found[number] = _difference(predicted, rows[name], rows[SCALE])
     return found
 
 
-def _difference(predicted: NDArray[Any], expected: NDArray[Any]) -> float:
+def _difference(
+    predicted: NDArray[Any], expected: NDArray[Any], scale: NDArray[np.float64]
+) -> float:
     if predicted.shape != expected.shape:
         return float("inf")
     apart = np.abs(predicted.astype(np.float64) - expected)
-    return float((apart / np.maximum(np.abs(expected), 1)).max())
+    unit = np.maximum(np.maximum(np.abs(expected), scale), _LEAST_SCALE)
+    return float((apart / unit).max())
 
 
 def _places(classes: Mapping[str, type[nn.Module]]) -> dict[str, str]:

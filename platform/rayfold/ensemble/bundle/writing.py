@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rayfold.ensemble.bundle.card import Report, check_report, write_card, write_plots
+from rayfold.ensemble.bundle.card import CardReport, check_report, write_card, write_plots
 from rayfold.ensemble.bundle.folder import check_new_bundle, digests, sync
 from rayfold.ensemble.bundle.manifest import (
     CARD,
@@ -31,7 +31,7 @@ def write_bundle(
     *,
     licence: str | None = None,
     programs: Sequence[str] = PROGRAMS,
-    report: Report | None = None,
+    report: CardReport | None = None,
 ) -> None:
     """Write a bundle: the whole folder appears at once, or not at all.
 
@@ -40,13 +40,14 @@ def write_bundle(
         folder: A folder that does not exist yet.
         licence: What it may be used for, an SPDX name say; None: as ``contents`` has it.
         programs: Which programs to export besides the weights: ``"torch"``, ``"onnx"``.
-        report: What the card shows besides.
+        report: What the card shows besides; None: as ``contents`` has it.
 
     Raises:
         BundleError: If ``folder`` exists, or cannot be written; if a model cannot be exported; or
             if what was written, loaded in a fresh process, predicts something else.
     """
     check_new_bundle(folder)
+    report = contents.supplement if report is None else report
     check_report(report)
     chosen = _checked(programs)
     if licence is not None:
@@ -67,7 +68,7 @@ def write_bundle(
 
 
 def _write(
-    contents: Contents, folder: Path, programs: tuple[Program, ...], report: Report | None
+    contents: Contents, folder: Path, programs: tuple[Program, ...], report: CardReport | None
 ) -> None:
     module = EnsembleModule(
         [member.models for member in contents.members], contents.combination, contents.signature
@@ -85,16 +86,17 @@ def _write(
         digests(folder),
         programs={program: FILES[program] for program in programs},
         documents=plots,
-        verified={},
+        sections=report.sections if report else {},
     )
     write_manifest(manifest, folder)
     verified = verify(folder, module, contents)
-    worst = {form: max(values.values()) for form, values in verified.items()}
-    manifest = manifest.model_copy(update={"verified": worst})
+    worst = {form: max(values.values()) for form, values in verified.differences.items()}
+    update = {"verified": worst, "verified_here": list(verified.here)}
+    manifest = manifest.model_copy(update=update)
     write_card(manifest, contents, report, folder)
     documents = [CARD, *plots]
-    update = {"documents": documents, "files": digests(folder)}
-    write_manifest(manifest.model_copy(update=update), folder)
+    final = {"documents": documents, "files": digests(folder)}
+    write_manifest(manifest.model_copy(update=final), folder)
 
 
 def _checked(programs: Sequence[str]) -> tuple[Program, ...]:

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -5,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from rayfold.ensemble import Ensemble
+from rayfold.ensemble import Ensemble, load_bundle
 from rayfold.errors import BundleError
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
@@ -48,8 +50,8 @@ def test_each_snippet_of_the_card_runs(bundle: Path) -> None:
     assert done.stdout.count("4.") == 6  # 0.75 * 2 + 0.25 * 10, of three rows, twice
 
 
-def test_a_report_is_in_the_card_and_its_plots_are_in_the_bundle(
-    regression: Ensemble, tmp_path: Path
+def test_a_report_is_in_the_card_and_its_plots_are_in_the_bundle_and_in_its_exports(
+    regression: Ensemble, tmp_path: Path, shift_class: type[nn.Module]
 ) -> None:
     report = Findings(
         sections={"Calibration": "Good.\n\n![bins](plots/bins.png)"},
@@ -61,6 +63,28 @@ def test_a_report_is_in_the_card_and_its_plots_are_in_the_bundle(
         "## Calibration\n\nGood.\n\n![bins](plots/bins.png)\n\n![losses](plots/losses.png)" in card
     )
     assert (folder / "plots/bins.png").read_bytes() == PNG
+    loaded = load_bundle(folder, models={"net:Shift": shift_class})
+    again = loaded.export(tmp_path / "again", programs=())
+    assert (again / "README.md").read_text() == card
+    assert (again / "plots/losses.png").read_bytes() == PNG
+
+
+def test_the_card_says_where_weights_were_checked_that_no_other_process_could_load(
+    regression: Ensemble, tmp_path: Path
+) -> None:
+    """The class is one of this function alone."""
+
+    class Local(type(regression.members[0].models[0])):  # type: ignore[misc]
+        pass
+
+    for member in regression.members:
+        member.__dict__["models"] = (Local(**member.arguments).eval(),)
+    folder = regression.export(tmp_path / "bundle", programs=())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["verified"], manifest["verified_here"]) == ({"weights": 0.0}, ["weights"])
+    card = (folder / "README.md").read_text()
+    assert "The weights were loaded in the process that exported them, since a fresh one" in card
+    assert "Each form was loaded in a fresh process" not in card
 
 
 @pytest.mark.parametrize(

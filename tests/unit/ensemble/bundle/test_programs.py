@@ -1,4 +1,6 @@
+import hashlib
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -97,6 +99,27 @@ def test_the_onnx_program_of_a_bundle_needs_no_class(bundle: Path, regression: E
     assert [(m.trial, m.weight) for m in loaded.members] == [("0003", 0.75), ("0001", 0.25)]
     with pytest.raises(BundleError, match="was loaded as a program; load its weights to export"):
         loaded.export(bundle.parent / "again")
+
+
+def test_a_program_of_more_than_2_gb_has_its_weights_in_a_file_beside_it(
+    bundle: Path, regression: Ensemble
+) -> None:
+    """As PyTorch writes it then; here of the bundle's small program."""
+    program = onnx.load(bundle / "ensemble.onnx")
+    for tensor in program.graph.initializer:
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
+            onnx.external_data_helper.set_external_data(tensor, "ensemble.onnx.data")
+    onnx.save_model(program, str(bundle / "ensemble.onnx"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for name in ("ensemble.onnx", "ensemble.onnx.data"):
+        manifest["files"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    features = np.array([[2.0, 3.0]])
+    predicted = load_bundle(bundle, form="onnx").predict(features)
+    assert predicted == pytest.approx(regression.predict(features))
+    (bundle / "ensemble.onnx.data").unlink()
+    with pytest.raises(BundleError, match=r"lacks ensemble\.onnx\.data; copy the bundle again"):
+        load_bundle(bundle, form="onnx")
 
 
 def test_the_program_of_torch_holds_no_pickle(bundle: Path) -> None:
