@@ -157,6 +157,8 @@ def run_study(
     num_trials = study.plan(arguments.trials).num_trials
     with Journal.open(study.folder / "journal.jsonl") as journal:
         opened = study._open(journal, num_trials)
+        if opened.ledger.exhausted:
+            return opened.ledger.results
         while (trial := opened.ledger.next_trial()) is not None:
             train(trial, opened, study.dataset)
         journal.append("run", state="finished")
