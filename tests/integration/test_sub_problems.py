@@ -135,6 +135,16 @@ def test_the_study_starts_from_the_trials_of_its_parts(run: Run) -> None:
     assert tried[0] in of_parts
 
 
+def test_trials_begin_with_models_of_the_parts_that_saw_none_of_their_rows(run: Run) -> None:
+    warm, cold = run.result.trials
+    begun = [fold.initial for fold in warm.folds]
+    assert [initial.fold for initial in begun if initial is not None] == [0, 1]
+    assert {initial.study for initial in begun if initial is not None} <= set(NAMES)
+    assert [fold.initial for fold in cold.folds] == [None, None]
+    (kept,) = of_event(run.after["digits"], "initial_weights")
+    assert {source["study"] for source in kept.fields["warm_start"]["sources"]} == set(NAMES)
+
+
 def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
     run: Run, tmp_path: Path
 ) -> None:
