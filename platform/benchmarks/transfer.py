@@ -178,7 +178,7 @@ def train(trial: Trial, opened: OpenStudy, data: DataSet) -> None:
                 config=trial.config,
                 fold=fold.index,
                 until_epoch=setup.settings.epochs,
-                warm=trial.warm,
+                warm=trial.warm and fold.index != trial.control,
             )
             run = FoldRun(task, setup=setup, data=data, strategy=SingleProcess())
             result = run.advance(task)

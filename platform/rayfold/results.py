@@ -25,12 +25,14 @@ class Trial:
         config: The configuration.
         lineage: How often it has taken over a state, and its configuration was changed.
         warm: Whether it begins with weights of earlier studies.
+        control: A fold of a warm trial that begins cold, for comparison.
     """
 
     id: str
     config: Config
     lineage: int = 0
     warm: bool = False
+    control: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

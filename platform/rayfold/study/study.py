@@ -385,8 +385,8 @@ class Study:
             uploaded = self._carry_out([study], call)
         if study.ledger.misled:
             logger.warning(
-                "Trials that begin cold are clearly better than those with initial weights; all "
-                "later ones begin cold."
+                "Folds that begin cold are clearly better than those with initial weights; all "
+                "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
 
@@ -438,7 +438,7 @@ class Study:
             journal,
             num_trials=num_trials,
             scheduler=scheduler,
-            cold_starts=None if weights is None else ColdStarts(settings.mode),
+            cold_starts=(None if weights is None else ColdStarts(settings.mode, self.folds.total)),
         )
         ledger.replay(entries)
         setup = StudySetup(

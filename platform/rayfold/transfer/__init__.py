@@ -3,7 +3,7 @@
 Everything is read from MLflow; configurations are mapped into the new study's space.
 """
 
-from rayfold.transfer.cold_starts import ColdStarts
+from rayfold.transfer.cold_starts import Beginning, ColdStarts
 from rayfold.transfer.configurations import MappedStudy, map_study, pruned_space
 from rayfold.transfer.descriptors import describe_data
 from rayfold.transfer.similarity import Distance, distance
@@ -11,6 +11,7 @@ from rayfold.transfer.start import Start, StartFrom, find_start, start_from_part
 from rayfold.transfer.weights import FoundWeights, InitialWeights, find_weights
 
 __all__ = [
+    "Beginning",
     "ColdStarts",
     "Distance",
     "FoundWeights",

@@ -1,58 +1,84 @@
-"""Which trials begin cold although weights of earlier studies are at hand."""
+"""Which trials, and which folds of warm ones, begin cold although weights are at hand."""
 
-import math
+from dataclasses import dataclass
 
-from scipy.stats import mannwhitneyu, rankdata
+import numpy as np
+from scipy.stats import ttest_1samp
 
 from rayfold.results import Mode
 
-COLD_FIRST = (1, 3)
-"""Of the first trials, counted from 0, these begin cold: a bad past is to show early."""
-
 COLD_EVERY = 5
-"""Later on one trial in so many does, from twice that number on."""
+"""One trial in so many begins cold, from this number on."""
 
-LEVEL = 0.1
-"""Chance at which cold trials, were both kinds alike, seem better: below it warm starts end."""
+LEVEL = 0.05
+"""Chance at which one kind of start seems better, were both alike (one-sided)."""
+
+TIE = 0.005
+"""Relative differences of scores below it tell nothing: where no start helps, all are alike."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a trial begins.
+
+    Attributes:
+        warm: Whether with weights of earlier studies.
+        control: Of a warm trial the fold that begins cold, for comparison; None: none does.
+    """
+
+    warm: bool = False
+    control: int | None = None
 
 
 class ColdStarts:
     """Lets one trial in five begin cold, and all of them once that is clearly better.
 
-    Finished trials of both kinds are compared by rank (Mann, Whitney, Annals of Mathematical
-    Statistics 18, 1947, one-sided). That needs five of them at least, so that a misleading past
-    costs few trials where these come one after another.
+    A *control* is a fold of a warm trial that begins cold: beside the other folds of the same
+    configuration it shows what the weights are worth, where whole trials differ by their
+    configurations much more. Warm trials have a control, each another fold, until a t-test of the
+    relative differences is clear: then they need none any more, or none begins warm.
 
     Args:
         mode: Whether lower or higher scores are better.
+        num_folds: Folds of each trial.
     """
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, num_folds: int) -> None:
         self._sign = 1.0 if mode == "min" else -1.0
-        self._losses: dict[bool, list[float]] = {True: [], False: []}
-        self._num_trials = 0
+        self._num_folds = num_folds
+        self._gains: list[float] = []
+        self._num_trials = self._num_controls = 0
 
     @property
-    def is_next_warm(self) -> bool:
-        """Whether the next trial begins warm. Asking changes nothing."""
-        number = self._num_trials
-        cold = number % COLD_EVERY == 0 if number >= 2 * COLD_EVERY else number in COLD_FIRST
-        return not cold and not self.misled
+    def next(self) -> Beginning:
+        """How the next trial begins. Asking changes nothing."""
+        if self._num_trials % COLD_EVERY == COLD_EVERY - 1 or self.misled:
+            return Beginning()
+        if self._is_clear(1.0):
+            return Beginning(warm=True)
+        return Beginning(warm=True, control=self._num_controls % self._num_folds)
 
     @property
     def misled(self) -> bool:
-        """Whether cold trials are clearly better by now."""
-        warm, cold = self._losses[True], self._losses[False]
-        if not warm or not cold:
-            return False
-        ranks = rankdata([*warm, *cold])
-        test = mannwhitneyu(ranks[: len(warm)], ranks[len(warm) :], alternative="greater")
-        return bool(test.pvalue <= LEVEL + 1e-12)
+        """Whether cold folds are clearly better by now."""
+        return self._is_clear(-1.0)
 
-    def note(self) -> None:
+    def note(self, beginning: Beginning) -> None:
         """Note that a trial has begun."""
         self._num_trials += 1
+        self._num_controls += beginning.control is not None
 
-    def learn(self, *, warm: bool, score: float | None) -> None:
-        """Take in what became of a trial; None: it failed."""
-        self._losses[warm].append(math.inf if score is None else self._sign * score)
+    def learn(self, *, warm: float, control: float) -> None:
+        """Take in the mean score of a trial's warm folds, and that of its control."""
+        scale = max(abs(warm), abs(control))
+        gain = self._sign * (control - warm) / scale if scale else 0.0
+        if abs(gain) >= TIE:
+            self._gains.append(gain)
+
+    def _is_clear(self, direction: float) -> bool:
+        gains = direction * np.array(self._gains)
+        if len(gains) < 2 or gains.mean() <= 0:
+            return False
+        if np.ptp(gains) == 0:
+            return True
+        return bool(ttest_1samp(gains, 0.0, alternative="greater").pvalue <= LEVEL)

@@ -61,6 +61,7 @@ class SearcherAdapter(TuneSearcher):
             "trial": trial.id,
             "lineage": trial.lineage,
             "warm": trial.warm,
+            "control": trial.control,
             "hyperparameters": dict(trial.config),
         }
 

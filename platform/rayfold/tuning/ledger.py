@@ -1,5 +1,6 @@
 """What a study knows: every suggestion and result, written to the journal first."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from rayfold.results import (
 )
 from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
-from rayfold.transfer import ColdStarts
+from rayfold.transfer import Beginning, ColdStarts
 
 
 class Ledger:
@@ -52,7 +53,7 @@ class Ledger:
         self._scheduler, self._cold_starts = scheduler, cold_starts
         self.closed = False
         self._suggested: dict[str, tuple[Config, float]] = {}
-        self._warm: dict[str, bool] = {}
+        self._beginnings: dict[str, Beginning] = {}
         self._exploits: dict[str, list[Exploit]] = {}
         self._schedules: dict[str, list[tuple[int, Config]]] = {}
         self._folds: dict[str, dict[int, FoldResult]] = {}
@@ -90,18 +91,27 @@ class Ledger:
         if self._queue:
             id_ = self._queue.popleft()
             lineage = len(self._exploits[id_])
-            warm = self._warm.get(id_, False)
-            return Trial(id=id_, config=self._suggested[id_][0], lineage=lineage, warm=warm)
+            return self._trial(id_, lineage)
         suggestion = self._searcher.suggest()
         if suggestion is None:
             return None
-        warm = False if self._cold_starts is None else self._cold_starts.is_next_warm
-        start = {} if self._cold_starts is None else {"warm": warm}
+        beginning = None if self._cold_starts is None else self._cold_starts.next
+        start = {} if beginning is None else dataclasses.asdict(beginning)
         entry = self._journal.append(
             "suggestion", trial=suggestion.id, config=dict(suggestion.config), **start
         )
-        self._enter(suggestion.id, suggestion.config, entry.time, start.get("warm"))
-        return Trial(id=suggestion.id, config=suggestion.config, warm=warm)
+        self._enter(suggestion.id, suggestion.config, entry.time, beginning)
+        return self._trial(suggestion.id)
+
+    def _trial(self, id: str, lineage: int = 0) -> Trial:
+        beginning = self._beginnings.get(id, Beginning())
+        return Trial(
+            id=id,
+            config=self._suggested[id][0],
+            lineage=lineage,
+            warm=beginning.warm,
+            control=beginning.control,
+        )
 
     @property
     def exhausted(self) -> bool:
@@ -200,13 +210,16 @@ class Ledger:
                 f"resume with the searcher, space and version that began the study, "
                 f"or give the study another name."
             ) from error
-        self._enter(trial, config, entry.time, entry.fields.get("warm"))
+        beginning = None
+        if "warm" in entry.fields:
+            beginning = Beginning(entry.fields["warm"], entry.fields["control"])
+        self._enter(trial, config, entry.time, beginning)
 
-    def _enter(self, trial: str, config: Config, at: float, warm: bool | None) -> None:
+    def _enter(self, trial: str, config: Config, at: float, beginning: Beginning | None) -> None:
         self._suggested[trial] = (config, at)
-        if self._cold_starts is not None and warm is not None:
-            self._warm[trial] = warm
-            self._cold_starts.note()
+        if self._cold_starts is not None and beginning is not None:
+            self._beginnings[trial] = beginning
+            self._cold_starts.note(beginning)
         self._folds[trial] = {}
         self._exploits[trial], self._schedules[trial] = [], [(0, config)]
 
@@ -256,11 +269,9 @@ class Ledger:
             finished_at=at,
             exploits=tuple(self._exploits[trial]),
             schedule=tuple(self._schedules[trial]) if len(self._schedules[trial]) > 1 else (),
-            warm=self._warm.get(trial),
+            warm=self._beginnings[trial].warm if trial in self._beginnings else None,
         )
-        if self._cold_starts is not None and trial in self._warm:
-            score = None if fields["status"] == "failed" else fields["score"]
-            self._cold_starts.learn(warm=self._warm[trial], score=score)
+        self._compare_starts(trial)
         if fields["status"] == "failed" or fields["score"] is None:
             self._searcher.observe(trial, failed=True)
         else:
@@ -272,3 +283,12 @@ class Ledger:
             )
         if self._scheduler is not None:
             self._scheduler.finished(trial, fields["status"])
+
+    def _compare_starts(self, trial: str) -> None:
+        """Hold a warm trial's control against its other folds, where there are both."""
+        control = self._beginnings.get(trial, Beginning()).control
+        scores = {fold: result.score for fold, result in self._folds[trial].items()}
+        if self._cold_starts is None or control not in scores or len(scores) < 2:
+            return
+        cold = scores.pop(control)
+        self._cold_starts.learn(warm=mean_and_standard_error([*scores.values()])[0], control=cold)

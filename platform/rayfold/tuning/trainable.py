@@ -81,6 +81,7 @@ class TrialRunner(Trainable):
         self._hyperparameters = new_config["hyperparameters"]
         self._lineage: int = new_config.get("lineage", 0)
         self._warm: bool = new_config.get("warm", False)
+        self._control: int | None = new_config.get("control")
         self._num_groups = 0
         self._deadline = math.inf
         self._scores: dict[int, float] = {}
@@ -228,7 +229,7 @@ class TrialRunner(Trainable):
                 until_epoch=until_epoch,
                 save=save,
                 lineage=self._lineage,
-                warm=self._warm,
+                warm=self._warm and fold != self._control,
             )
             for fold in folds
         ]

@@ -540,32 +540,35 @@ class TestExploits:
 
 
 class TestInitialWeights:
-    def test_which_trials_begin_warm_is_kept_and_replayed(
-        self, open_ledger: Open, path: Path
-    ) -> None:
-        ledger = open_ledger(cold_starts=ColdStarts("min"))
-        trials = [take(ledger) for _ in range(4)]
-        assert [trial.warm for trial in trials] == [True, False, True, False]
-        for trial, score in zip(trials, (0.9, 0.1, 0.8, 0.2), strict=True):
-            carry_out(ledger, trial, score)
+    def test_how_trials_begin_is_kept_and_replayed(self, open_ledger: Open, path: Path) -> None:
+        ledger = open_ledger(cold_starts=ColdStarts("min", 2))
+        trials = [take(ledger) for _ in range(2)]
+        assert [(trial.warm, trial.control) for trial in trials] == [(True, 0), (True, 1)]
+        carry_out(ledger, trials[0], 0.1, 0.9)
+        carry_out(ledger, trials[1], 0.8, 0.2)
+        assert ledger.misled
         in_flight = take(ledger)
-        assert in_flight.warm
-        again = ColdStarts("min")
-        ledger = open_ledger(cold_starts=again)
+        assert not in_flight.warm
+        ledger = open_ledger(cold_starts=ColdStarts("min", 2))
+        assert ledger.misled
         assert take(ledger) == in_flight
-        carry_out(ledger, in_flight, 0.7)
-        assert again.misled
-        assert not take(ledger).warm
-        assert [result.warm for result in ledger.results] == [True, False, True, False, True]
-        written = [entry for entry in read_journal(path) if entry.event == "suggestion"]
-        assert [entry.fields["warm"] for entry in written] == [
-            True,
-            False,
-            True,
-            False,
-            True,
-            False,
+        carry_out(ledger, in_flight, 0.7, 0.7)
+        assert [result.warm for result in ledger.results] == [True, True, False]
+        written = [entry.fields for entry in read_journal(path) if entry.event == "suggestion"]
+        assert [(fields["warm"], fields["control"]) for fields in written] == [
+            (True, 0),
+            (True, 1),
+            (False, None),
         ]
+
+    def test_a_trial_without_its_control_tells_nothing(self, open_ledger: Open) -> None:
+        ledger = open_ledger(cold_starts=ColdStarts("min", 2))
+        for fold_number in (1, 0):
+            trial = take(ledger)
+            ledger.fold_finished(trial.id, fold(fold_number, 0.5))
+            ledger.trial_finished(trial.id, "stopped")
+        assert not ledger.misled
+        assert take(ledger).warm
 
     def test_a_study_without_them_says_nothing_of_it(self, open_ledger: Open, path: Path) -> None:
         ledger = open_ledger()
