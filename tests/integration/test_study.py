@@ -394,7 +394,7 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
         assert file["probabilities"].shape == (72, 10)
     client = mlflow.MlflowClient(tracking_uri=tracking_uri(life.storage))
     champion = client.get_model_version_by_alias("digits-champion", "champion")
-    assert champion.tags["rayfold.studies"] == "digits"
+    assert champion.tags["rayfold.studies"] == journal(life.folder)[0].fields["id"]
 
 
 def test_the_best_builder_within_limits_is_reported_with_what_matters(
