@@ -322,6 +322,7 @@ def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> Non
     assert sorted(path.name for path in folder.iterdir()) == [
         "journal.jsonl",
         "journal.lock",
+        "seen_rows.safetensors",
         "trials",
     ]
     assert not list(folder.rglob("*.pt"))
