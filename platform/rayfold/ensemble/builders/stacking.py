@@ -35,7 +35,7 @@ class Stacked(Builder):
         Wolpert, "Stacked Generalization", Neural Networks 5 (1992).
     """
 
-    def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.01) -> None:
+    def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.1) -> None:
         if not 0 < inverse_penalty < np.inf:
             raise EnsembleError(
                 f"inverse_penalty must be above 0 and finite, got {inverse_penalty!r}."
@@ -44,7 +44,7 @@ class Stacked(Builder):
         self._inverse_penalty = inverse_penalty
 
     def settings(self) -> dict[str, Any]:
-        """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.01}}``."""
+        """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.1}}``."""
         return {
             "stacked": {
                 "num_members": self._num_members,
