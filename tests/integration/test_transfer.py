@@ -138,8 +138,8 @@ def test_a_study_of_another_space_is_refused(storage: Path) -> None:
     ("arguments", "message"),
     [
         ((["a", "a"],), "start_from names 'a' twice"),
-        (([],), "start_from must be 'similar', or one or more names"),
-        ((7,), "start_from must be 'similar', or one or more names"),
+        (([],), "start_from must be one or more names of studies, or 'similar'"),
+        ((7,), "start_from must be one or more names of studies, or 'similar'"),
         (("a", {"x": 3}), "rename must map names to names"),
         (("a", None, "yes"), "prune_space must be true or false"),
     ],

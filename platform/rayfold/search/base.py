@@ -196,7 +196,7 @@ class Searcher(ABC):
         )
         self._observed.add(id)
         self._keep_best(observation)
-        self._opening.learn(id, observation.score)
+        self._opening.learn(id, observation.score, standard_error=observation.standard_error)
         self._learn(observation)
 
     @property

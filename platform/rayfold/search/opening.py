@@ -10,7 +10,7 @@ from rayfold.space.values import typed
 CREDIT = 2
 """So many entries may be tried beyond those that have proved their worth."""
 
-ENTRIES_PER_OWN = 6
+ENTRIES_PER_OWN = 3
 """So many entries may be tried for each configuration of the searcher's own."""
 
 NUM_JUDGES = 8
@@ -23,11 +23,12 @@ class Opening:
     """Says when the next entry of a portfolio is due, and when the past has misled.
 
     The first entry comes first of all, then a configuration of the searcher's own. An entry wins
-    if its score is at least as good as the median of the searcher's own first scores, and loses
-    otherwise; with every own score that comes in, all are judged anew. As long as lost entries and
-    those that wait for their judgement outnumber the winners by ``CREDIT`` no more are tried, and
-    none of a past study of whose entries more have lost than won. A misleading past
-    therefore costs ``CREDIT`` trials, however many run at once.
+    if its score is better than the median of the searcher's own first scores by its standard
+    error (as good, where none is known), and loses otherwise: where all scores are those of
+    guessing, nothing is won. With every own score that comes in, all are judged anew. As long as
+    lost entries and those that wait for their judgement outnumber the winners by ``CREDIT`` no
+    more are tried, and none of a past study of whose entries more have lost than won. A misleading
+    past therefore costs ``CREDIT`` trials, however many run at once.
 
     Args:
         entries: The portfolio.
@@ -38,7 +39,7 @@ class Opening:
         self._left = list(entries)
         self._sign = 1.0 if mode == "min" else -1.0
         self._tried: dict[str, Entry] = {}
-        self._losses: dict[str, float] = {}
+        self._losses: dict[str, float] = {}  # at their worst, a standard error above the score
         self._own_losses: list[float] = []
         self._num_own = 0
 
@@ -74,11 +75,16 @@ class Opening:
         if self._left:
             self._left = [entry for entry in self._left if _key(entry.config) != _key(config)]
 
-    def learn(self, id: str, score: float | None) -> None:
-        """Take in what became of a suggestion; None: it failed."""
+    @property
+    def num_won(self) -> int:
+        """How many entries have won, as things stand."""
+        return len(self._judged()[0])
+
+    def learn(self, id: str, score: float | None, *, standard_error: float | None = None) -> None:
+        """Take in what became of a suggestion; a score of None: it failed."""
         loss = math.inf if score is None else self._sign * score
         if id in self._tried:
-            self._losses[id] = loss
+            self._losses[id] = loss + (standard_error or 0.0)
         elif len(self._own_losses) < NUM_JUDGES:
             self._own_losses.append(loss)
 

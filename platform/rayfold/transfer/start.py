@@ -16,6 +16,7 @@ from rayfold.transfer.configurations import (
     most_telling,
     pruned_space,
 )
+from rayfold.transfer.names import study_names
 from rayfold.transfer.similarity import MAX_DISTANCE, NUM_NEAREST, distance
 
 SIMILAR = "similar"
@@ -39,15 +40,7 @@ class StartFrom:
     prune_space: bool = False
 
     def __post_init__(self) -> None:
-        given = [self.studies] if isinstance(self.studies, str) else self.studies
-        is_list = isinstance(given, list | tuple) and given
-        if not is_list or not all(isinstance(name, str) and name for name in given):
-            raise RecipeError(
-                "start_from must be 'similar', or one or more names of studies, "
-                f"not {self.studies!r}."
-            )
-        if twice := [name for name in given if list(given).count(name) > 1]:
-            raise RecipeError(f"start_from names {twice[0]!r} twice; name each study once.")
+        study_names("start_from", self.studies, otherwise=repr(SIMILAR))
         renamed = self.rename or {}
         if not isinstance(renamed, Mapping) or not all(
             isinstance(name, str) for pair in renamed.items() for name in pair

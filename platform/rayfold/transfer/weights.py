@@ -24,6 +24,7 @@ from rayfold.training.warm_start import (
     model_shapes,
     output_tensors,
 )
+from rayfold.transfer.names import study_names
 
 MAX_TRIALS = 32
 """So many of a study's best trials are looked at; of those with equal shapes the best counts."""
@@ -55,16 +56,8 @@ class InitialWeights:
     learning_rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        given = (self.studies,) if isinstance(self.studies, str) else self.studies
-        is_list = isinstance(given, list | tuple) and given
-        if not is_list or not all(isinstance(name, str) and name for name in given):
-            raise RecipeError(
-                "initial_weights must be one or more names of studies, or InitialWeights(...), "
-                f"not {self.studies!r}."
-            )
-        if twice := [name for name in given if list(given).count(name) > 1]:
-            raise RecipeError(f"initial_weights names {twice[0]!r} twice; name each study once.")
-        object.__setattr__(self, "studies", tuple(given))
+        given = study_names("initial_weights", self.studies, otherwise="InitialWeights(...)")
+        object.__setattr__(self, "studies", given)
         for name, above, bounds in (
             ("shrink", True, "above 0 and at most 1"),
             ("noise", False, "from 0 to 1"),

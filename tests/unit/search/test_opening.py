@@ -31,12 +31,23 @@ def play(opening: Opening, num_trials: int, *, entry: float | None, own: float) 
     return made
 
 
-def test_entries_that_win_are_all_tried_after_one_own_configuration() -> None:
-    assert play(Opening(entries(*[0] * 5), "min"), 8, entry=0.1, own=0.5) == "PSPPPPSS"
+def test_of_entries_that_win_three_are_tried_for_each_own_configuration() -> None:
+    assert play(Opening(entries(*[0] * 5), "min"), 8, entry=0.1, own=0.5) == "PSPPPSPS"
 
 
 def test_where_higher_scores_are_better_the_higher_one_wins() -> None:
-    assert play(Opening(entries(*[0] * 5), "max"), 8, entry=0.5, own=0.1) == "PSPPPPSS"
+    assert play(Opening(entries(*[0] * 5), "max"), 8, entry=0.5, own=0.1) == "PSPPPSPS"
+
+
+def test_where_all_scores_are_those_of_guessing_no_entry_wins() -> None:
+    """Better by less than its standard error is not better."""
+    opening = Opening(entries(0, 0, 0), "min")
+    opening.try_due("0000")
+    opening.note_own({"x": 0.9})
+    opening.learn("0001", 2.302)
+    opening.learn("0000", 2.301, standard_error=0.002)
+    assert opening.num_won == 0
+    assert opening.due is None
 
 
 def test_a_study_whose_entry_loses_is_left_alone() -> None:

@@ -26,7 +26,7 @@ PAST = PastStudy(
     [
         ({"rename": {"lr": "optimizer.learning_rate"}}, "rename needs a past; give start_from"),
         ({"prune_space": True}, "prune_space needs a past; give start_from"),
-        ({"start_from": []}, "start_from must be 'similar', or one or more names"),
+        ({"start_from": []}, "start_from must be one or more names of studies, or 'similar'"),
         (
             {"start_from": "a", "searcher": Fixed([{"optimizer.learning_rate": 0.1}])},
             "the searcher fixed tries what it is given and no past; leave start_from out",

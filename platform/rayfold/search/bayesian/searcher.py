@@ -64,7 +64,8 @@ class Bayesian(Searcher):
 
     Args:
         random_seed: Seed of all the drawing, at least 0.
-        num_initial: Configurations before the first model, at least 2.
+        num_initial: Configurations before the first model, at least 2; of the past's only those
+            count that have proved their worth.
         surrogate: ``"gaussian_process"``, ``"extra_trees"``, ``"random_forest"``, or ``"auto"``:
             a Gaussian process up to 2,000 observations, then extra trees.
         pending: What the model takes running trials for: ``"ignore"`` (nothing), ``"believer"``
@@ -119,10 +120,9 @@ class Bayesian(Searcher):
         self._warned: set[str] = set()
 
     def _propose(self) -> Config:
-        number = len(self._places)
-        generator = np.random.default_rng([self._random_seed, number])
+        generator = np.random.default_rng([self._random_seed, len(self._places)])
         place = None
-        if number < self._num_initial:
+        if self._num_trusted < self._num_initial:
             place = self._initial[self._num_own]
         elif self._modelled:
             with one_thread():
@@ -198,7 +198,15 @@ class Bayesian(Searcher):
     @property
     def _modelled(self) -> bool:
         """Whether the next suggestion comes from a model: there are two scores and more."""
-        return len(self._places) >= self._num_initial and self._num_scored > 1
+        return self._num_trusted >= self._num_initial and self._num_scored > 1
+
+    @property
+    def _num_trusted(self) -> int:
+        """How many configurations the first ones are: of the past only those that have won.
+
+        A model that has only seen a bad corner of the space stays there.
+        """
+        return self._num_own + self._opening.num_won
 
     @property
     def _process_is_used(self) -> bool:

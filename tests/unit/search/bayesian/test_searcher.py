@@ -6,7 +6,7 @@ import pytest
 
 from rayfold.errors import RecipeError
 from rayfold.results import Config
-from rayfold.search import Bayesian, Random, Searcher
+from rayfold.search import Bayesian, Past, PastStudy, Random, Searcher
 from rayfold.search.bayesian import searcher as module
 from rayfold.search.bayesian.searcher import standardized
 from rayfold.space import Choice, Float, Int, SearchSpace
@@ -132,6 +132,28 @@ def test_a_resumed_search_goes_on_as_if_it_had_never_ended(
         assert ours is not None
         first.observe(ours.id, score=branin(ours.config))
         second.observe(ours.id, score=branin(ours.config))
+
+
+def test_a_past_that_has_won_nothing_does_not_shorten_the_first_spread() -> None:
+    """A model that has seen a bad corner alone would stay there."""
+    cold, misled = Bayesian(random_seed=1), Bayesian(random_seed=1)
+    run(cold, 8)
+    worst = PastStudy(
+        name="worst",
+        mode="min",
+        configs=tuple({"x": -5.0, "y": 0.1 * y, "shift": "much"} for y in range(20)),
+        scores=tuple(float(y) for y in range(20)),
+    )
+    misled.start(SPACE, mode="min", past=Past((worst,)))
+    own = []
+    for _ in range(12):
+        suggestion = misled.suggest()
+        assert suggestion is not None
+        misled.observe(suggestion.id, score=branin(suggestion.config))
+        if suggestion.config not in worst.configs:
+            own.append(suggestion.config)
+    assert len(own) >= 10
+    assert own[:8] == [suggestion.config for suggestion in cold._suggestions.values()]
 
 
 def test_bad_scores_are_flattened_and_failures_are_the_worst() -> None:
