@@ -1,6 +1,10 @@
 """The order of the tests: two processes share them file by file, the long ones first."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on shared cores, threads that wait only spin
 
 LONGEST_FIRST = (
     "test_study.py",

@@ -31,7 +31,7 @@ from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.loop import finished_result
 
-TEST_FRACTION, NUM_FOLDS, NUM_REFITS = 0.25, 3, 3
+TEST_FRACTION, NUM_REFITS = 0.25, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Case:
         split: Seed of the test split, the folds and the search.
         num_trials: Random configurations.
         epochs: Epochs of each training.
+        num_folds: Folds of each trial.
     """
 
     data: str
@@ -52,12 +53,14 @@ class Case:
     split: int
     num_trials: int
     epochs: int
+    num_folds: int = 3
     narrow: bool = False
 
     @property
     def name(self) -> str:
         """Name of its study."""
-        return f"{self.data}-{self.model}-{self.split}"
+        folds = "" if self.num_folds == 3 else f"-{self.num_folds}-folds"
+        return f"{self.data}-{self.model}{folds}-{self.split}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +121,7 @@ def _predict(case: Case, mnist: Path, store: Path) -> dict[str, NDArray[np.gener
         ),
         space=_space(case),
         searcher=rf.search.Random(random_seed=case.split),
-        folds=rf.Folds(NUM_FOLDS, random_seed=case.split),
+        folds=rf.Folds(case.num_folds, random_seed=case.split),
         epochs=case.epochs,
         groups=rf.Groups(1, 2),
         random_seed=case.split,

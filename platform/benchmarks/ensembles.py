@@ -1,10 +1,10 @@
 """What ensembles gain over the winner of the cross-validation, trained anew on all rows.
 
-For each data set and model, a study of random configurations with 3 folds; a quarter of the rows
-is kept for the test. Everything is chosen on out-of-fold predictions. On the test rows, compared
-row by row with the *refitted winner* (the configuration with the best mean score over the folds,
-trained on all other rows; the mean loss of 3 such models): the best trial's *fold average*, the
-*average of the refits*, and the ensembles of every builder, by their members.
+For each data set and model, a study of random configurations with 3 folds, or 5; a quarter of the
+rows is kept for the test. Everything is chosen on out-of-fold predictions. On the test rows,
+compared row by row with the *refitted winner* (the configuration with the best mean score over the
+folds, trained on all other rows; the mean loss of 3 such models): the best trial's *fold average*,
+the *average of the refits*, and the ensembles of every builder, by their members.
 
 *Nested* is the loss out of fold, of ensembles that were chosen on the rows of the other folds. It
 and *few rows* (ensembles chosen on some out-of-fold rows and judged on the other ones) are what
@@ -39,6 +39,10 @@ CASES = {
     "mnist8k mlp": [Case(data="mnist8k", model="mlp", split=0, num_trials=40, epochs=12)],
     "digits cnn": [
         Case(data="digits", model="cnn", split=split, num_trials=40, epochs=12)
+        for split in range(2)
+    ],
+    "digits cnn, 5 folds": [
+        Case(data="digits", model="cnn", split=split, num_trials=40, epochs=12, num_folds=5)
         for split in range(2)
     ],
 }

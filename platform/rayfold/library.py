@@ -116,8 +116,8 @@ def resolve_space(
 
     Args:
         reference: The name of one that comes with Rayfold (``"cnn"``), the path of a YAML file
-            (a text that ends in ``.yaml`` or ``.yml`` or has a slash), the YAML's contents, or
-            the space itself.
+            (a text that ends in ``.yaml`` or ``.yml`` or has a slash), the YAML's contents, a
+            mapping of names to domains, or the space itself.
         base: Folder that paths are relative to; None is the current folder.
 
     Raises:

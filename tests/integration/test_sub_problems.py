@@ -231,6 +231,17 @@ def test_every_builder_may_choose_it(run: Run, builder: Builder) -> None:
     assert ensemble.predict_proba(run.study.dataset.features[0][:3]).shape == (3, 10)
 
 
+def test_a_bundle_with_it_predicts_the_same(run: Run, tmp_path: Path) -> None:
+    """Export itself compares the program with the ensemble."""
+    ensemble = rf.Ensemble.build("digits", Stacked(3), storage=run.storage)
+    assert len(ensemble.members) == 4
+    bundle = ensemble.export(tmp_path / "bundle", programs=("onnx",))
+    features = run.study.dataset.features[0][:17]
+    assert rf.load_bundle(bundle).predict_proba(features) == pytest.approx(
+        ensemble.predict_proba(features), abs=1e-6
+    )
+
+
 def test_the_single_best_is_a_trial_of_the_study_itself(run: Run) -> None:
     ensemble = rf.Ensemble.single_best("digits", storage=run.storage)
     (member,) = ensemble.members

@@ -235,6 +235,7 @@ class TestResolveSpace:
         assert resolve_space("space.yaml", base=tmp_path) == space
         assert resolve_space(tmp_path / "space.yaml") == space
         assert resolve_space(space.to_dict()) == space
+        assert resolve_space(dict(space)) == space
         assert resolve_space(space) is space
 
     def test_an_unknown_name_is_refused_with_the_nearest_one(self) -> None:

@@ -23,8 +23,11 @@ NUM_TREES = 25
 MAX_CANDIDATES = 32
 """Of so many best configurations of each study, a portfolio is chosen."""
 
-DIVERSITY = 0.5
-"""How many standard deviations of score the whole diagonal of the space is worth."""
+DIVERSITY = 2.0
+"""How many standard deviations of score the whole diagonal of the space is worth.
+
+With less, the entries of a past search that had converged were all but the same.
+"""
 
 
 @dataclass(frozen=True)

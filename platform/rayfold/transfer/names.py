@@ -14,9 +14,12 @@ def study_names(field: str, given: object, *, otherwise: str) -> tuple[str, ...]
     Raises:
         RecipeError: If it holds none, one twice, or something else.
     """
-    names = (given,) if isinstance(given, str) else given
-    is_list = isinstance(names, list | tuple) and names
-    if not is_list or not all(isinstance(name, str) and name for name in names):
+    names = [given] if isinstance(given, str) else given
+    if (
+        not isinstance(names, list | tuple)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+    ):
         raise RecipeError(
             f"{field} must be one or more names of studies, or {otherwise}, not {given!r}."
         )

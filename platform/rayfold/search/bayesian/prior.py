@@ -1,9 +1,10 @@
 """What past studies expect of the new one: the mean that its Gaussian process departs from.
 
-One forest of extra trees per past study predicts normal scores, see ``search.portfolio``. Their
-weighted mean, scaled to the new scores, is the prior mean; the Gaussian process models what is
-left. A study's weight is the squared rank correlation of its predictions with the new scores, and
-zero where that is not clearly above zero, so that an unrelated or misleading past changes nothing.
+One forest of extra trees per past study predicts normal scores, see ``search.portfolio``: it says
+what is not worth trying, not what is best. Their weighted mean, scaled to the new scores, is the
+prior mean; the Gaussian process models what is left. A study's weight is the squared correlation
+of its predictions with the new scores, and zero where that is not clearly above zero, so that an
+unrelated or misleading past changes nothing.
 
 References:
     Feurer, Letham, Hutter and Bakshy, "Practical Transfer Learning for Bayesian Optimization",
@@ -16,9 +17,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from rayfold.search.encoding import Encoding
+from rayfold.search.forests import Forest
 from rayfold.search.past import Past
 from rayfold.search.portfolio import past_model
 
@@ -28,7 +29,14 @@ NUM_EQUAL = 5
 """With fewer scores than these, all studies that do not contradict them weigh the same."""
 
 SIGNIFICANCE = 1.645
-"""Standard deviations by which a rank correlation must be above zero: a 5 % test, one-sided."""
+"""Standard deviations by which a correlation must be above zero: a 5 % test, one-sided."""
+
+GOOD = 0.0
+"""Normal scores below it, those of a past study's better half, all count as it.
+
+Which of the good configurations was best there is no news of here: where the prior mean preferred
+it, the search stayed with it, and never saw that others had become better.
+"""
 
 MIN_UNIT = 0.1
 """The residual's unit is at least so much of that of the scores."""
@@ -85,27 +93,35 @@ class PastPrior:
         if self._slope == 0:
             return np.zeros(len(features))
         pairs = zip(self._shares, self._models, strict=True)
-        mean = sum(share * model.predict(features)[0] for share, model in pairs if share)
+        mean = sum(share * _expected(model, features) for share, model in pairs if share)
         scaled: Matrix = (self._level + self._slope * np.asarray(mean)) / self.unit
         return scaled
 
     def _predictions(self, features: Matrix) -> Matrix:
-        """Return what each study's model predicts, shape ``(studies, m)``."""
-        return np.array([model.predict(features)[0] for model in self._models])
+        """Return what each study expects, shape ``(studies, m)``."""
+        return np.array([_expected(model, features) for model in self._models])
+
+
+def _expected(model: Forest, features: Matrix) -> Matrix:
+    return np.maximum(model.predict(features)[0], GOOD)
 
 
 def _weight(predictions: Matrix, scores: Matrix) -> float:
-    """Return the squared rank correlation, or zero where it is not clearly above zero."""
-    correlation = rank_correlation(predictions, scores)
+    """Return the squared correlation, or zero where it is not clearly above zero.
+
+    Not that of ranks: most trials of a search are alike but for noise, and ranks would let those
+    outvote the few that tell what is bad. Predictions are quantiles and scores are flattened, so
+    that no outlier decides.
+    """
+    correlation = _correlation(predictions, scores)
     if len(scores) < NUM_EQUAL:
         return float(correlation >= 0)
     threshold = SIGNIFICANCE / math.sqrt(len(scores) - 1)
     return correlation**2 if correlation > min(threshold, 0.6) else 0.0
 
 
-def rank_correlation(one: Matrix, other: Matrix) -> float:
-    """Return Spearman's rank correlation; 0 where one of the two is constant."""
-    ranks = np.array([rankdata(one), rankdata(other)])
-    if (ranks.std(axis=1) == 0).any():
+def _correlation(one: Matrix, other: Matrix) -> float:
+    """Return Pearson's correlation; 0 where one of the two is constant."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(one, other)[0, 1])
