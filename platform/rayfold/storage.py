@@ -21,6 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        open_to_readers(temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -31,6 +32,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def open_to_readers(file: Path) -> None:
+    """Let those read and write a file who may do so in its folder.
+
+    Libraries that write through temporary files leave them to their owner alone; but others read
+    studies and bundles on shared storage, too.
+    """
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -275,6 +275,10 @@ def test_a_simulation_that_cannot_be_is_one_line(
         (["ensemble", "digits", "--export", "."], "exists already; export to a new folder"),
         (["ensemble", "digits", "--report", "."], "exists already; write the report to a new"),
         (["ensemble", "digits", "--register", "x"], "--register and --licence are of a bundle"),
+        (
+            ["ensemble", "digits", "--export", "bundle", "--register", "a/b"],
+            "'a/b' is no name of a registered model",
+        ),
         (["ensemble", "digits", "--builder", "bset"], "'--builder': .*'best', 'greedy'"),
         (
             ["ensemble", "digits", "--builder", "best", "--num-members", "3"],

@@ -126,6 +126,15 @@ def test_the_same_run_again_finishes_what_was_begun(run: Run) -> None:
     assert [trial.status for trial in run.result.trials] == ["completed"] * 2
 
 
+def test_parts_draw_other_configurations_than_each_other(run: Run) -> None:
+    rates = [
+        trial.config["optimizer.learning_rate"]
+        for part in run.result.parts
+        for trial in part.trials
+    ]
+    assert len(set(rates)) == len(rates) == 4
+
+
 def test_the_study_starts_from_the_trials_of_its_parts(run: Run) -> None:
     past = run.after["digits"][0]
     assert past.event == "past"

@@ -42,6 +42,14 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> Non
     assert names(tmp_path) == ["result.json"]
 
 
+def test_those_who_may_read_the_folder_may_read_the_file(tmp_path: Path) -> None:
+    """Some libraries write files that only their owner may read."""
+    tmp_path.chmod(0o755)
+    with replacing(tmp_path / "weights") as temporary:
+        temporary.touch(mode=0o600)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o644
+
+
 def test_an_error_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "result.json"):
         raise KeyboardInterrupt

@@ -87,11 +87,14 @@ def ensemble(
     )
     from rayfold.errors import BundleError, EnsembleError
     from rayfold.report.tables import table_text
+    from rayfold.tracking import check_model_name
 
     if export is not None:
         check_new_bundle(export)
     elif register is not None or licence is not None:
         raise BundleError("--register and --licence are of a bundle; name its folder: --export.")
+    if register is not None:
+        check_model_name(register)
     if report is not None:
         check_new_folder(report)
     if shuffles and (report is None or data is None):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ BATCH_SIZES = (1, 256)
 """Rows at once, for which latency is limited and reported."""
 
 WARM_UPS, REPEATS = 3, 20
+
+SAME_SHARE = 1e-9
+"""Shares that differ by less are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,57 +90,75 @@ class Cost:
         return ""
 
 
-def fit(
-    builder: Builder,
-    out_of_fold: OutOfFold,
-    budget: Budget,
-    make: Callable[[Selection], EnsembleModule],
-    signature: Signature,
-) -> Selection:
-    """Build the ensemble that a builder chooses among candidates that fit the budget together.
+class Costs:
+    """What selections cost; each set of candidates is measured once.
+
+    Args:
+        make: Loads a selection's models.
+        signature: What goes in.
+    """
+
+    def __init__(self, make: Callable[[Selection], EnsembleModule], signature: Signature) -> None:
+        self._make, self._signature = make, signature
+        self._known: dict[tuple[type, tuple[int, ...]], Cost] = {}
+
+    def of(self, selection: Selection) -> Cost:
+        """Return what a selection costs."""
+        key = type(selection.combination), tuple(sorted(selection.candidates))
+        if key not in self._known:
+            self._known[key] = measure(self._make(selection), self._signature)
+        return self._known[key]
+
+
+class WithinBudget(Builder):
+    """Builds what another builder chooses among candidates that fit a budget together.
 
     A chosen candidate that exceeds the budget alone is taken from the candidates. While all of
-    them together exceed it, the one that counts least for what it costs goes, and the builder
-    chooses among those left.
+    them together exceed it, the one that counts least for what it costs goes, or the worst one
+    where all count alike, and the builder chooses among those left.
 
     Args:
         builder: What chooses.
-        out_of_fold: The candidates' predictions.
         budget: What the ensemble may cost.
-        make: Loads a selection's models.
-        signature: What goes in.
-
-    Raises:
-        EnsembleError: If no complete candidate fits.
+        costs: Of selections of the same candidates.
     """
-    allowed = np.arange(len(out_of_fold.predictions))
-    alone: dict[int, Cost] = {}
-    while True:
-        if not out_of_fold.complete[allowed].any():
-            least = min(alone.values(), key=lambda cost: cost.parameters)
-            raise EnsembleError(
-                f"no completed trial fits the budget: the smallest of those tried has "
-                f"{least.excess(budget)}; raise that limit."
-            )
-        selection = _choose(builder, out_of_fold, allowed)
-        if not measure(make(selection), signature).excess(budget):
-            return selection
-        for index in selection.candidates:
-            if index not in alone:
-                own = Selection.of_weights(np.eye(len(out_of_fold.predictions))[index])
-                alone[index] = measure(make(own), signature)
-        too_large = [index for index in selection.candidates if alone[index].excess(budget)]
-        if too_large:
-            allowed = np.setdiff1d(allowed, too_large)
-            continue
-        if len(selection.candidates) == 1:  # only its two measurements disagree
-            return selection
-        shares = dict(zip(selection.candidates, selection.combination.shares, strict=True))
-        last = min(
-            (index for index in shares if not _is_last_complete(index, shares, out_of_fold)),
-            key=lambda index: shares[index] / alone[index].parameters,
-        )
-        allowed = np.array([index for index in sorted(shares) if index != last])
+
+    def __init__(self, builder: Builder, budget: Budget, costs: Costs) -> None:
+        self._builder, self._budget, self._costs = builder, budget, costs
+
+    def settings(self) -> dict[str, Any]:
+        """Return those of the builder that chooses."""
+        return self._builder.settings()
+
+    def build(self, out_of_fold: OutOfFold) -> Selection:
+        """Choose from the candidates.
+
+        Raises:
+            EnsembleError: If no complete candidate fits.
+        """
+        budget, num_candidates = self._budget, len(out_of_fold.predictions)
+        allowed = np.arange(num_candidates)
+        alone: dict[int, Cost] = {}
+        while True:
+            if not out_of_fold.complete[allowed].any():
+                least = min(alone.values(), key=lambda cost: cost.parameters)
+                raise EnsembleError(
+                    f"no completed trial fits the budget: the smallest of those tried has "
+                    f"{least.excess(budget)}; raise that limit."
+                )
+            selection = _choose(self._builder, out_of_fold, allowed)
+            if not self._costs.of(selection).excess(budget):
+                return selection
+            for index in selection.candidates:
+                alone[index] = self._costs.of(Selection.of_weights(np.eye(num_candidates)[index]))
+            too_large = [index for index in selection.candidates if alone[index].excess(budget)]
+            if too_large:
+                allowed = np.setdiff1d(allowed, too_large)
+                continue
+            if len(selection.candidates) == 1:  # only its two measurements disagree
+                return selection
+            last = _least_worth(selection, alone, out_of_fold)
+            allowed = np.array([index for index in sorted(selection.candidates) if index != last])
 
 
 def measure(module: EnsembleModule, signature: Signature) -> Cost:
@@ -154,10 +176,18 @@ def _choose(builder: Builder, out_of_fold: OutOfFold, allowed: np.ndarray) -> Se
     return Selection(candidates, chosen.combination)
 
 
-def _is_last_complete(index: int, chosen: Mapping[int, float], out_of_fold: OutOfFold) -> bool:
-    """Tell whether no other one of those chosen has all rows."""
-    others = [other for other in chosen if other != index]
-    return not out_of_fold.complete[others].any()
+def _least_worth(selection: Selection, alone: Mapping[int, Cost], out_of_fold: OutOfFold) -> int:
+    """Return which candidate of a selection is to go; never the last one that has all rows."""
+    shares = dict(zip(selection.candidates, selection.combination.shares, strict=True))
+    can_go = [
+        index
+        for index in shares
+        if out_of_fold.complete[[other for other in shares if other != index]].any()
+    ]
+    if np.ptp(list(shares.values())) < SAME_SHARE:
+        losses = out_of_fold.losses()
+        return max(can_go, key=lambda index: losses[index])
+    return min(can_go, key=lambda index: shares[index] / alone[index].parameters)
 
 
 def _latency(module: EnsembleModule, signature: Signature, rows: int) -> float:

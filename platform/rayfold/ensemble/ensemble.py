@@ -14,7 +14,7 @@ from torch import nn
 
 from rayfold.ensemble import conformal, uncertainty
 from rayfold.ensemble.assembly import Assembly
-from rayfold.ensemble.budget import Budget, Cost, fit, measure
+from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
 from rayfold.ensemble.bundle import (
     PROGRAMS,
@@ -151,12 +151,11 @@ class Ensemble:
         ]
         assembly = Assembly(read_candidates(logged, min_share=min_share, parts=parts), model)
         out_of_fold = assembly.candidates.out_of_fold
+        if budget is not None:
+            costs = Costs(assembly.module, assembly.signature)
+            builders = [WithinBudget(builder, budget, costs) for builder in builders]
         evaluations = compare(builders, out_of_fold)
-        builder = evaluations[0].builder
-        if budget is None:
-            selection = builder.build(out_of_fold)
-        else:
-            selection = fit(builder, out_of_fold, budget, assembly.module, assembly.signature)
+        selection = evaluations[0].builder.build(out_of_fold)
         why = reason(evaluations, is_class=out_of_fold.is_class)
         return cls(
             assembly.contents(selection, evaluations, why), made=_Made(assembly, evaluations)

@@ -95,8 +95,12 @@ def portfolio(past: Past, space: SearchSpace, *, size: int = SIZE) -> list[Entry
 def _candidates(
     study: PastStudy, encoding: Encoding, models: Sequence[Forest]
 ) -> list[tuple[Config, Matrix, float]]:
-    """Return the best configurations of a study with their places and expected scores."""
-    best = np.argsort(study.normal_scores, kind="stable")[:MAX_CANDIDATES]
+    """Return the best configurations of a study with their places and expected scores.
+
+    They are of its better half: of a small study the others would be among the best, too.
+    """
+    num_good = min(MAX_CANDIDATES, (len(study.configs) + 1) // 2)
+    best = np.argsort(study.normal_scores, kind="stable")[:num_good]
     places = np.array([encoding.place(study.configs[row]) for row in best])
     features = encoding.features(places)
     expected = np.mean([model.predict(features)[0] for model in models], axis=0)

@@ -295,16 +295,22 @@ class Study:
         if self._sub_studies is None:
             wanted = self._sub_problems
             parts = wanted.split(self.dataset, self.fold_plan) if wanted else ()
-            self._sub_studies = tuple(map(self._study_of, parts))
+            self._sub_studies = tuple(
+                self._study_of(part, number) for number, part in enumerate(parts, start=1)
+            )
         return self._sub_studies
 
-    def _study_of(self, part: SubProblem) -> "Study":
-        """Return the study of a part: this one, but for the rows that it trains on."""
+    def _study_of(self, part: SubProblem, number: int) -> "Study":
+        """Return the study of a part: this one, but for the rows that it trains on.
+
+        Its searcher draws by a seed of its own, or all would try the same configurations.
+        """
         assert self._sub_problems is not None
         study = copy.copy(self)
         study.name, study._whole, study._part = f"{self.name}.{part.name}", self.name, part
         check_study_name(study.name)
         study._fold_plan, study._descriptors = part.plan, self._describe_data()
+        study._searcher = search.reseeded(self._searcher, number)
         study._sub_problems, study._sub_studies = None, ()
         study._weights = None
         study._num_trials = self._sub_problems.num_trials

@@ -3,7 +3,7 @@
 MLflow is imported when the first call needs it, so that ``import rayfold`` stays quick.
 """
 
-from rayfold.tracking.registry import ServedModel, register_model
+from rayfold.tracking.registry import ServedModel, check_model_name, register_model
 from rayfold.tracking.runs import (
     LoggedStudy,
     LoggedTrial,
@@ -24,6 +24,7 @@ __all__ = [
     "ServedModel",
     "StudyRun",
     "Uploader",
+    "check_model_name",
     "experiment_name",
     "list_descriptions",
     "list_studies",

@@ -54,6 +54,18 @@ class ServedModel:
     metrics: Mapping[str, float]
 
 
+def check_model_name(name: str) -> None:
+    """Refuse a name that MLflow's Model Registry would refuse, before anything is written.
+
+    Raises:
+        TrackingError: If it is empty, or has a slash, a colon or a quotation mark.
+    """
+    if not name.strip() or any(sign in name for sign in "/:'\""):
+        raise TrackingError(
+            f"{name!r} is no name of a registered model; use letters, digits, spaces and ._- only."
+        )
+
+
 def register_model(
     model: ServedModel,
     name: str,
@@ -77,6 +89,7 @@ def register_model(
     Raises:
         TrackingError: If MLflow cannot be reached, or refuses the name or the alias.
     """
+    check_model_name(name)
     folder = storage or default_storage()
     uri = uri or tracking_uri(folder)
     try:

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ import torch
 from torch import nn
 
 from rayfold.ensemble import Best, Greedy, Input, OutOfFold, Selection, Signature
-from rayfold.ensemble.budget import Budget, fit, measure
+from rayfold.ensemble.budget import Budget, Costs, WithinBudget, measure
+from rayfold.ensemble.evaluation import evaluate
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.errors import EnsembleError
 
@@ -49,7 +51,8 @@ def make(selection: Selection, seconds: float = 0.0) -> EnsembleModule:
 
 
 def fitted(budget: Budget) -> list[int]:
-    return sorted(fit(Best(3), OUT_OF_FOLD, budget, make, SIGNATURE).candidates)
+    builder = WithinBudget(Best(3), budget, Costs(make, SIGNATURE))
+    return sorted(builder.build(OUT_OF_FOLD).candidates)
 
 
 def test_without_limits_the_builder_decides() -> None:
@@ -71,10 +74,24 @@ def test_of_several_that_are_too_large_together_the_one_that_gives_least_for_its
     assert fitted(Budget(max_parameters=40)) == [1, 2]
 
 
+def test_of_several_that_count_alike_the_worst_goes_however_small_it_is() -> None:
+    best_last = replace(OUT_OF_FOLD, predictions=OUT_OF_FOLD.predictions[[0, 3, 2, 1]])
+    builder = WithinBudget(Best(3), Budget(max_parameters=40), Costs(make, SIGNATURE))
+    assert builder.build(best_last).candidates == (3,)
+
+
+def test_a_builder_is_evaluated_by_the_ensembles_that_fit() -> None:
+    """The best candidate, with a squared error of 0.25, is too large; the next one has 1."""
+    builder = WithinBudget(Best(1), Budget(max_parameters=15), Costs(make, SIGNATURE))
+    assert evaluate(Best(1), OUT_OF_FOLD).loss == pytest.approx(0.25)
+    assert evaluate(builder, OUT_OF_FOLD).loss == pytest.approx(1.0)
+
+
 def test_latency_is_measured() -> None:
     """Each model sleeps for 2 ms: three of them take longer than 5 ms, two do not."""
     budget = Budget(max_latency={1: 0.005})
-    selection = fit(Best(3), OUT_OF_FOLD, budget, lambda chosen: make(chosen, 0.002), SIGNATURE)
+    costs = Costs(lambda chosen: make(chosen, 0.002), SIGNATURE)
+    selection = WithinBudget(Best(3), budget, costs).build(OUT_OF_FOLD)
     cost = measure(make(selection, 0.002), SIGNATURE)
     assert len(selection.candidates) < 3
     assert cost.latency[1] >= 0.002
@@ -85,7 +102,9 @@ def test_nothing_that_fits_is_told_with_what_was_measured() -> None:
     with pytest.raises(
         EnsembleError, match="smallest of those tried has 10 parameters, max_parameters=9; raise"
     ):
-        fit(Greedy(3), OUT_OF_FOLD, Budget(max_parameters=9), make, SIGNATURE)
+        WithinBudget(Greedy(3), Budget(max_parameters=9), Costs(make, SIGNATURE)).build(
+            OUT_OF_FOLD
+        )
 
 
 @pytest.mark.parametrize(

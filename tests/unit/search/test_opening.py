@@ -127,8 +127,10 @@ def test_the_portfolio_begins_with_the_best_and_asks_all_studies() -> None:
     assert len({entry.config["x"] for entry in chosen}) == 4
 
 
-def test_a_portfolio_is_as_large_as_there_are_configurations() -> None:
-    assert len(portfolio(Past((past_study("a", 0.2),)), SPACE, size=50)) == 11
+def test_a_portfolio_is_of_the_better_half() -> None:
+    """Of eleven configurations the six that are nearest to 0.2."""
+    chosen = portfolio(Past((past_study("a", 0.2),)), SPACE, size=50)
+    assert sorted(entry.config["x"] for entry in chosen) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     assert portfolio(Past(), SPACE) == []
 
 

@@ -99,7 +99,7 @@ def test_a_group_that_does_not_fit_is_refused_by_the_plan(make_split: MakeStudy)
         make_split("d" * 99).plan(2)
 
 
-def test_the_study_of_a_part_is_the_whole_but_for_name_and_rows(make_split: MakeStudy) -> None:
+def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(make_split: MakeStudy) -> None:
     whole = make_split(scheduler=Racing())
     low, high = whole.sub_studies
     assert (low.name, high.name) == ("digits.low", "digits.high")
@@ -110,6 +110,12 @@ def test_the_study_of_a_part_is_the_whole_but_for_name_and_rows(make_split: Make
     assert (part["of"], part["part"], part["rows"]) == ("digits", "low", 30)
     assert of_part.pop("sub_problems") is of_whole.pop("sub_problem") is None
     del of_whole["sub_problems"]
+    seeds = [
+        study._description(study._find_start([]))["searcher"]["random"].pop("random_seed")
+        for study in (whole, low, high)
+    ]
+    assert len(set(seeds)) == 3
+    assert of_part.pop("searcher")["random"].keys() == of_whole.pop("searcher")["random"].keys()
     assert of_part == of_whole
     assert low.dataset is whole.dataset
 

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from rayfold.errors import BundleError, ModelError
 from rayfold.library import build_model
+from rayfold.storage import open_to_readers
 
 _SCORES = "scores"
 
@@ -31,11 +32,13 @@ def save_state(model: nn.Module, file: Path) -> None:
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, file)
+    open_to_readers(file)
 
 
 def save_scores(scores: NDArray[np.float64], file: Path) -> None:
     """Write scores of nonconformity, shape ``(rows, m)``."""
     save_arrays({_SCORES: np.ascontiguousarray(scores)}, file)
+    open_to_readers(file)
 
 
 def load_scores(file: Path, num_columns: int) -> NDArray[np.float64]:
