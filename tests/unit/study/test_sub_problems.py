@@ -99,7 +99,9 @@ def test_a_group_that_does_not_fit_is_refused_by_the_plan(make_split: MakeStudy)
         make_split("d" * 99).plan(2)
 
 
-def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(make_split: MakeStudy) -> None:
+def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(
+    make_split: MakeStudy,
+) -> None:
     whole = make_split(scheduler=Racing())
     low, high = whole.sub_studies
     assert (low.name, high.name) == ("digits.low", "digits.high")
