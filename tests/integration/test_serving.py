@@ -160,8 +160,18 @@ def test_a_get_tells_what_it_takes(url: str) -> None:
     assert told["classes"] == ["cat", "dog", "eel"]
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_are_not_answered(url: str, method: str) -> None:
+    request = urllib.request.Request(url, method=method)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=60)
+    assert refused.value.code == 405
+    assert refused.value.headers["Allow"] == "GET, HEAD, POST"
+    assert json.loads(refused.value.read())["error"].startswith(f"{method} is not answered; POST")
+
+
 @pytest.mark.slow
-def test_the_command_serves_on_this_machine_alone_until_it_is_interrupted(bundle: Path) -> None:
+def test_the_command_serves_on_this_machine_alone_until_it_is_ended(bundle: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "rayfold", "serve", str(bundle), "--port", str(port)]
     with subprocess.Popen(
@@ -179,7 +189,7 @@ def test_the_command_serves_on_this_machine_alone_until_it_is_interrupted(bundle
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((other_address(), port), timeout=5).close()
         finally:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGTERM)
             rest = server.stdout.read()
             timer.cancel()
     assert (server.returncode, rest) == (0, "")

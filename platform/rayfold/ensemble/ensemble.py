@@ -13,6 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from rayfold.ensemble import conformal, uncertainty
+from rayfold.ensemble.arguments import (
+    bundle_folder,
+    check_builders,
+    check_export,
+    check_options,
+    check_studies,
+)
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
@@ -25,6 +32,7 @@ from rayfold.ensemble.bundle import (
     write_bundle,
 )
 from rayfold.ensemble.candidates import read_candidates, read_parts
+from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.evaluation import Evaluation, compare, reason
 from rayfold.ensemble.held_out import Paths, read_held_out
 from rayfold.ensemble.predictor import (
@@ -33,6 +41,7 @@ from rayfold.ensemble.predictor import (
     check_features,
     predict_each,
     predict_rows,
+    predict_variants,
 )
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.registry import register_bundle
@@ -132,15 +141,8 @@ class Ensemble:
                 Stacked(),
                 Best(1),
             )
-        if not builders:
-            raise EnsembleError("builders must name at least one builder, got none.")
-        names = [studies] if isinstance(studies, str) else list(studies)
-        if not names or len(set(names)) < len(names):
-            raise EnsembleError(
-                f"studies must be one name, or several different ones, got {names}."
-            )
-        if not 0 < min_share <= 1:
-            raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
+        builders, names = check_builders(builders), check_studies(studies)
+        check_options(budget, min_share, sub_problems)
         folder = None if storage is None else Path(storage)
         logged = [
             read_study(name, uri=tracking_uri, storage=folder, completed_only=False)
@@ -268,13 +270,17 @@ class Ensemble:
     def uncertainty(self, features: Features) -> uncertainty.Uncertainty:
         """Return how uncertain each prediction is: what the data and what the models leave open.
 
+        The models are those of all members, or for a stack its variants by one model of each.
+
         Args:
             features: As for ``predict``.
 
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        each, weights = predict_each(self.module, check_features(features, self.signature))
+        is_mean = isinstance(self.module.combination, WeightedMean)
+        of_models = predict_each if is_mean else predict_variants
+        each, weights = of_models(self.module, check_features(features, self.signature))
         if self.classes_ is not None:
             return uncertainty.of_classes(each, weights)
         noise = np.square(self._contents.nonconformity).mean(axis=0)
@@ -366,10 +372,10 @@ class Ensemble:
             raise BundleError(
                 "this ensemble was loaded as a program; load its weights to export it again."
             )
-        write_bundle(
-            self._contents, Path(folder), licence=licence, programs=programs, report=report
-        )
-        return Path(folder)
+        check_export(licence, report)
+        folder = bundle_folder(folder)
+        write_bundle(self._contents, folder, licence=licence, programs=programs, report=report)
+        return folder
 
     def register(
         self,
@@ -511,8 +517,7 @@ def load_bundle(
         BundleError: If the bundle is damaged, foreign, of an unknown version, or wants to import
             a model that does not come with Rayfold.
     """
+    folder = bundle_folder(folder)
     if one_of("form", form, ("weights", "onnx")) == "onnx":
-        return Ensemble(*read_onnx(Path(folder)))
-    return Ensemble(
-        read_bundle(Path(folder), models=models or {}, allow_references=allow_references)
-    )
+        return Ensemble(*read_onnx(folder))
+    return Ensemble(read_bundle(folder, models=models or {}, allow_references=allow_references))

@@ -115,6 +115,33 @@ def predict_each(
     return np.concatenate([empty, *parts], axis=1), weights
 
 
+def predict_variants(
+    module: EnsembleModule, features: Sequence[NDArray[np.generic]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the ensemble predicts with one model of each member, and equal weights.
+
+    Variant *i* takes each member's model *i*; of members that have fewer, in turn. Members that
+    are added and subtracted, as a stack's are, need not predict the target themselves: how far
+    they are apart says nothing, how far the variants are does.
+
+    Returns:
+        Predictions of shape ``(variants, rows, outputs)``, and weights, shape ``(variants,)``.
+    """
+    num_variants = max(len(models) for models in module.members)  # type: ignore[arg-type]
+    parts = []
+    with torch.no_grad():
+        for batch in batches(features):
+            members = [*module.each(*batch)]
+            variants = [
+                module.combination(torch.stack([each[i % len(each)] for each in members]))
+                for i in range(num_variants)
+            ]
+            parts.append(torch.stack(variants).numpy())
+    empty = np.zeros((num_variants, 0, module.num_outputs))
+    predictions = np.concatenate([empty, *parts], axis=1)
+    return predictions, np.full(num_variants, 1 / num_variants)
+
+
 def check_features(
     features: ArrayLike | tuple[ArrayLike, ...], signature: Signature
 ) -> tuple[NDArray[np.generic], ...]:

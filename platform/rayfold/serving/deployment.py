@@ -15,6 +15,13 @@ from rayfold.ensemble import load_for_serving
 from rayfold.errors import DataError
 from rayfold.serving.messages import MAX_BYTES, Features, answer, description, parse_request
 
+BATCHES_AT_ONCE = 4
+"""So many batches a replica may hold, in prediction and waiting.
+
+Ray lets a replica hold five requests, so that no larger batch is ever full, and has the others
+ask again in growing intervals.
+"""
+
 
 class EnsembleServer:
     """Answers requests with a bundle's predictions.
@@ -42,9 +49,14 @@ class EnsembleServer:
         self.predict.set_batch_wait_timeout_s(batch_wait_seconds)
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Answer a POST with predictions, anything else with what the ensemble takes."""
-        if request.method != "POST":
+        """Answer a POST with predictions, a GET with what the ensemble takes."""
+        if request.method in ("GET", "HEAD"):
             return JSONResponse(description(self.ensemble))
+        if request.method != "POST":
+            error = f"{request.method} is not answered; POST rows, or GET what is expected."
+            return JSONResponse(
+                {"error": error}, status_code=405, headers={"Allow": "GET, HEAD, POST"}
+            )
         try:
             features = parse_request(await _body(request), self.ensemble.signature)
         except DataError as error:
@@ -70,13 +82,18 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def application(folder: Path, *, num_replicas: int, **options: Any) -> Any:
+def application(folder: Path, *, num_replicas: int, max_batch_size: int, **options: Any) -> Any:
     """Return the application that ``ray.serve.run`` takes.
 
     Args:
         folder: The bundle.
         num_replicas: Processes that predict.
-        options: Of ``EnsembleServer``.
+        max_batch_size: Requests that are predicted together.
+        options: Others of ``EnsembleServer``.
     """
-    deployment = serve.deployment(EnsembleServer, num_replicas=num_replicas)
-    return deployment.bind(str(folder.absolute()), **options)
+    deployment = serve.deployment(
+        EnsembleServer,
+        num_replicas=num_replicas,
+        max_ongoing_requests=BATCHES_AT_ONCE * max_batch_size,
+    )
+    return deployment.bind(str(folder.absolute()), max_batch_size=max_batch_size, **options)

@@ -60,6 +60,7 @@ def serve_bundle(
             batch_wait_seconds=batch_wait_seconds,
             allow_references=allow_references,
         ),
+        _on_signals(ended),  # again: Ray has taken SIGTERM when it started
     ):
         ready()
         ended.wait()

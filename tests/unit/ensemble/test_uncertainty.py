@@ -2,10 +2,31 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from rayfold.ensemble import Input, Signature
+from rayfold.ensemble.combination import Stacking
+from rayfold.ensemble.predictor import EnsembleModule, predict_variants
 from rayfold.ensemble.uncertainty import of_classes, of_values
 
 HALVES = np.array([0.5, 0.5])
+FEATURES = np.zeros((3, 2), np.float32)
+SIGNATURE = Signature(
+    task="regression",
+    inputs=(Input(name="features", shape=(2,), dtype="float32"),),
+    num_outputs=1,
+    classes=None,
+)
+
+
+class Constant(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.value.expand(len(features), 1)
 
 
 def test_models_that_are_sure_of_different_classes_disagree_by_one_bit() -> None:
@@ -30,3 +51,22 @@ def test_variances_of_values_add_up() -> None:
         [[0.5]],
         [[3.5]],
     )
+
+
+def test_the_models_of_a_stack_disagree_as_far_as_its_variants_do() -> None:
+    """Members at about 1000 and 998, the one less the other: 2 and 4 by their first and second."""
+    members = [[Constant(1000.0), Constant(1003.0)], [Constant(998.0), Constant(999.0)]]
+    stack = Stacking(torch.tensor([[[1.0], [-1.0]]]), torch.zeros(1), "regression")
+    each, weights = predict_variants(EnsembleModule(members, stack, SIGNATURE), [FEATURES])
+    assert each == pytest.approx(np.array([[[2.0]] * 3, [[4.0]] * 3]))
+    found = of_values(each, weights, np.array([0.5]))
+    assert found.model == pytest.approx(np.ones((3, 1)))
+    assert found.total == pytest.approx(np.full((3, 1), 1.5))
+
+
+def test_variants_take_models_of_smaller_bags_in_turn() -> None:
+    members = [[Constant(1.0), Constant(2.0), Constant(3.0)], [Constant(10.0), Constant(20.0)]]
+    stack = Stacking(torch.tensor([[[1.0], [1.0]]]), torch.zeros(1), "regression")
+    each, weights = predict_variants(EnsembleModule(members, stack, SIGNATURE), [FEATURES])
+    assert each[:, 0, 0].tolist() == [11.0, 22.0, 13.0]
+    assert weights == pytest.approx([1 / 3] * 3)

@@ -1,0 +1,66 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rayfold.ensemble import Budget, Ensemble, Greedy, load_bundle
+from rayfold.errors import BundleError, EnsembleError
+
+FEATURES = np.zeros((3, 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("studies", "options", "message"),
+    [
+        (None, {}, "studies must be one name, or several different ones, got None"),
+        ([], {}, "studies must be one name"),
+        (["a", "a"], {}, "studies must be one name"),
+        (["a", 3], {}, "studies must be one name"),
+        ("a", {"builders": []}, "builders must name at least one builder, got \\[\\]"),
+        ("a", {"builders": "greedy"}, "builders must name at least one builder, got 'greedy'"),
+        ("a", {"builders": ["greedy"]}, r"must be a Builder such as Greedy\(\), got 'greedy'"),
+        ("a", {"budget": {"max_members": 3}}, r"budget must be a Budget, such as Budget\("),
+        ("a", {"min_share": 0.0}, r"min_share must be in \(0, 1\], got 0.0"),
+        ("a", {"min_share": "half"}, r"min_share must be in \(0, 1\], got 'half'"),
+        ("a", {"min_share": True}, "min_share must be"),
+        ("a", {"sub_problems": "no"}, "sub_problems must be True or False, got 'no'"),
+    ],
+)
+def test_wrong_requests_are_refused_before_mlflow_is_asked(
+    studies: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EnsembleError, match=message):
+        Ensemble.best(studies, **options)
+
+
+def test_a_name_is_no_builder() -> None:
+    with pytest.raises(EnsembleError, match=r"such as Greedy\(\), got 'greedy'"):
+        Ensemble.build("a", "greedy", budget=Budget())  # type: ignore[arg-type]
+    assert repr(Greedy(5)).startswith("greedy(")
+
+
+@pytest.mark.parametrize("coverage", ["most", None, True, 0.0, 1.0, float("nan")])
+def test_coverage_is_a_share(classification: Ensemble, coverage: Any) -> None:
+    with pytest.raises(EnsembleError, match=r"coverage must be in \(0, 1\), got"):
+        classification.predict_set(FEATURES, coverage=coverage)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"licence": 5}, "licence must be a text such as 'CC-BY-4.0', got 5"),
+        ({"licence": " "}, "licence must be a text"),
+        ({"report": "report"}, "report must be what Ensemble.report or find_out return"),
+    ],
+)
+def test_what_goes_into_a_card_is_checked_before_anything_is_written(
+    classification: Ensemble, tmp_path: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        classification.export(tmp_path / "bundle", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_is_a_folder() -> None:
+    with pytest.raises(BundleError, match="a bundle is a folder, got None; give its path"):
+        load_bundle(None)  # type: ignore[arg-type]
