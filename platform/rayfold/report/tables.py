@@ -115,7 +115,7 @@ def logged_table(study: LoggedStudy) -> pd.DataFrame:
 def table_text(table: pd.DataFrame) -> str:
     """Return a table as text for a terminal, numbers at four digits; absent values empty."""
     if table.empty:
-        return "no trials yet"
+        return "no completed trials yet"
     text = table.apply(lambda column: column.map(_cell))
     return str(text.to_string(index=False))
 

@@ -231,6 +231,12 @@ def name_file(name: str) -> Callable[[Path], None]:
     return lambda bundle: edit(bundle, lambda m: m["files"].update({name: "0" * 64}))
 
 
+def repeat_version(bundle: Path) -> None:
+    manifest = bundle / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"version": 2', '"version": 2, "version": 2', 1))
+
+
 def replace_file(name: str, content: bytes) -> Callable[[Path], None]:
     """Change a file and its digest with it."""
 
@@ -272,6 +278,8 @@ def declared(*shape: int, num_bytes: int) -> bytes:
         (change(extra=1), "manifest.json: extra: Extra inputs are not permitted"),
         (change(members=[]), "manifest.json: members: "),
         (change(classes=["a", "b"]), "expected 1 classes, got 2"),
+        (change(classes=["a", "a"]), "classes are not all different"),
+        (repeat_version, "'version' is there twice"),
         (change(classes=["a"]), "classes do not go with task regression"),
         (change_member(weight=-0.75), r"members\.0\.weight: "),
         (change_member(weight=float("nan")), r"members\.0\.weight: "),

@@ -82,7 +82,7 @@ def test_a_trial_without_a_whole_fold_has_no_seconds(make_result: MakeResult) ->
 def test_without_trials_the_table_still_has_its_columns() -> None:
     table = trials_table([], metric="val_f1", mode="max")
     assert list(table.columns)[:3] == ["trial", "status", "val_f1"]
-    assert table_text(table) == "no trials yet"
+    assert table_text(table) == "no completed trials yet"
 
 
 def test_text_shows_numbers_at_four_digits_and_whole_numbers_whole() -> None:

@@ -241,7 +241,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     text = file.read_bytes()
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is no JSON: {error}; export the bundle again.") from error
     found = values.get("format") if isinstance(values, dict) else None
@@ -262,7 +262,18 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object whose names are all different; readers differ in which they take."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{repeated!r} is there twice")
+    return dict(pairs)
+
+
 def _check_consistent(file: Path, manifest: Manifest) -> None:
+    if manifest.classes is not None and len(set(manifest.classes)) < len(manifest.classes):
+        raise BundleError(f"{file}: classes are not all different; export it again.")
     if manifest.classes is not None and len(manifest.classes) != manifest.num_outputs:
         raise BundleError(
             f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}."

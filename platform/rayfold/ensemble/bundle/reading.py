@@ -119,7 +119,7 @@ def _resolve(
     if not (known or allow_references or _OWN_MODELS.fullmatch(reference)):
         raise BundleError(
             f"the bundle wants to import {reference!r}; pass models={{{reference!r}: YourClass}}, "
-            "or allow_references=True if you trust it."
+            "or allow_references=True (--allow-references) if you trust it."
         )
     try:
         return resolve_model(models[reference] if known else reference)
