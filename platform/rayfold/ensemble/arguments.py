@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
+from typing import TypeGuard
 
 from rayfold.ensemble.budget import Budget
 from rayfold.ensemble.builders import Builder
@@ -53,7 +54,7 @@ def check_options(budget: object, min_share: object, sub_problems: object) -> No
         raise EnsembleError(
             f"budget must be a Budget, such as Budget(max_members=5), got {budget!r}."
         )
-    if not is_number(min_share) or not 0 < min_share <= 1:  # type: ignore[operator]
+    if not is_number(min_share) or not 0 < min_share <= 1:
         raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
     if not isinstance(sub_problems, bool):
         raise EnsembleError(f"sub_problems must be True or False, got {sub_problems!r}.")
@@ -84,6 +85,6 @@ def bundle_folder(folder: object) -> Path:
     return Path(folder)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a real number, and not true or false."""
     return isinstance(value, Real) and not isinstance(value, bool)
