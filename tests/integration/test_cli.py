@@ -26,7 +26,9 @@ import pytest
 
 from rayfold.cli import main
 from rayfold.journal import Journal
+from rayfold.recipe import load_recipe
 from rayfold.results import FoldResult
+from rayfold.study import Study
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
@@ -356,6 +358,39 @@ def test_predictions_replace_no_file(folder: Path) -> None:
     """Told before anything is loaded: the bundle is not even there."""
     done = rayfold(folder, "predict", "bundle", "digits.h5", "--output", "digits.h5")
     assert refusal(done) == "digits.h5 exists; choose another file for the predictions."
+
+
+def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
+    study = Study.from_recipe(load_recipe(folder / "recipe.yaml", ["search.num_trials=1"]))
+    with Journal.open(study.folder / "journal.jsonl") as journal:
+        ledger = study._open(journal, 1).ledger
+        trial = ledger.next_trial()
+        assert trial is not None
+        ledger.trial_finished(trial.id, "failed", error="ValueError: no")
+    with (
+        mock.patch.object(
+            sys, "argv", ["rayfold", "run", "recipe.yaml", "--set", "search.num_trials=1"]
+        ),
+        redirect_stdout(io.StringIO()) as out,
+        pytest.raises(SystemExit, match="1"),
+    ):
+        main()
+    assert "1 of 1 trials failed; their tracebacks are in MLflow" in out.getvalue()
+
+
+def test_a_command_that_is_terminated_tidies_up() -> None:
+    before, tidied = signal.getsignal(signal.SIGTERM), []
+
+    def command(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            tidied.append(True)
+
+    with mock.patch("rayfold.cli.app", command), pytest.raises(SystemExit, match="143"):
+        main()
+    assert tidied
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.fixture

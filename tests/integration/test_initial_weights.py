@@ -233,3 +233,5 @@ def test_a_recipe_names_studies_alone_or_says_more(digits: Path) -> None:
         recipe({"studies": "source", "shrink": 2})
     with pytest.raises(RecipeError, match=r"initial_weights\.studies"):
         recipe([])
+    with pytest.raises(RecipeError, match=r"initial_weights\.studies must be text, .* got 5"):
+        recipe(5)

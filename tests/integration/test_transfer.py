@@ -83,6 +83,15 @@ def test_renamed_parameters_are_found(storage: Path) -> None:
         find(storage, ["before"], rename={"optimizer.rate": "optimizer.learning_rate"})
 
 
+def test_a_parameter_that_the_past_has_twice_is_told(storage: Path) -> None:
+    upload(storage, parameters={"optimizer.lr": 0.1})
+    message = "start_from: study 'before' has 'optimizer.learning_rate' itself, which rename makes"
+    with pytest.raises(RecipeError, match=message):
+        find(storage, ["before"], rename={"optimizer.lr": "optimizer.learning_rate"})
+    start = find(storage, "similar", rename={"optimizer.lr": "optimizer.learning_rate"})
+    assert any("not before: study 'before' has" in line for line in start.lines)
+
+
 def test_a_pruned_space_holds_what_was_good(storage: Path) -> None:
     """The best of three trials has 1e-2; a tenth of two decades is 10**0.2."""
     upload(storage)

@@ -19,7 +19,7 @@ def run(
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
 
-    Exit status 1 when the best trial does not reach what the recipe accepts.
+    Exit status 1 when the best trial does not reach what the recipe accepts, or all failed.
     """
     from rayfold.recipe import load_recipe
 
@@ -47,5 +47,5 @@ def run(
     failures = result.failures(study.accept)
     for failure in failures:
         typer.echo(f"not accepted: {failure}")
-    if failures:
+    if failures or (failed and failed == len(result.trials)):
         raise typer.Exit(1)

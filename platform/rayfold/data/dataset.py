@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.data.columns import Column, blocks, survey
-from rayfold.data.hdf5 import Paths, clean_name, find_dataset, find_files, open_file, place
+from rayfold.data.hdf5 import (
+    Paths,
+    clean_name,
+    find_dataset,
+    find_files,
+    open_file,
+    path_list,
+    place,
+)
 from rayfold.data.holdout import check_test_fraction, split_test
 from rayfold.data.labels import (
     Classes,
@@ -56,14 +64,11 @@ class HDF5:
     random_seed: int = 0
 
     def __post_init__(self) -> None:
-        paths = [self.paths] if isinstance(self.paths, str | Path) else self.paths
-        object.__setattr__(self, "paths", tuple(str(path) for path in paths))
+        object.__setattr__(self, "paths", tuple(str(path) for path in path_list(self.paths)))
         object.__setattr__(self, "features", clean_names(self.features))
         object.__setattr__(self, "labels", clean_name(self.labels))
         if self.row_groups is not None:
             object.__setattr__(self, "row_groups", clean_name(self.row_groups))
-        if not self.paths:
-            raise DataError("the list of HDF5 files is empty; name at least one file.")
         for field, names in (("features", self.features), ("row_groups", [self.row_groups])):
             if self.labels in names:
                 raise DataError(

@@ -73,6 +73,22 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
+def path_list(paths: object) -> list[str | Path]:
+    """Return one path or several as a list.
+
+    Raises:
+        DataError: If there is none, or something else.
+    """
+    listed = [paths] if isinstance(paths, str | Path) else paths
+    if not isinstance(listed, list | tuple) or not all(isinstance(p, str | Path) for p in listed):
+        raise DataError(
+            f"HDF5 files must be named by a path, a glob or a list of these, not {paths!r}."
+        )
+    if not listed:
+        raise DataError("the list of HDF5 files is empty; name at least one file.")
+    return list(listed)
+
+
 def find_files(paths: Paths) -> tuple[Path, ...]:
     """Return the files that ``paths`` names, in the order given, globs in sorted order.
 
@@ -82,9 +98,7 @@ def find_files(paths: Paths) -> tuple[Path, ...]:
     Raises:
         DataError: If nothing is named, a glob matches nothing or a file is named twice.
     """
-    patterns = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not patterns:
-        raise DataError("the list of HDF5 files is empty; name at least one file.")
+    patterns = path_list(paths)
     files: dict[Path, Path] = {}
     for pattern in patterns:
         try:

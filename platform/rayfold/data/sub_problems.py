@@ -31,6 +31,7 @@ MAX_PARTS = 64
 
 _PART_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,49}"
 _MAX_SHOWN = 8
+_TYPES = {str: "text", bool: "a truth value"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ class SubProblems:
         if not 2 <= len(masks) <= MAX_PARTS:
             raise RecipeError(
                 f"sub_problems: there are {len(masks)} parts, expected 2 to {MAX_PARTS}; "
-                + ("name more groups." if len(masks) < 2 else "join some of them by groups.")
+                + (self._way_to_more if len(masks) < 2 else "join some of them by groups.")
             )
         parts = []
         for name, rows in masks.items():
@@ -141,6 +142,16 @@ class SubProblems:
             _check_part(part, dataset)
             parts.append(part)
         return tuple(parts)
+
+    @property
+    def _way_to_more(self) -> str:
+        """What to do where there are too few parts."""
+        if self.groups is not None:
+            return "name more groups."
+        return {
+            "files": "give the data as several files, or leave sub_problems out.",
+            "column": "name a column with several values, or leave sub_problems out.",
+        }[self.by]
 
     def _by_files(self, dataset: DataSet) -> dict[str, NDArray[np.bool_]]:
         (column,) = survey(dataset.files, [dataset.label_name])
@@ -200,13 +211,21 @@ class SubProblems:
         for name, members in self.groups.items():
             for member in members:
                 if (isinstance(member, bool), member) not in places:
-                    hint = did_you_mean(str(member), [str(value) for value in values])
+                    hint = _hint(member, values)
                     raise RecipeError(
                         f"sub_problems.groups: {name!r} names {member!r}, which is no value of "
                         f"{where}{hint}; it has {_listed(values)}."
                     )
             groups[name] = [places[isinstance(member, bool), member] for member in members]
         return groups
+
+
+def _hint(member: object, values: Sequence[Any]) -> str:
+    """Say which value may be meant, or that it is of another type."""
+    for value in values:
+        if str(value) == str(member):
+            return f"; write {value!r}, which is {_TYPES.get(type(value), 'a number')}"
+    return did_you_mean(str(member), [str(value) for value in values])
 
 
 def _checked_groups(groups: object) -> dict[str, tuple[Any, ...]]:
@@ -295,9 +314,8 @@ def _check_part(part: SubProblem, dataset: DataSet) -> None:
         present = np.unique(dataset.labels[fold.training_rows])
         if len(present) < 2:
             raise DataError(
-                f"sub_problems: part {part.name!r} has one class alone to train on in fold "
-                f"{fold.index}, {dataset.classes[present[0]]!r}; join it with another part by "
-                "groups."
+                f"sub_problems: part {part.name!r} has the class {dataset.classes[present[0]]!r} "
+                f"alone to train on in fold {fold.index}; join it with another part by groups."
             )
 
 

@@ -11,25 +11,6 @@ from rayfold.ensemble.builders import Builder
 from rayfold.errors import BundleError, EnsembleError
 
 
-def check_studies(studies: object) -> list[str]:
-    """Return the names of one study, or of several different ones.
-
-    Raises:
-        EnsembleError: If it is something else.
-    """
-    names = [studies] if isinstance(studies, str) else studies
-    if (
-        not isinstance(names, list | tuple)
-        or not names
-        or not all(isinstance(name, str) and name for name in names)
-        or len(set(names)) < len(names)
-    ):
-        raise EnsembleError(
-            f"studies must be one name, or several different ones, got {studies!r}."
-        )
-    return list(names)
-
-
 def check_builders(builders: object) -> Sequence[Builder]:
     """Return builders, at least one.
 

@@ -1,7 +1,7 @@
 """Ensembles: built from logged trials, or loaded from a bundle."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from rayfold.ensemble.arguments import (
     check_builders,
     check_export,
     check_options,
-    check_studies,
 )
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
@@ -47,7 +46,7 @@ from rayfold.ensemble.records import Contents
 from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.errors import BundleError, EnsembleError, one_of
-from rayfold.tracking import read_study
+from rayfold.tracking import read_study, study_names
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -141,7 +140,8 @@ class Ensemble:
                 Stacked(),
                 Best(1),
             )
-        builders, names = check_builders(builders), check_studies(studies)
+        builders = check_builders(builders)
+        names = study_names("studies", studies, error=EnsembleError)
         check_options(budget, min_share, sub_problems)
         folder = None if storage is None else Path(storage)
         logged = [
@@ -209,6 +209,18 @@ class Ensemble:
         classes = self.signature.classes
         return None if classes is None else np.array(classes)
 
+    @property
+    def n_features_in_(self) -> int:
+        """How many numbers a row has, of a single input that is a table, as scikit-learn says it.
+
+        Raises:
+            AttributeError: If rows have another shape, or there are several inputs.
+        """
+        first, *others = self.signature.inputs
+        if others or len(first.shape) != 1:
+            raise AttributeError("rows are no vectors; see signature.inputs.")
+        return first.shape[0]
+
     def predict(self, features: Features) -> NDArray[Any]:
         """Predict classes or values.
 
@@ -225,15 +237,19 @@ class Ensemble:
         """
         return self.decide(self._combined(features))
 
-    def predict_proba(self, features: Features) -> NDArray[np.float64]:
-        """Predict the probability of each class, shape ``(rows, classes)``.
+    @property
+    def predict_proba(self) -> Callable[[Features], NDArray[np.float64]]:
+        """Predicts the probability of each class from features: shape ``(rows, classes)``.
+
+        A property, so that a regression has none, as scikit-learn's functions expect. When called
+        it raises ``DataError`` if the features' number, shape, type or values are wrong.
 
         Raises:
-            EnsembleError: If this is a regression.
-            DataError: If the features' number, shape, type or values are wrong.
+            AttributeError: If this is a regression.
         """
-        self._check_task("classification", "a regression has no class probabilities; use predict.")
-        return self._combined(features)
+        if self.classes_ is None:
+            raise AttributeError("a regression has no class probabilities; use predict.")
+        return self._combined
 
     def predict_set(self, features: Features, *, coverage: float = 0.9) -> NDArray[np.bool_]:
         """Return which classes belong to each row's conformal set, shape ``(rows, classes)``.
@@ -270,7 +286,10 @@ class Ensemble:
     def uncertainty(self, features: Features) -> uncertainty.Uncertainty:
         """Return how uncertain each prediction is: what the data and what the models leave open.
 
-        The models are those of all members, or for a stack its variants by one model of each.
+        The models are those of all members, or for a stack its variants by one model of each. Of
+        values, the data's part is the ensemble's own nested squared error, which holds what the
+        models get wrong together, too; the total is the squared error to be expected of one of
+        the models, drawn by weight.
 
         Args:
             features: As for ``predict``.
@@ -444,6 +463,19 @@ class Ensemble:
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return nothing: a fitted ensemble has no parameters to set."""
         return {}
+
+    def set_params(self, **params: Any) -> Self:
+        """Return the ensemble as it is.
+
+        Raises:
+            EnsembleError: If a parameter is given.
+        """
+        if params:
+            raise EnsembleError(
+                f"a fitted ensemble has no parameters to set, got {', '.join(params)}; build "
+                "another one."
+            )
+        return self
 
     def __sklearn_clone__(self) -> Self:
         return self

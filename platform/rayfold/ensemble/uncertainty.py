@@ -20,8 +20,8 @@ class Uncertainty:
     unit squared, shape ``(rows, outputs)``.
 
     Attributes:
-        total: Of the prediction.
-        data: What would remain if all models agreed.
+        total: Of one model's prediction, drawn by weight.
+        data: What would remain if all models agreed; of values no more than an upper bound.
         model: What the models disagree about: mutual information, or their variance.
     """
 

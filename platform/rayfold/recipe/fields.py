@@ -155,7 +155,7 @@ SpaceName = Annotated[str | dict[str, Any], BeforeValidator(_space)]
 def names_alone(section: type[Section], field: str) -> BeforeValidator:
     """Return what lets texts stand for a section that holds them in ``field`` alone."""
     return BeforeValidator(
-        lambda value: {field: value} if isinstance(value, str | list | tuple) else value,
+        lambda value: value if isinstance(value, Mapping | section) else {field: value},
         json_schema_input_type=section | str | list[str],
     )
 

@@ -100,8 +100,11 @@ def _array(rows: Any, entry: Input) -> NDArray[np.generic]:
     """Return an input's rows as an array of the type that was trained on."""
     try:
         array = np.array(rows)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{entry.name}: rows differ in their shape: {error}.") from None
+    except (ValueError, OverflowError):
+        shape = ", ".join(map(str, ("rows", *entry.shape)))
+        raise DataError(
+            f"{entry.name}: rows differ in their shape; send numbers of shape ({shape})."
+        ) from None
     if array.size == 0:
         raise DataError(f"{entry.name}: expected at least one row, got none.")
     if array.dtype.kind not in ("biuf" if entry.dtype == "bool" else "iuf"):

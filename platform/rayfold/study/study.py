@@ -4,12 +4,10 @@ import copy
 import logging
 import math
 import os
-import platform
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -26,7 +24,7 @@ from rayfold.data import (
     SubProblems,
     load,
 )
-from rayfold.errors import RecipeError, TrackingError, one_of
+from rayfold.errors import RecipeError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
@@ -35,7 +33,7 @@ from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
 from rayfold.results import Mode, TrialResult, Value
 from rayfold.schedulers import Population, Replay, Scheduler
-from rayfold.search import Fixed, Past, Searcher
+from rayfold.search import Fixed, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
@@ -51,6 +49,13 @@ from rayfold.study.arguments import (
     own_searcher,
     scheduler_settings,
 )
+from rayfold.study.description import (
+    check_same,
+    describe_data_set,
+    describe_environment,
+    describe_training,
+)
+from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.result import StudyResult
 from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
@@ -61,13 +66,9 @@ from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
 from rayfold.transfer import (
     ColdStarts,
-    FoundWeights,
     InitialWeights,
     Start,
     describe_data,
-    find_start,
-    find_weights,
-    start_from_parts,
 )
 from rayfold.tuning.ledger import Ledger
 
@@ -82,10 +83,6 @@ UPLOAD_SECONDS = 120.0
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
-
-
-NOT_COMPARED = ("environment", "descriptors")
-"""What of a study's description may differ when it goes on; studies of old lack descriptors."""
 
 
 class Study:
@@ -187,9 +184,8 @@ class Study:
             searcher = search.Random(random_seed=random_seed)
         self._searcher = own_searcher(searcher)
         self._start_from = check_start(start_from, rename, prune_space, self._searcher, self.space)
-        self._start: Start | None = None
         self._initial_weights = check_initial_weights(initial_weights, epochs)
-        self._weights: FoundWeights | None = None
+        self._head_start_found: HeadStart | None = None
         self._sub_problems = check_sub_problems(
             sub_problems, self._scheduler, self._tune_scheduler
         )
@@ -300,6 +296,24 @@ class Study:
             )
         return self._sub_studies
 
+    @property
+    def _head_start(self) -> HeadStart:
+        """What the study takes from others, made on first use."""
+        if self._head_start_found is None:
+            self._head_start_found = HeadStart(
+                start_from=self._start_from,
+                initial_weights=self._initial_weights,
+                data=self.dataset,
+                describe_data=self._describe_data,
+                plan=self.fold_plan,
+                model_class=self._model_class,
+                space=self.space,
+                parameters=self._parameters,
+                storage=self.storage,
+                folder=self.folder,
+            )
+        return self._head_start_found
+
     def _study_of(self, part: SubProblem, number: int) -> "Study":
         """Return the study of a part: this one, but for the rows that it trains on.
 
@@ -312,7 +326,7 @@ class Study:
         study._fold_plan, study._descriptors = part.plan, self._describe_data()
         study._searcher = search.reseeded(self._searcher, number)
         study._sub_problems, study._sub_studies = None, ()
-        study._weights = None
+        study._head_start_found = None
         study._num_trials = self._sub_problems.num_trials
         return study
 
@@ -333,7 +347,7 @@ class Study:
         _check_folder(self.folder)
         journal = self.folder / "journal.jsonl"
         entries = read_journal(journal) if journal.exists() else []
-        start, weights = self._find_start(entries), self._find_weights(entries)
+        start, weights = self._head_start.start(entries), self._head_start.weights(entries)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -386,7 +400,7 @@ class Study:
             parts = self._run_parts(call)
             if call.ended and not begun:
                 return self._result((), call, uploaded=parts[0].uploaded, parts=parts)
-            self._take_from_parts(parts)
+            self._head_start.take_from_parts(parts, configurations=self._searcher.opens_with_past)
             study = self._open(journal, num_trials)
             uploaded = self._carry_out([study], call)
         if study.ledger.misled:
@@ -414,31 +428,15 @@ class Study:
             for study, open_ in zip(self.sub_studies, opened, strict=True)
         )
 
-    def _take_from_parts(self, parts: Sequence[StudyResult]) -> None:
-        """Let search and trials start from what the parts have found, unless told where from.
-
-        Called when the sub-studies have ended and MLflow has been told; what the study begins
-        with is not in its journal yet, unless an earlier run has begun it.
-        """
-        if parts and self._start_from is None and self._searcher.opens_with_past:
-            trials = {part.name: part.trials for part in parts}
-            self._start = start_from_parts(trials, self.space, parts[0].mode)
-        primed_by = [part.name for part in parts if part.best is not None]
-        if primed_by and self._initial_weights is None:
-            try:
-                self._weights = self._read_weights(InitialWeights(primed_by))
-            except TrackingError as error:
-                logger.warning("Trials begin cold: %s", error)
-
     def _open(self, journal: Journal, num_trials: int) -> OpenStudy:
         """Begin the study in its journal, or take it up where that ends."""
         entries = read_journal(journal.path)
-        start, settings = self._find_start(entries), self._settings()
+        start, settings = self._head_start.start(entries), self._settings()
         searcher = copy.deepcopy(self._searcher)
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
-        weights = self._find_weights(entries)
-        self._begin(journal, entries, start, weights)
+        weights = self._head_start.weights(entries)
+        self._begin(journal, entries)
         ledger = Ledger(
             searcher,
             journal,
@@ -528,56 +526,6 @@ class Study:
             tracking_uri=tracking_uri(self.storage),
             out_of_time=call.out_of_time and not call.interruption.requested,
             parts=parts,
-        )
-
-    def _find_start(self, entries: Sequence[Entry]) -> Start:
-        """Return what the search starts from: what its journal says, else what MLflow holds.
-
-        Raises:
-            RecipeError: If a study that is asked for cannot be started from.
-            TrackingError: If MLflow cannot be read.
-        """
-        for entry in entries:
-            if entry.event == "past":
-                return Start.from_dict(entry.fields)
-        if self._start is None and self._start_from is None:
-            return Start(past=Past(), space=self.space)
-        if self._start is None:
-            assert self._start_from is not None
-            data = self.dataset
-            present = {
-                "task": data.task,
-                "data_digest": data.digest,
-                "descriptors": self._describe_data(),
-            }
-            self._start = find_start(self._start_from, self.space, present, storage=self.storage)
-        return self._start
-
-    def _find_weights(self, entries: Sequence[Entry]) -> FoundWeights | None:
-        """Return what trials begin with: what the journal says, else what MLflow holds.
-
-        Raises:
-            RecipeError: If a study that is asked for cannot be used.
-            TrackingError: If MLflow cannot be read.
-        """
-        for entry in entries:
-            if entry.event == "initial_weights":
-                kept = FoundWeights.from_dict(entry.fields)
-                kept.check_kept(self.folder)
-                return kept
-        if self._weights is None and self._initial_weights is not None:
-            self._weights = self._read_weights(self._initial_weights)
-        return self._weights
-
-    def _read_weights(self, wanted: InitialWeights) -> FoundWeights:
-        return find_weights(
-            wanted,
-            data=self.dataset,
-            plan=self.fold_plan,
-            model_class=self._model_class,
-            space=self.space,
-            parameters=self._parameters,
-            storage=self.storage,
         )
 
     def _start_scheduler(self, mode: Mode) -> "tuple[Scheduler | None, TrialScheduler | None]":
@@ -681,51 +629,23 @@ class Study:
 
     def _description(self, start: Start) -> dict[str, Any]:
         """Return what the study is, for its journal and for MLflow."""
-        data, settings, plan = self.dataset, self._settings(), self.fold_plan
-        shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
+        start_from, initial_weights = self._start_from, self._initial_weights
         return {
             "model": self._model_reference,
-            "task": data.task,
-            "classes": list(data.classes) if data.classes is not None else None,
-            "inputs": [
-                {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
-                for name, shape, array in shapes
-            ],
-            "labels": self._data.labels,
-            "num_outputs": data.num_outputs,
-            "epochs": settings.epochs,
-            "loss": settings.loss,
-            "metrics": list(settings.metrics),
-            "metric": settings.metric,
-            "mode": settings.mode,
-            "data_digest": data.digest,
+            **describe_data_set(self.dataset, self._data),
             "descriptors": self._describe_data(),
-            "fold_digest": plan.digest,
-            "num_folds": len(plan.folds),
-            "num_rows": len(data.development_rows),
-            "test": {
-                "fraction": self._data.test_fraction,
-                "random_seed": self._data.random_seed,
-                "row_groups": self._data.row_groups,
-            },
+            "fold_digest": self.fold_plan.digest,
+            "num_folds": len(self.fold_plan.folds),
+            **describe_training(self._settings()),
             "parameters": dict(self._parameters),
-            "random_seed": settings.random_seed,
-            "start_from": None if self._start_from is None else self._start_from.settings(),
-            "initial_weights": (
-                None if self._initial_weights is None else self._initial_weights.settings()
-            ),
+            "start_from": None if start_from is None else start_from.settings(),
+            "initial_weights": None if initial_weights is None else initial_weights.settings(),
             "sub_problems": self._describe_parts(),
             "sub_problem": self._describe_part(),
             "searcher": self._searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": start.space.to_dict(),
-            "environment": {
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-                "ray": version("ray"),
-                "rayfold": version("rayfold"),
-                "torch": version("torch"),
-            },
+            "environment": describe_environment(),
         }
 
     def _describe_parts(self) -> dict[str, Any] | None:
@@ -746,33 +666,21 @@ class Study:
         """Check that a study goes on as it began; return whether it has begun at all."""
         begun = next((entry for entry in entries if entry.event == "study"), None)
         if begun is not None:
-            present = self._description(self._find_start(entries))
-            _check_same(self.name, begun.fields["description"], present)
+            present = self._description(self._head_start.start(entries))
+            check_same(self.name, begun.fields["description"], present)
         return begun is not None
 
-    def _begin(
-        self,
-        journal: Journal,
-        entries: Sequence[Entry],
-        start: Start,
-        weights: FoundWeights | None = None,
-    ) -> None:
+    def _begin(self, journal: Journal, entries: Sequence[Entry]) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
         What was taken from the past is written before anything can be suggested by it, and which
         rows the models will have seen before there is any.
         """
         begun = self._check_begun(entries)
+        head_start = self._head_start
+        start, weights = head_start.start(entries), head_start.weights(entries)
         takes_past = self._start_from is not None or self._sub_problems is not None
-        if takes_past and all(entry.event != "past" for entry in entries):
-            journal.append("past", **start.to_dict())
-            for line in start.lines:
-                logger.info("starts from %s", line)
-        if weights is not None and all(entry.event != "initial_weights" for entry in entries):
-            weights.keep(self.folder)
-            journal.append("initial_weights", **weights.to_dict())
-            for line in weights.lines:
-                logger.info("begins with %s", line)
+        head_start.write(journal, entries, takes_past=takes_past)
         if not begun:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
@@ -794,19 +702,3 @@ def _check_folder(folder: Path) -> None:
         raise RecipeError(
             f"{folder} holds trials but no journal; move it away or choose another study name."
         )
-
-
-def _check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Check that a study goes on as it began."""
-    for field in present:
-        if field not in NOT_COMPARED and begun.get(field) != present[field]:
-            before, now = _short(begun.get(field)), _short(present[field])
-            raise RecipeError(
-                f"study {name!r} began with {field} = {before}, now it is {now}; "
-                f"put that back, or give the study another name."
-            )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

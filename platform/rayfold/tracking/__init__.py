@@ -3,6 +3,7 @@
 MLflow is imported when the first call needs it, so that ``import rayfold`` stays quick.
 """
 
+from rayfold.tracking.names import study_names
 from rayfold.tracking.registry import ServedModel, check_model_name, register_model
 from rayfold.tracking.runs import (
     LoggedStudy,
@@ -30,6 +31,7 @@ __all__ = [
     "list_studies",
     "read_study",
     "register_model",
+    "study_names",
     "tracking_uri",
     "ui_command",
 ]

@@ -67,7 +67,8 @@ def map_study(
 
     Raises:
         RecipeError: If the study has no completed trial, shares no parameter with the space, or
-            no trial of it fits. The message goes on after the name of the argument.
+            no trial of it fits; or if it has a parameter itself that another becomes. The message
+            goes on after the name of the argument.
     """
     rename = rename or {}
     scored = [
@@ -80,6 +81,7 @@ def map_study(
             f"study {study.name!r} has no completed trial; wait until it has one, or leave it out."
         )
     fixed = study.description.get("parameters") or {}
+    _check_no_clash(study, {*fixed, *(name for config, _ in scored for name in config)}, rename)
     named = [
         ({rename.get(name, name): value for name, value in {**fixed, **config}.items()}, score)
         for config, score in scored
@@ -111,6 +113,15 @@ def map_study(
         num_completed=len(scored),
         num_parameters=space.dimension,
     )
+
+
+def _check_no_clash(study: LoggedStudy, names: set[str], rename: Mapping[str, str]) -> None:
+    for old, new in rename.items():
+        if old in names and new in names and new not in rename:
+            raise RecipeError(
+                f"study {study.name!r} has {new!r} itself, which rename makes of {old!r}; rename "
+                "one of them to something else, or leave it out."
+            )
 
 
 def map_config(values: Config, space: SearchSpace) -> Config | None:

@@ -9,14 +9,13 @@ from rayfold.errors import RecipeError, TrackingError, did_you_mean
 from rayfold.results import Mode, TrialResult
 from rayfold.search import Past, PastStudy
 from rayfold.space import SearchSpace
-from rayfold.tracking import LoggedStudy, list_descriptions, read_study
+from rayfold.tracking import LoggedStudy, list_descriptions, read_study, study_names
 from rayfold.transfer.configurations import (
     MappedStudy,
     map_study,
     most_telling,
     pruned_space,
 )
-from rayfold.transfer.names import study_names
 from rayfold.transfer.similarity import MAX_DISTANCE, NUM_NEAREST, distance
 
 SIMILAR = "similar"
@@ -40,7 +39,7 @@ class StartFrom:
     prune_space: bool = False
 
     def __post_init__(self) -> None:
-        study_names("start_from", self.studies, otherwise=repr(SIMILAR))
+        study_names("start_from", self.studies, error=RecipeError, otherwise=repr(SIMILAR))
         renamed = self.rename or {}
         if not isinstance(renamed, Mapping) or not all(
             isinstance(name, str) for pair in renamed.items() for name in pair
@@ -182,7 +181,9 @@ def _named(
     try:
         studies = [read_study(name, uri=uri, storage=storage) for name in names]
     except TrackingError as error:
-        raise TrackingError(f"start_from: {error}") from None
+        meant = any(name.casefold() == SIMILAR for name in names)
+        hint = f" To have them chosen, write {SIMILAR} alone, without a list." if meant else ""
+        raise TrackingError(f"start_from: {error}{hint}") from None
     _check_old_names(wanted, studies)
     found = []
     for study in studies:

@@ -16,7 +16,7 @@ from rayfold.errors import DataError, ModelError, RecipeError, TrackingError
 from rayfold.results import Config
 from rayfold.space import SearchSpace
 from rayfold.storage import replacing
-from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
+from rayfold.tracking import LoggedStudy, LoggedTrial, read_study, study_names
 from rayfold.training.warm_start import (
     Shapes,
     Source,
@@ -24,7 +24,6 @@ from rayfold.training.warm_start import (
     model_shapes,
     output_tensors,
 )
-from rayfold.transfer.names import study_names
 
 MAX_TRIALS = 32
 """So many of a study's best trials are looked at; of those with equal shapes the best counts."""
@@ -56,7 +55,12 @@ class InitialWeights:
     learning_rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        given = study_names("initial_weights", self.studies, otherwise="InitialWeights(...)")
+        given = study_names(
+            "initial_weights",
+            self.studies,
+            error=RecipeError,
+            otherwise="InitialWeights(...), a mapping with studies in a recipe",
+        )
         object.__setattr__(self, "studies", given)
         for name, above, bounds in (
             ("shrink", True, "above 0 and at most 1"),

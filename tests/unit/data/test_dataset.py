@@ -193,6 +193,7 @@ def test_every_refusal_is_one_line_and_leaves_the_file_closed(write: Write) -> N
     ("arguments", "text"),
     [
         ({"paths": []}, "list of HDF5 files is empty"),
+        ({"paths": 5}, "must be named by a path, a glob or a list of these, not 5"),
         ({"features": []}, "features is empty"),
         ({"features": ["x", "/x"]}, "features names 'x' twice"),
         ({"features": ["x", "labels"]}, "'labels' is named as labels and in features"),

@@ -12,10 +12,10 @@ FEATURES = np.zeros((3, 2), np.uint8)
 @pytest.mark.parametrize(
     ("studies", "options", "message"),
     [
-        (None, {}, "studies must be one name, or several different ones, got None"),
-        ([], {}, "studies must be one name"),
-        (["a", "a"], {}, "studies must be one name"),
-        (["a", 3], {}, "studies must be one name"),
+        (None, {}, "studies must be one or more names of studies, not None"),
+        ([], {}, "studies must be one or more names"),
+        (["a", "a"], {}, "studies names 'a' twice; name each study once"),
+        (["a", 3], {}, "studies must be one or more names"),
         ("a", {"builders": []}, "builders must name at least one builder, got \\[\\]"),
         ("a", {"builders": "greedy"}, "builders must name at least one builder, got 'greedy'"),
         ("a", {"builders": ["greedy"]}, r"must be a Builder such as Greedy\(\), got 'greedy'"),

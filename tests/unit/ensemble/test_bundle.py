@@ -260,7 +260,8 @@ def declared(*shape: int, num_bytes: int) -> bytes:
     [
         (break_digest, r"fold_0.safetensors was changed: its SHA-256 is not the manifest's"),
         (lambda b: (b / WEIGHTS).unlink(), rf"lacks {WEIGHTS}; copy the bundle again"),
-        (lambda b: (b / "x.pkl").touch(), r"holds x.pkl, which its manifest does not name"),
+        (lambda b: (b / "x.pkl").touch(), r"holds x.pkl, which its manifest does not name; copy"),
+        (lambda b: (b / "more").mkdir(), r"holds the folder more, which its manifest does not"),
         (link, r"fold_0.safetensors is a link or a device"),
         (lambda b: (b / "more").symlink_to("/"), r"more is a link or a device"),
         (lambda b: os.mkfifo(b / "pipe"), r"pipe is a link or a device"),

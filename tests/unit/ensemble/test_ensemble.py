@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,7 +106,8 @@ def test_bytes_are_not_mistaken_for_numbers(classification: Ensemble) -> None:
 
 def test_a_regression_has_no_probabilities(regression: Ensemble) -> None:
     assert regression.classes_ is None
-    with pytest.raises(EnsembleError, match="a regression has no class probabilities; use predi"):
+    assert not hasattr(regression, "predict_proba")
+    with pytest.raises(AttributeError, match="a regression has no class probabilities; use pred"):
         regression.predict_proba(np.zeros((4, 2)))
 
 
@@ -131,6 +134,18 @@ class TestAsAnEstimator:
     """What scikit-learn's functions need of it."""
 
     FEATURES = np.arange(12, dtype=np.float64).reshape(6, 2)
+
+    def test_it_has_no_parameters_to_set(self, regression: Ensemble) -> None:
+        assert regression.set_params(**regression.get_params()) is regression
+        with pytest.raises(EnsembleError, match="no parameters to set, got alpha; build another"):
+            regression.set_params(alpha=1)
+
+    def test_it_tells_the_number_of_features_of_a_table(self, regression: Ensemble) -> None:
+        assert regression.n_features_in_ == self.FEATURES.shape[1]
+        (entry,) = regression.signature.inputs
+        images = replace(entry, shape=(4, 4))
+        regression.signature = replace(regression.signature, inputs=(images,))
+        assert not hasattr(regression, "n_features_in_")
 
     def test_scorers_and_cross_validation_take_it_as_it_is(self, regression: Ensemble) -> None:
         target = regression.predict(self.FEATURES)

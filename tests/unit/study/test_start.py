@@ -51,6 +51,9 @@ def test_a_plan_says_where_there_is_no_store(
     study = make_study(space=SPACE, searcher=Random(), start_from="before")
     with pytest.raises(TrackingError, match="start_from: no MLflow store at"):
         study.plan(4)
+    alike = make_study(space=SPACE, searcher=Random(), start_from=["Similar"])
+    with pytest.raises(TrackingError, match=r"To have them chosen, write similar alone, without"):
+        alike.plan(4)
     (line,) = make_study(space=SPACE, searcher=Random(), start_from="similar").plan(4).past
     assert line.startswith("no similar study: ")
 

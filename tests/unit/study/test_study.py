@@ -39,15 +39,14 @@ def _nothing_is_started() -> Any:
 
 def describe(study: Study) -> dict[str, Any]:
     """Return what a study's journal begins with."""
-    return study._description(study._find_start([]))
+    return study._description(study._head_start.start([]))
 
 
 def begin(study: Study) -> None:
     """Write what a first run writes, and no trials."""
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
-        entries = read_journal(path)
-        study._begin(journal, entries, study._find_start(entries))
+        study._begin(journal, read_journal(path))
 
 
 POPULATION_SPACE = SearchSpace(

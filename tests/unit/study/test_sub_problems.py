@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import SubProblems
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, TrackingError
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Recipe
 from rayfold.results import TrialResult
@@ -106,14 +106,14 @@ def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(
     low, high = whole.sub_studies
     assert (low.name, high.name) == ("digits.low", "digits.high")
     assert low.folder == whole.storage / "digits.low"
-    of_whole, of_part = (study._description(study._find_start([])) for study in (whole, low))
+    of_whole, of_part = (study._description(study._head_start.start([])) for study in (whole, low))
     assert of_whole["sub_problems"] == {"by": "labels", "column": None, "parts": ["low", "high"]}
     part = of_part.pop("sub_problem")
     assert (part["of"], part["part"], part["rows"]) == ("digits", "low", 30)
     assert of_part.pop("sub_problems") is of_whole.pop("sub_problem") is None
     del of_whole["sub_problems"]
     seeds = [
-        study._description(study._find_start([]))["searcher"]["random"].pop("random_seed")
+        study._description(study._head_start.start([]))["searcher"]["random"].pop("random_seed")
         for study in (whole, low, high)
     ]
     assert len(set(seeds)) == 3
@@ -125,7 +125,7 @@ def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(
 def test_a_part_that_has_other_rows_is_refused(make_split: MakeStudy) -> None:
     (low, _) = make_split().sub_studies
     with Journal.open(low.folder / "journal.jsonl") as journal:
-        low._begin(journal, [], low._find_start([]))
+        low._begin(journal, [])
     other = SubProblems(by="labels", groups={"low": [0, 2], "high": [1, 3]}, num_trials=4)
     (changed, _) = make_split(sub_problems=other).sub_studies
     with pytest.raises(RecipeError, match=r"study 'digits\.low' began with sub_problem = "):
@@ -158,24 +158,26 @@ def test_what_was_taken_from_parts_is_written_first_and_taken_again(
     study = make_split(searcher=searcher)
     (low, _) = study.sub_studies
     result = low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)
-    study._take_from_parts([result])
+    study._head_start.take_from_parts([result], configurations=not fixed)
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
-        study._begin(journal, [], study._find_start([]))
+        study._begin(journal, [])
     past, begun, _ = read_journal(path)
     assert (past.event, begun.event) == ("past", "study")
     assert len(past.fields["studies"]) == (0 if fixed else 1)
     again = make_split(searcher=searcher)
-    again._take_from_parts([])
-    assert again._find_start(read_journal(path)).past == study._find_start([]).past
+    again._head_start.take_from_parts([], configurations=not fixed)
+    assert again._head_start.start(read_journal(path)).past == study._head_start.start([]).past
 
 
 def test_a_past_that_was_asked_for_goes_before_that_of_the_parts(make_split: MakeStudy) -> None:
     study = make_split(start_from="before")
     (low, _) = study.sub_studies
-    study._take_from_parts([low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)])
-    assert study._start is None
-    assert make_split()._find_start([]).past == Past()
+    result = low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)
+    study._head_start.take_from_parts([result], configurations=True)
+    with pytest.raises(TrackingError, match="start_from: no MLflow store"):
+        study._head_start.start([])
+    assert make_split()._head_start.start([]).past == Past()
 
 
 def test_a_recipe_makes_the_same_parts(digits: Path, tmp_path: Path) -> None:

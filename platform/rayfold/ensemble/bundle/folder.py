@@ -29,19 +29,34 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name:
-            raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle.")
+            raise BundleError(
+                f"{folder / MANIFEST} names {name!r}, outside the bundle; do not use it."
+            )
     found = set(files_below(folder)) - {MANIFEST}
     if missing := sorted(set(manifest.files) - found):
         raise BundleError(f"{folder} lacks {missing[0]}; copy the bundle again.")
     if extra := sorted(found - set(manifest.files)):
-        raise BundleError(f"{folder} holds {extra[0]}, which its manifest does not name.")
+        raise BundleError(
+            f"{folder} holds {extra[0]}, which its manifest does not name; copy the bundle again."
+        )
+    named = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
+    if empty := sorted(set(_folders_below(folder)) - named):
+        raise BundleError(
+            f"{folder} holds the folder {empty[0]}, which its manifest does not name; copy the "
+            "bundle again."
+        )
     for name, expected in manifest.files.items():
         if digest(folder / name) != expected:
-            raise BundleError(f"{folder / name} was changed: its SHA-256 is not the manifest's.")
+            raise BundleError(
+                f"{folder / name} was changed: its SHA-256 is not the manifest's; copy the bundle "
+                "again."
+            )
     used = manifest.used
     if sorted(used) != sorted(manifest.files):
         odd = sorted(set(used) ^ set(manifest.files)) or sorted(used)
-        raise BundleError(f"{folder / MANIFEST}: members and files disagree about {odd[0]!r}.")
+        raise BundleError(
+            f"{folder / MANIFEST}: members and files disagree about {odd[0]!r}; export it again."
+        )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -64,10 +79,17 @@ def files_below(folder: Path) -> Iterator[str]:
             mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise BundleError(
-                    f"{path} is a link or a device; a bundle holds plain files only."
+                    f"{path} is a link or a device, and a bundle holds plain files only; copy it "
+                    "with what links lead to."
                 )
             if stat.S_ISREG(mode):
                 yield path.relative_to(folder).as_posix()
+
+
+def _folders_below(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            yield path.relative_to(folder).as_posix()
 
 
 def sync(folder: Path) -> None:

@@ -276,15 +276,16 @@ def _check_consistent(file: Path, manifest: Manifest) -> None:
         raise BundleError(f"{file}: classes are not all different; export it again.")
     if manifest.classes is not None and len(manifest.classes) != manifest.num_outputs:
         raise BundleError(
-            f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}."
+            f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}; "
+            "export it again."
         )
     if manifest.spread is not None and len(manifest.spread) != manifest.num_outputs:
         raise BundleError(
             f"{file}: expected spreads of {manifest.num_outputs} outputs, got "
-            f"{len(manifest.spread)}."
+            f"{len(manifest.spread)}; export it again."
         )
     if (manifest.task == "classification") != (manifest.classes is not None):
-        raise BundleError(f"{file}: classes do not go with task {manifest.task}.")
+        raise BundleError(f"{file}: classes do not go with task {manifest.task}; export it again.")
     for entry in manifest.inputs:
         if math.prod(entry.shape) > _LARGEST_ROW:
             raise BundleError(

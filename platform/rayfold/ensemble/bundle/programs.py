@@ -146,7 +146,9 @@ def check_torch(file: Path) -> None:
                 if pickled:
                     raise BundleError(f"{file} holds a pickle ({name}); export the bundle again.")
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{file} is no program of torch.export: {error}.") from error
+        raise BundleError(
+            f"{file} is no program of torch.export: {error}; export it again."
+        ) from error
 
 
 def check_onnx(file: Path, names: set[str]) -> None:
@@ -162,13 +164,17 @@ def check_onnx(file: Path, names: set[str]) -> None:
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf's own
-        raise BundleError(f"{file} is no ONNX program: {type(error).__name__}.") from error
+        raise BundleError(
+            f"{file} is no ONNX program ({type(error).__name__}); export it again."
+        ) from error
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location" and (
                 entry.value != _EXTERNAL_DATA or entry.value not in names
             ):
-                raise BundleError(f"{file} reads {entry.value!r}, which is no file of the bundle.")
+                raise BundleError(
+                    f"{file} reads {entry.value!r}, which is no file of the bundle; do not use it."
+                )
 
 
 class _SinglePrecision(nn.Module):

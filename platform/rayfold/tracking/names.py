@@ -1,18 +1,18 @@
 """How earlier studies are named."""
 
-from rayfold.errors import RecipeError
+from rayfold.errors import RayfoldError
 
 
-def study_names(field: str, given: object, *, otherwise: str) -> tuple[str, ...]:
+def study_names(
+    field: str, given: object, *, error: type[RayfoldError], otherwise: str = ""
+) -> tuple[str, ...]:
     """Return the names or ids that a field holds: one, or a list of different ones.
 
     Args:
         field: What messages call it.
         given: Its value.
+        error: What to raise if it holds none, one twice, or something else.
         otherwise: What else it may be, for the message.
-
-    Raises:
-        RecipeError: If it holds none, one twice, or something else.
     """
     names = [given] if isinstance(given, str) else given
     if (
@@ -20,9 +20,8 @@ def study_names(field: str, given: object, *, otherwise: str) -> tuple[str, ...]
         or not names
         or not all(isinstance(name, str) and name for name in names)
     ):
-        raise RecipeError(
-            f"{field} must be one or more names of studies, or {otherwise}, not {given!r}."
-        )
+        also = f", or {otherwise}" if otherwise else ""
+        raise error(f"{field} must be one or more names of studies{also}, not {given!r}.")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise RecipeError(f"{field} names {twice[0]!r} twice; name each study once.")
+        raise error(f"{field} names {twice[0]!r} twice; name each study once.")
     return tuple(names)

@@ -1,0 +1,83 @@
+"""What a study is, as its journal and MLflow hold it."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from rayfold.data import HDF5, DataSet
+from rayfold.errors import RecipeError
+from rayfold.training import Settings
+
+NOT_COMPARED = ("environment", "descriptors")
+"""What of a study's description may differ when it goes on; studies of old lack descriptors."""
+
+
+def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
+    """Return what the data are, and how its test rows were chosen."""
+    shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
+    return {
+        "task": data.task,
+        "classes": list(data.classes) if data.classes is not None else None,
+        "inputs": [
+            {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
+            for name, shape, array in shapes
+        ],
+        "labels": source.labels,
+        "num_outputs": data.num_outputs,
+        "data_digest": data.digest,
+        "num_rows": len(data.development_rows),
+        "test": {
+            "fraction": source.test_fraction,
+            "random_seed": source.random_seed,
+            "row_groups": source.row_groups,
+        },
+    }
+
+
+def describe_training(settings: Settings) -> dict[str, Any]:
+    """Return what all trials share."""
+    return {
+        "epochs": settings.epochs,
+        "loss": settings.loss,
+        "metrics": list(settings.metrics),
+        "metric": settings.metric,
+        "mode": settings.mode,
+        "random_seed": settings.random_seed,
+    }
+
+
+def describe_environment() -> dict[str, str]:
+    """Return what the study runs with here."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "ray": version("ray"),
+        "rayfold": version("rayfold"),
+        "torch": version("torch"),
+    }
+
+
+def check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Check that a study goes on as it began.
+
+    Args:
+        name: The study's.
+        begun: Its description when it began.
+        present: Its description now.
+
+    Raises:
+        RecipeError: If they differ; the message names the field.
+    """
+    for field in present:
+        if field not in NOT_COMPARED and begun.get(field) != present[field]:
+            before, now = _short(begun.get(field)), _short(present[field])
+            raise RecipeError(
+                f"study {name!r} began with {field} = {before}, now it is {now}; "
+                f"put that back, or give the study another name."
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

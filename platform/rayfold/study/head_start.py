@@ -1,0 +1,162 @@
+"""What a study begins with: configurations and weights of earlier studies, or of its parts."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rayfold.data import DataSet, FoldPlan
+from rayfold.errors import TrackingError
+from rayfold.journal import Entry, Journal
+from rayfold.results import Config
+from rayfold.search import Past
+from rayfold.space import SearchSpace
+from rayfold.study.result import StudyResult
+from rayfold.transfer import (
+    FoundWeights,
+    InitialWeights,
+    Start,
+    StartFrom,
+    find_start,
+    find_weights,
+    start_from_parts,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class HeadStart:
+    """What one study takes from others, read from MLflow once and then kept.
+
+    A study that has begun takes what its journal says, whatever MLflow holds by then.
+
+    Args:
+        start_from: Whose configurations are asked for; None: nobody's.
+        initial_weights: Whose weights are asked for; None: nobody's.
+        data: What the study trains on.
+        describe_data: Returns the data's descriptors, which take a second to find.
+        plan: The study's folds.
+        model_class: Its model.
+        space: What it searches.
+        parameters: What it does not search.
+        storage: Folder of all studies.
+        folder: The study's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        start_from: StartFrom | None,
+        initial_weights: InitialWeights | None,
+        data: DataSet,
+        describe_data: Callable[[], Mapping[str, Any]],
+        plan: FoldPlan,
+        model_class: type[nn.Module],
+        space: SearchSpace,
+        parameters: Config,
+        storage: Path,
+        folder: Path,
+    ) -> None:
+        self._start_from, self._initial_weights = start_from, initial_weights
+        self._data, self._describe_data, self._plan = data, describe_data, plan
+        self._model_class, self._space, self._parameters = model_class, space, parameters
+        self._storage, self._folder = storage, folder
+        self._start: Start | None = None
+        self._weights: FoundWeights | None = None
+
+    def start(self, entries: Sequence[Entry]) -> Start:
+        """Return what the search starts from.
+
+        Args:
+            entries: The study's journal.
+
+        Raises:
+            RecipeError: If a study that is asked for cannot be started from.
+            TrackingError: If MLflow cannot be read.
+        """
+        for entry in entries:
+            if entry.event == "past":
+                return Start.from_dict(entry.fields)
+        if self._start is None and self._start_from is None:
+            return Start(past=Past(), space=self._space)
+        if self._start is None:
+            assert self._start_from is not None
+            present = {
+                "task": self._data.task,
+                "data_digest": self._data.digest,
+                "descriptors": self._describe_data(),
+            }
+            self._start = find_start(self._start_from, self._space, present, storage=self._storage)
+        return self._start
+
+    def weights(self, entries: Sequence[Entry]) -> FoundWeights | None:
+        """Return what trials begin with; None: all begin cold.
+
+        Args:
+            entries: The study's journal.
+
+        Raises:
+            RecipeError: If a study that is asked for cannot be used.
+            TrackingError: If MLflow cannot be read.
+        """
+        for entry in entries:
+            if entry.event == "initial_weights":
+                kept = FoundWeights.from_dict(entry.fields)
+                kept.check_kept(self._folder)
+                return kept
+        if self._weights is None and self._initial_weights is not None:
+            self._weights = self._read_weights(self._initial_weights)
+        return self._weights
+
+    def take_from_parts(self, parts: Sequence[StudyResult], *, configurations: bool) -> None:
+        """Take what the parts have found, where nothing else is asked for.
+
+        To be called when they have ended and MLflow has been told.
+
+        Args:
+            parts: What the studies of the parts have found.
+            configurations: Whether the searcher can use configurations of others.
+        """
+        if parts and configurations and self._start_from is None:
+            trials = {part.name: part.trials for part in parts}
+            self._start = start_from_parts(trials, self._space, parts[0].mode)
+        primed_by = [part.name for part in parts if part.best is not None]
+        if primed_by and self._initial_weights is None:
+            try:
+                self._weights = self._read_weights(InitialWeights(primed_by))
+            except TrackingError as error:
+                logger.warning("Trials begin cold: %s", error)
+
+    def write(self, journal: Journal, entries: Sequence[Entry], *, takes_past: bool) -> None:
+        """Write into the journal what is not there yet, and keep the weights.
+
+        Args:
+            journal: The study's.
+            entries: What it holds.
+            takes_past: Whether the study asks for configurations of any other; then the journal
+                tells that there were none, too.
+        """
+        start, weights = self.start(entries), self.weights(entries)
+        written = {entry.event for entry in entries}
+        if takes_past and "past" not in written:
+            journal.append("past", **start.to_dict())
+            for line in start.lines:
+                logger.info("starts from %s", line)
+        if weights is not None and "initial_weights" not in written:
+            weights.keep(self._folder)
+            journal.append("initial_weights", **weights.to_dict())
+            for line in weights.lines:
+                logger.info("begins with %s", line)
+
+    def _read_weights(self, wanted: InitialWeights) -> FoundWeights:
+        return find_weights(
+            wanted,
+            data=self._data,
+            plan=self._plan,
+            model_class=self._model_class,
+            space=self._space,
+            parameters=self._parameters,
+            storage=self._storage,
+        )
