@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from rayfold.ensemble import Ensemble, load_bundle
+from rayfold.ensemble import Ensemble, Greedy, load_bundle
 from rayfold.errors import EnsembleError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
@@ -104,7 +104,9 @@ def upload(
 
 
 def greedy(storage: Path, num_members: int = 2) -> Ensemble:
-    return Ensemble.greedy("digits", num_members, storage=storage, model=Constant)
+    """The selection alone: not drawn to the best one, not calibrated."""
+    builder = Greedy(num_members, prior_rows=0, calibrate=False)
+    return Ensemble.build("digits", builder, storage=storage, model=Constant)
 
 
 def test_the_complement_joins_the_best_trial(storage: Path) -> None:
@@ -137,8 +139,10 @@ def test_new_rows_get_the_mean_of_all_fold_models(storage: Path) -> None:
 
 
 def test_an_export_predicts_the_same_and_tells_where_it_comes_from(storage: Path) -> None:
+    """All forms of it: calibrated, as ensembles are by default."""
     upload(storage)
-    ensemble = greedy(storage)
+    ensemble = Ensemble.greedy("digits", 2, storage=storage, model=Constant)
+    assert "temperature" in ensemble.module.combination.state_dict()
     bundle = ensemble.export(storage / "bundle")
     shutil.rmtree(storage / "artifacts")
     reference = ensemble.members[0].model
@@ -241,7 +245,7 @@ def test_a_study_without_a_completed_trial_is_told(storage: Path) -> None:
 
 def test_wrong_arguments_are_told(storage: Path) -> None:
     with pytest.raises(EnsembleError, match="num_members must be at least 1, got 0"):
-        greedy(storage, 0)
+        Ensemble.greedy("digits", 0, storage=storage)
     with pytest.raises(TrackingError, match="holds no study 'digits'"):
         greedy(storage)
 

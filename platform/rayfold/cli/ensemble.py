@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rayfold.cli.options import Storage, StudyName
+from rayfold.cli.options import Storage
 
 if TYPE_CHECKING:
     from rayfold.ensemble import Budget, Builder
@@ -18,7 +18,12 @@ _OF_SEVERAL = ("best", "single-best")
 
 
 def ensemble(
-    study: StudyName,
+    studies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY...", help="Name of a study, or of several on the same data and folds."
+        ),
+    ],
     builder: Annotated[
         BuilderName,
         typer.Option(
@@ -72,7 +77,7 @@ def ensemble(
     ] = None,
     storage: Storage = None,
 ) -> None:
-    """Build an ensemble from a study's trials, say how good it is, and export it.
+    """Build an ensemble from the trials of studies, say how good it is, and export it.
 
     The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
     they were chosen, and scores on rows that they were not chosen on.
@@ -103,7 +108,7 @@ def ensemble(
         )
     budget = _budget(max_members, max_parameters, max_latency or ())
     builders = _builders(builder, num_members)
-    built = Ensemble.best(study, builders=builders, budget=budget, storage=storage)
+    built = Ensemble.best(studies, builders=builders, budget=budget, storage=storage)
     typer.echo(table_text(built.table()))
     typer.echo(f"\n{built.reason}\n")
     findings = None
@@ -152,7 +157,7 @@ def _builders(name: BuilderName, num_members: int | None) -> "Sequence[Builder] 
         case "stacked":
             return [Stacked(*given)]
         case "single-best":
-            return [Best(1)]
+            return [Best(1, calibrate=False)]
 
 
 def _budget(

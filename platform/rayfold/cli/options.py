@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
-StudyName = Annotated[str, typer.Argument(help="Name of a study.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: search.num_trials=20."),

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from rayfold.cli.options import Storage, StudyName
+from rayfold.cli.options import Storage
 
 
 def trials(
-    study: StudyName,
+    study: Annotated[str, typer.Argument(help="Name of a study.")],
     storage: Storage = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:

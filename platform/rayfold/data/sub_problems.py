@@ -252,6 +252,13 @@ def _checked_groups(groups: object) -> dict[str, tuple[Any, ...]]:
                     "values or text."
                 )
         checked[name] = tuple(members)
+    folded = [name.casefold() for name in checked]
+    for name in checked:
+        if folded.count(name.casefold()) > 1:
+            raise RecipeError(
+                f"sub_problems.groups: {name!r} differs from another name by case alone, and some "
+                "file systems hold them for one folder; rename it."
+            )
     return checked
 
 

@@ -1,5 +1,6 @@
 """How the predictions of an ensemble's members become one prediction."""
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -60,32 +61,51 @@ class WeightedMean(Combination):
 
     Args:
         weights: Weight of each member, above 0, of sum 1, float64, shape ``(members,)``.
+        temperature: What mean probabilities are tempered by, above 0; None: they stay as they are.
     """
 
     kind = "weighted_mean"
     weights: torch.Tensor
+    temperature: torch.Tensor | None
 
-    def __init__(self, weights: torch.Tensor) -> None:
+    def __init__(
+        self, weights: torch.Tensor, temperature: float | torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("weights", weights.to(torch.float64))
+        if temperature is not None:
+            temperature = torch.as_tensor(temperature, dtype=torch.float64)
+        self.register_buffer("temperature", temperature)
 
     def forward(
         self, predictions: torch.Tensor, present: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the mean of the members that are there, row by row."""
         if present is None:
-            return torch.einsum("m,mro->ro", self.weights, predictions)
-        weights = self.weights[:, None] * present
-        return torch.einsum("mr,mro->ro", weights / weights.sum(0), predictions)
+            mean = torch.einsum("m,mro->ro", self.weights, predictions)
+        else:
+            weights = self.weights[:, None] * present
+            mean = torch.einsum("mr,mro->ro", weights / weights.sum(0), predictions)
+        return mean if self.temperature is None else tempered(mean, self.temperature)
 
     def of_parts(self, parts: torch.Tensor) -> "WeightedMean":
         """Return the mean with each weight split over the parts of its member."""
-        return WeightedMean(self.weights @ parts)
+        return WeightedMean(self.weights @ parts, self.temperature)
 
     @property
     def shares(self) -> tuple[float, ...]:
         """The weights."""
         return tuple(self.weights.tolist())
+
+
+def tempered(probabilities: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+    """Return probabilities whose logarithms are divided by a temperature.
+
+    Args:
+        probabilities: Shape ``(rows, classes)``.
+        temperature: Above 0; below 1, rows get surer.
+    """
+    return (probabilities.clamp_min(LEAST_PROBABILITY).log() / temperature).softmax(-1)
 
 
 class Stacking(Combination):
@@ -166,11 +186,17 @@ def combination_from_state(
         num_outputs: Outputs of each.
 
     Raises:
-        ValueError: If there is no such kind, or tensors are missing or of a wrong shape.
+        ValueError: If there is no such kind, tensors are missing or of a wrong shape, or the
+            temperature is not above 0.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if kind == WeightedMean.kind and shapes == {"weights": (num_members,)}:
-        return WeightedMean(state["weights"])
+    if kind == WeightedMean.kind and shapes.get("weights") == (num_members,):
+        if shapes.keys() == {"weights"}:
+            return WeightedMean(state["weights"])
+        if shapes == {"weights": (num_members,), "temperature": ()} and task == "classification":
+            if not 0 < (temperature := float(state["temperature"])) < math.inf:
+                raise ValueError(f"the temperature is {temperature}, expected one above 0")
+            return WeightedMean(state["weights"], temperature)
     wanted: dict[str, tuple[int, ...]] = {"intercept": (num_outputs,)}
     num_combined = num_members
     if len(shapes.get("parts", ())) == 2:

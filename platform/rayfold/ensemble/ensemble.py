@@ -138,7 +138,7 @@ class Ensemble:
                 Best(weighting="score"),
                 Convex(),
                 Stacked(),
-                Best(1),
+                Best(1, calibrate=False),
             )
         builders = check_builders(builders)
         names = study_names("studies", studies, error=EnsembleError)
@@ -201,7 +201,8 @@ class Ensemble:
 
         Arguments and errors are those of ``build``.
         """
-        return cls.build(studies, Best(1), **{**options, "sub_problems": False})
+        alone = Best(1, calibrate=False)
+        return cls.build(studies, alone, **{**options, "sub_problems": False})
 
     @property
     def classes_(self) -> NDArray[Any] | None:
@@ -299,9 +300,10 @@ class Ensemble:
         """
         is_mean = isinstance(self.module.combination, WeightedMean)
         of_models = predict_each if is_mean else predict_variants
-        each, weights = of_models(self.module, check_features(features, self.signature))
+        checked = check_features(features, self.signature)
+        each, weights = of_models(self.module, checked)
         if self.classes_ is not None:
-            return uncertainty.of_classes(each, weights)
+            return uncertainty.of_classes(each, weights, self.predict_checked(checked))
         noise = np.square(self._contents.nonconformity).mean(axis=0)
         return uncertainty.of_values(each, weights, noise)
 

@@ -30,16 +30,27 @@ class Uncertainty:
     model: NDArray[np.float64]
 
 
-def of_classes(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> Uncertainty:
-    """Return total entropy, mean entropy, and their difference.
+def of_classes(
+    probabilities: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    combined: NDArray[np.float64],
+) -> Uncertainty:
+    """Return the entropy of what is predicted, split as that of the models' mean is.
+
+    The entropy of the mean is the models' mean entropy and their mutual information. Where the
+    ensemble predicts the mean itself, the parts are these; where it predicts something surer or
+    less sure, as a tempered mean is, they have the same shares.
 
     Args:
         probabilities: Of each model, shape ``(models, rows, classes)``.
         weights: Of each model, of sum 1, shape ``(models,)``.
+        combined: What the ensemble predicts, shape ``(rows, classes)``.
     """
-    total = entr(np.tensordot(weights, probabilities, axes=1)).sum(axis=-1)
-    data = weights @ entr(probabilities).sum(axis=-1)
-    return Uncertainty(total=total, data=data, model=np.maximum(total - data, 0.0))
+    of_mean = entr(np.tensordot(weights, probabilities, axes=1)).sum(axis=-1)
+    mean = weights @ entr(probabilities).sum(axis=-1)
+    share = np.divide(mean, of_mean, out=np.ones_like(mean), where=of_mean > 0).clip(0.0, 1.0)
+    total = entr(combined).sum(axis=-1)
+    return Uncertainty(total=total, data=share * total, model=(1 - share) * total)
 
 
 def of_values(

@@ -137,6 +137,7 @@ def test_the_digest_of_a_part_is_that_of_its_rows(split: Split) -> None:
         ({"by": "labels", "groups": {1: [0]}}, r"groups must have names of .*, got 1\."),
         ({"by": "labels", "groups": {"a": []}}, r"'a' must be a list of one or more, not \[\]"),
         ({"by": "labels", "groups": {"a": "01"}}, r"'a' must be a list of one or more, not '01'"),
+        ({"by": "labels", "groups": {"a": [0], "A": [1]}}, r"'a' differs from another name by"),
         ({"by": "labels", "groups": {"a": [[0]]}}, r"'a' holds \[0\], expected numbers, truth"),
     ],
 )

@@ -1,5 +1,7 @@
 """Combinations of members that are means of several models."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -24,7 +26,13 @@ def stacking() -> Stacking:
 
 
 @pytest.mark.parametrize(
-    "combination", [WeightedMean(torch.tensor([0.75, 0.25])), stacking()], ids=["mean", "stacking"]
+    "combination",
+    [
+        WeightedMean(torch.tensor([0.75, 0.25])),
+        WeightedMean(torch.tensor([0.75, 0.25]), 0.5),
+        stacking(),
+    ],
+    ids=["mean", "tempered", "stacking"],
 )
 def test_models_are_averaged_before_they_are_combined(combination: Combination) -> None:
     of_models = combination.of_parts(PARTS)
@@ -36,6 +44,23 @@ def test_a_weight_is_split_over_the_parts_of_its_member() -> None:
     mean = WeightedMean(torch.tensor([0.75, 0.25])).of_parts(PARTS)
     assert mean.shares == (0.375, 0.375, 0.25)
     assert stacking().of_parts(PARTS).shares == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_a_temperature_of_a_half_squares_mean_probabilities() -> None:
+    """Of 0.6 and 0.4: 0.36 to 0.16. It comes back from the state, and values have none."""
+    mean = WeightedMean(torch.tensor([0.25, 0.75]), 0.5)
+    predictions = torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]], dtype=torch.float64)
+    expected = torch.tensor([[0.36, 0.16]], dtype=torch.float64) / 0.52
+    assert torch.allclose(mean(predictions), expected)
+    again = partial(combination_from_state, "weighted_mean", num_members=2, num_outputs=2)
+    read = again(mean.state_dict(), task="classification")
+    assert torch.equal(read(predictions), mean(predictions))
+    with pytest.raises(ValueError, match="no combination 'weighted_mean' has tensors of shapes"):
+        again(mean.state_dict(), task="regression")
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        state = WeightedMean(torch.tensor([0.25, 0.75]), wrong).state_dict()
+        with pytest.raises(ValueError, match=r"the temperature is .*, expected one above 0"):
+            again(state, task="classification")
 
 
 def test_stacked_parts_come_back_from_their_state() -> None:

@@ -11,6 +11,7 @@ from rayfold.ensemble.predictor import EnsembleModule, predict_variants
 from rayfold.ensemble.uncertainty import of_classes, of_values
 
 HALVES = np.array([0.5, 0.5])
+EVEN = np.array([[0.5, 0.5]])
 FEATURES = np.zeros((3, 2), np.float32)
 SIGNATURE = Signature(
     task="regression",
@@ -30,16 +31,27 @@ class Constant(nn.Module):
 
 
 def test_models_that_are_sure_of_different_classes_disagree_by_one_bit() -> None:
-    found = of_classes(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), HALVES)
+    found = of_classes(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), HALVES, EVEN)
     assert found.total == pytest.approx([math.log(2)])
     assert found.data == pytest.approx([0.0])
     assert found.model == pytest.approx([math.log(2)])
 
 
 def test_models_that_agree_leave_all_of_it_to_the_data() -> None:
-    found = of_classes(np.array([[[0.5, 0.5]], [[0.5, 0.5]]]), HALVES)
+    found = of_classes(np.array([[[0.5, 0.5]], [[0.5, 0.5]]]), HALVES, EVEN)
     assert found.data == pytest.approx([math.log(2)])
     assert found.model == pytest.approx([0.0])
+
+
+def test_what_is_surer_than_the_mean_is_split_as_the_mean_is() -> None:
+    """Models that are sure and one that is not; then a row that all are sure of."""
+    each = np.array([[[1.0, 0.0], [1.0, 0.0]], [[0.5, 0.5], [1.0, 0.0]]])
+    mean = of_classes(each, HALVES, each.mean(axis=0))
+    assert mean.data == pytest.approx([math.log(2) / 2, 0.0])
+    surer = of_classes(each, HALVES, np.array([[0.9, 0.1], [1.0, 0.0]]))
+    assert surer.total[0] == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+    assert surer.total == pytest.approx(surer.data + surer.model)
+    assert surer.model[0] / surer.total[0] == pytest.approx(mean.model[0] / mean.total[0])
 
 
 def test_variances_of_values_add_up() -> None:

@@ -1,7 +1,7 @@
 """What a builder of ensembles is: it chooses candidates and says how they are combined."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rayfold.ensemble.combination import Combination, WeightedMean
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.ensemble.temperature import fit_temperature
 from rayfold.errors import EnsembleError
 
 LEAST_WEIGHT = 1e-3
@@ -40,6 +41,18 @@ class Selection:
         order = np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)]
         shares = torch.from_numpy(weights[order] / weights.sum())
         return cls(tuple(int(index) for index in order), WeightedMean(shares))
+
+    def calibrated(self, out_of_fold: OutOfFold) -> Self:
+        """Return the same weighted mean at the temperature that suits it; of values, as it is.
+
+        Args:
+            out_of_fold: What it was chosen on.
+        """
+        if not out_of_fold.is_class:
+            return self
+        assert isinstance(self.combination, WeightedMean)
+        temperature = fit_temperature(self.predict(out_of_fold), out_of_fold.target)
+        return replace(self, combination=WeightedMean(self.combination.weights, temperature))
 
     def predict(self, out_of_fold: OutOfFold) -> NDArray[np.float64]:
         """Return the combined predictions, shape ``(rows, outputs)``."""
@@ -78,6 +91,17 @@ class Builder(ABC):
         ((name, arguments),) = self.settings().items()
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"{name}({given})"
+
+
+def flag(name: str, value: object) -> bool:
+    """Return an argument that is true or false, checked.
+
+    Raises:
+        EnsembleError: If it is something else.
+    """
+    if not isinstance(value, bool):
+        raise EnsembleError(f"{name} must be True or False, got {value!r}.")
+    return value
 
 
 def count(name: str, value: object, *, at_least: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rayfold.ensemble.builders.base import Builder, Selection, count
+from rayfold.ensemble.builders.base import Builder, Selection, count, flag
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
@@ -19,20 +19,30 @@ class Best(Builder):
         weighting: ``"uniform"``: all count alike. ``"score"``: by their losses: one that is twice
             as far above the best one as another counts half as much. The best one counts for
             twice as much as one at the median distance.
+        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
+            values nothing is to be done.
 
     Raises:
         EnsembleError: If an argument is out of range.
     """
 
-    def __init__(self, num_members: int = 10, *, weighting: Weighting = "uniform") -> None:
+    def __init__(
+        self, num_members: int = 10, *, weighting: Weighting = "uniform", calibrate: bool = True
+    ) -> None:
         if weighting not in ("uniform", "score"):
             raise EnsembleError(f"weighting must be uniform or score, got {weighting!r}.")
         self._num_members = count("num_members", num_members, at_least=1)
-        self._weighting = weighting
+        self._weighting, self._calibrate = weighting, flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
-        """Return ``{"best": {"num_members": 10, "weighting": "uniform"}}``."""
-        return {"best": {"num_members": self._num_members, "weighting": self._weighting}}
+        """Return ``{"best": {"num_members": 10, "weighting": "uniform", "calibrate": True}}``."""
+        return {
+            "best": {
+                "num_members": self._num_members,
+                "weighting": self._weighting,
+                "calibrate": self._calibrate,
+            }
+        }
 
     def build(self, out_of_fold: OutOfFold) -> Selection:
         """Choose from the candidates."""
@@ -45,4 +55,5 @@ class Best(Builder):
             unit = np.median(distance[1:]) if len(order) > 1 else 0.0
             if unit > 0:
                 weights[order] = 1 / (1 + distance / unit)
-        return Selection.of_weights(weights)
+        selection = Selection.of_weights(weights)
+        return selection.calibrated(out_of_fold) if self._calibrate else selection

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from rayfold.ensemble.builders.base import Builder, Selection, count
+from rayfold.ensemble.builders.base import Builder, Selection, count, flag
 from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
@@ -22,20 +22,30 @@ class Convex(Builder):
         num_candidates: How many of the best candidates get weights, at least 1.
         penalty: What is added to the loss, times the divergence from equal weights
             (Kullback-Leibler, in nats) and divided by the number of rows; at least 0.
+        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
+            values nothing is to be done.
 
     Raises:
         EnsembleError: If an argument is out of range.
     """
 
-    def __init__(self, num_candidates: int = 50, *, penalty: float = 1.0) -> None:
+    def __init__(
+        self, num_candidates: int = 50, *, penalty: float = 1.0, calibrate: bool = True
+    ) -> None:
         if not 0 <= penalty < np.inf:
             raise EnsembleError(f"penalty must be at least 0 and finite, got {penalty!r}.")
         self._num_candidates = count("num_candidates", num_candidates, at_least=1)
-        self._penalty = penalty
+        self._penalty, self._calibrate = penalty, flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
-        """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0}}``."""
-        return {"convex": {"num_candidates": self._num_candidates, "penalty": self._penalty}}
+        """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0, "calibrate": True}}``."""
+        return {
+            "convex": {
+                "num_candidates": self._num_candidates,
+                "penalty": self._penalty,
+                "calibrate": self._calibrate,
+            }
+        }
 
     def build(self, out_of_fold: OutOfFold) -> Selection:
         """Choose from the candidates."""
@@ -59,7 +69,8 @@ class Convex(Builder):
         )
         weights = np.zeros(len(out_of_fold.predictions))
         weights[order] = softmax(found.x)
-        return Selection.of_weights(weights)
+        selection = Selection.of_weights(weights)
+        return selection.calibrated(out_of_fold) if self._calibrate else selection
 
 
 def _loss(

@@ -1,17 +1,21 @@
 """Greedy ensemble selection."""
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.builders.base import Builder, Selection, count
+from rayfold.ensemble.builders.base import Builder, Selection, count, flag
 from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
-_PRIOR_MEMBERS = 10
-"""Candidates whose plain mean is the prior, at most: that of all would let the worst ones in."""
+_PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
+"""The best candidates whose plain mean is the prior: so many, and no more than this share of them.
+
+That of all would let the worst ones in.
+"""
 
 
 class Greedy(Builder):
@@ -27,10 +31,13 @@ class Greedy(Builder):
         num_bags: Random parts of the library, the selections from which are averaged; 1: the
             library itself.
         bag_fraction: Share of the candidates in each part, in (0, 1].
-        prior_rows: With so many rows the selection and the plain mean of the best 10 candidates
-            (of ``num_rounds``, if that is less) count alike; with fewer rows the mean counts more.
-            0: it does not count.
+        prior_rows: With so many rows the selection and the plain mean of the best candidates
+            count alike; with fewer rows the mean counts more; 0: it does not count. The best ones
+            are 10, or a third of the candidates where that is less; those that the rounds did not
+            choose are among them while there are fewer members than rounds.
         random_seed: Draws the parts.
+        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
+            values nothing is to be done.
 
     Raises:
         EnsembleError: If an argument is out of range.
@@ -46,8 +53,9 @@ class Greedy(Builder):
         num_start: int = 0,
         num_bags: int = 1,
         bag_fraction: float = 0.5,
-        prior_rows: float = 0.0,
+        prior_rows: float = 1000.0,
         random_seed: int = 0,
+        calibrate: bool = True,
     ) -> None:
         if not 0 < bag_fraction <= 1:
             raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
@@ -58,6 +66,7 @@ class Greedy(Builder):
         self._num_bags = count("num_bags", num_bags, at_least=1)
         self._random_seed = count("random_seed", random_seed, at_least=0)
         self._bag_fraction, self._prior_rows = bag_fraction, prior_rows
+        self._calibrate = flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"greedy": {"num_rounds": 50, ...}}``."""
@@ -69,6 +78,7 @@ class Greedy(Builder):
                 "bag_fraction": self._bag_fraction,
                 "prior_rows": self._prior_rows,
                 "random_seed": self._random_seed,
+                "calibrate": self._calibrate,
             }
         }
 
@@ -90,11 +100,26 @@ class Greedy(Builder):
             np.add.at(weights, bag[chosen], 1 / len(chosen))
         weights /= weights.sum()
         if self._prior_rows:
-            best = order[out_of_fold.complete[order]][: min(self._num_rounds, _PRIOR_MEMBERS)]
+            best = self._prior(weights > 0, order[out_of_fold.complete[order]])
             share = self._prior_rows / (self._prior_rows + len(out_of_fold.target))
             weights *= 1 - share
             weights[best] += share / len(best)
-        return Selection.of_weights(weights)
+        selection = Selection.of_weights(weights)
+        return selection.calibrated(out_of_fold) if self._calibrate else selection
+
+    def _prior(self, chosen: NDArray[np.bool_], complete: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the candidates whose plain mean the selection is drawn toward.
+
+        Args:
+            chosen: Which candidates the selection holds; others join while there are fewer than
+                rounds.
+            complete: The complete candidates, best first.
+        """
+        best = complete[: min(_PRIOR_MEMBERS, math.ceil(_PRIOR_SHARE * len(complete)))]
+        room = max(0, self._num_rounds - np.count_nonzero(chosen))
+        joining = best[~chosen[best]][:room]
+        drawn_to = best[chosen[best] | np.isin(best, joining)]
+        return drawn_to if len(drawn_to) else np.flatnonzero(chosen)
 
     def _bags(
         self, complete: NDArray[np.bool_], order: NDArray[np.int64]

@@ -86,11 +86,12 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
     num_models = sum(len(member.folds) for member in manifest.members)
     loss = "log loss" if signature.task == "classification" else "mean squared error"
     yield (
-        f"{len(manifest.members)} trials of {num_models} models, each trained on other folds, "
-        f"combined by {manifest.combination.kind.replace('_', ' ')} for {signature.task}. "
-        f"Over all rows of the training data, each predicted by models that did not see it, in an "
-        f"ensemble that was not chosen on it, the {loss} is {manifest.nested_loss:.4g}; that of "
-        f"the best trial alone is {manifest.single_best_loss:.4g}."
+        f"{_number(len(manifest.members), 'trial')} of {_number(num_models, 'model')}, each "
+        f"trained on other folds, combined by {manifest.combination.kind.replace('_', ' ')} for "
+        f"{signature.task}. Over all rows of the training data, each predicted by models that did "
+        f"not see it, in an ensemble that was not chosen on it, the {loss} is "
+        f"{manifest.nested_loss:.4g}; that of the best trial alone is "
+        f"{manifest.single_best_loss:.4g}."
     )
     yield _text(f"Why these: {manifest.reason}")
     yield "## Signature"
@@ -108,11 +109,15 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
         shown = ", ".join(_text(repr(c)) for c in signature.classes[:20])
         more = f" and {len(signature.classes) - 20} more" if len(signature.classes) > 20 else ""
         yield (
-            f"{notes}. Out come the probabilities of {signature.num_outputs} classes, in this "
-            f"order: {shown}{more}."
+            f"{notes}. For each row the probabilities of {signature.num_outputs} classes come "
+            f"out, in this order: {shown}{more}."
         )
     else:
-        yield f"{notes}. Out come {signature.num_outputs} values per row."
+        yield f"{notes}. For each row {_number(signature.num_outputs, 'value')} come out."
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _members(manifest: Manifest) -> Iterator[str]:

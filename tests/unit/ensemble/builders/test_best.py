@@ -48,15 +48,15 @@ def test_one_that_has_all_rows_is_always_among_them() -> None:
         folds=np.arange(2),
     )
     assert Best(1).build(out_of_fold).candidates == (0,)
-    assert Best(2).build(out_of_fold).predict(out_of_fold)[:, 0].tolist() == pytest.approx(
-        [0.7, 0.5]
-    )
+    both = Best(2, calibrate=False).build(out_of_fold)
+    assert both.predict(out_of_fold)[:, 0] == pytest.approx([0.7, 0.5])
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         ({"num_members": 0}, "num_members must be an integer, at least 1, got 0"),
+        ({"calibrate": None}, "calibrate must be True or False, got None"),
         ({"weighting": "scores"}, "weighting must be uniform or score, got 'scores'"),
     ],
 )

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,11 @@ def of_values(values: np.ndarray, target: np.ndarray) -> OutOfFold:
     )
 
 
+def pure(num_rounds: int, **options: Any) -> Greedy:
+    """The selection alone: not drawn to a mean, not calibrated."""
+    return Greedy(num_rounds, **{"prior_rows": 0, "calibrate": False, **options})
+
+
 def weights(builder: Greedy, out_of_fold: OutOfFold) -> dict[int, float]:
     selection = builder.build(out_of_fold)
     return dict(zip(selection.candidates, selection.combination.shares, strict=True))
@@ -38,35 +44,45 @@ def weights(builder: Greedy, out_of_fold: OutOfFold) -> dict[int, float]:
 
 def test_second_pick_is_the_complement_not_the_runner_up() -> None:
     """Candidate 2 is second best alone (0.511 against 0.628), yet 0 with 1 averages best."""
-    assert weights(Greedy(2), of_true_class(TRUE_CLASS)) == {0: 0.5, 1: 0.5}
+    assert weights(pure(2), of_true_class(TRUE_CLASS)) == {0: 0.5, 1: 0.5}
 
 
 def test_a_candidate_that_beats_every_mixture_is_chosen_again() -> None:
-    assert weights(Greedy(3), of_true_class(np.array([[0.9], [0.5]]))) == {0: 1.0}
+    assert weights(pure(3), of_true_class(np.array([[0.9], [0.5]]))) == {0: 1.0}
 
 
 def test_one_that_is_chosen_twice_weighs_twice() -> None:
     """1 is off by 1 and 4 by 2; (1 + 4) / 2 is off by 0.5, and (1 + 1 + 4) / 3 hits."""
     out_of_fold = of_values(np.array([[[1.0]], [[4.0]]]), np.array([[2.0]]))
-    assert weights(Greedy(3), out_of_fold) == pytest.approx({0: 2 / 3, 1: 1 / 3})
+    assert weights(pure(3), out_of_fold) == pytest.approx({0: 2 / 3, 1: 1 / 3})
 
 
 def test_the_best_ones_can_be_set_to_start_from() -> None:
     """0 and 2 are the best two alone; 1 joins them."""
-    chosen = weights(Greedy(3, num_start=2), of_true_class(TRUE_CLASS))
+    chosen = weights(pure(3, num_start=2), of_true_class(TRUE_CLASS))
     assert chosen == pytest.approx({0: 1 / 3, 1: 1 / 3, 2: 1 / 3})
 
 
 def test_few_rows_draw_the_weights_toward_the_plain_mean_of_the_best() -> None:
-    """Two rows and two that count as prior: half of (1, 0) and half of (1/2, 1/2)."""
-    out_of_fold = of_true_class(np.array([[0.9, 0.9], [0.5, 0.5], [0.1, 0.1]]))
-    drawn = weights(Greedy(2, prior_rows=2), out_of_fold)
+    """Two rows and two that count as prior: half of (1, 0) and half of (1/2, 1/2).
+
+    The best two of six are a third. With one round there is room for one alone.
+    """
+    good = np.array([[0.9, 0.9], [0.5, 0.5]])
+    out_of_fold = of_true_class(np.concatenate([good, np.full((4, 2), 0.1)]))
+    drawn = weights(pure(2, prior_rows=2), out_of_fold)
     assert drawn == pytest.approx({0: 0.75, 1: 0.25})
+    assert weights(pure(1, prior_rows=2), out_of_fold) == {0: 1.0}
+
+
+def test_the_worst_of_few_candidates_are_no_part_of_that_mean() -> None:
+    out_of_fold = of_true_class(np.array([[0.9, 0.9], [0.5, 0.5], [0.1, 0.1]]))
+    assert weights(pure(9, prior_rows=1000), out_of_fold) == {0: 1.0}
 
 
 def test_bags_are_averaged() -> None:
     """Of parts of two candidates, those without the best one choose others."""
-    chosen = weights(Greedy(1, num_bags=40, bag_fraction=2 / 3), of_true_class(TRUE_CLASS))
+    chosen = weights(pure(1, num_bags=40, bag_fraction=2 / 3), of_true_class(TRUE_CLASS))
     assert set(chosen) == {0, 2}
     assert 0.5 < chosen[0] < 1
 
@@ -77,7 +93,7 @@ def test_one_that_was_stopped_joins_by_the_rows_that_it_has_and_is_never_first()
     present = np.array([[True, True], [False, True]])
     out_of_fold = of_true_class(true_class, present)
     assert out_of_fold.losses()[1] < out_of_fold.losses()[0]
-    selection = Greedy(2).build(out_of_fold)
+    selection = pure(2).build(out_of_fold)
     assert sorted(selection.candidates) == [0, 1]
     predictions = selection.predict(out_of_fold)
     assert predictions[:, 0] == pytest.approx([0.95, (0.40 + 0.99) / 2])
@@ -86,7 +102,7 @@ def test_one_that_was_stopped_joins_by_the_rows_that_it_has_and_is_never_first()
 def test_a_probability_of_zero_costs_much_and_not_everything() -> None:
     out_of_fold = of_true_class(np.array([[0.0], [0.1]]))
     assert out_of_fold.losses() == pytest.approx([-math.log(2.2e-16), -math.log(0.1)], abs=0.1)
-    assert weights(Greedy(1), out_of_fold) == {1: 1.0}
+    assert weights(pure(1), out_of_fold) == {1: 1.0}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +114,7 @@ def test_a_probability_of_zero_costs_much_and_not_everything() -> None:
         ({"num_bags": True}, "num_bags must be an integer, at least 1, got True"),
         ({"bag_fraction": 0}, r"bag_fraction must be in \(0, 1\], got 0"),
         ({"bag_fraction": math.nan}, r"bag_fraction must be in \(0, 1\], got nan"),
+        ({"calibrate": 1}, "calibrate must be True or False, got 1"),
         ({"prior_rows": math.inf}, "prior_rows must be at least 0 and finite, got inf"),
     ],
 )
