@@ -68,7 +68,7 @@ BUILDERS: dict[str, Builder] = {
     "stacked 10": Stacked(10),
     "greedy 10": Greedy(10),
     "greedy 50": Greedy(50),
-    "greedy 50, raw": Greedy(50, calibrate=False),
+    "greedy 50, raw": Greedy(50, calibrate=False, prior_rows=1000),
     "greedy 50, start 5": Greedy(50, num_start=5),
     "greedy 50, bags 10": Greedy(50, num_bags=10),
     "greedy 50, prior 0": Greedy(50, prior_rows=0),

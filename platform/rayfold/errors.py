@@ -13,7 +13,8 @@
     ├── EnsembleError    (ValueError)   trials cannot be combined
     └── BundleError      (ValueError)   an exported bundle is damaged, foreign or unknown
 
-Each message is one line: what was expected, what came and what to do.
+Each message is one line: what was expected, what came and what to do. Where an ensemble has no
+``predict_proba`` or ``n_features_in_`` it raises ``AttributeError``, as scikit-learn expects.
 """
 
 from typing import TypeVar

@@ -155,7 +155,7 @@ def results(folder: Path) -> dict[Path, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """What three runs have left, and what two of them had left before."""
+    """What four runs have left, and what the first two had left before."""
 
     folder: Path
     after_kill: dict[Path, int]
@@ -171,7 +171,9 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """Killed after a trial and more, interrupted after another fold, then run to its end."""
+    """Killed after a trial and more, interrupted after another fold, terminated by a scheduler as
+    soon as a group is ready, then run to its end.
+    """
     folder = tmp_path_factory.mktemp("a study")
     (folder / "digits.h5").write_bytes(digits.read_bytes())
     (folder / "digits.yaml").write_text(RECIPE)
@@ -189,6 +191,13 @@ def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lif
         interrupted_output = run.output
     assert journal(folder)[-1].fields["state"] == "interrupted"
     after_interruption = results(folder)
+    num_groups = count(folder, "group")
+    with running(folder) as run:
+        run.wait_until(lambda: count(folder, "group") > num_groups)
+        run.process.send_signal(signal.SIGTERM)
+        assert not {process for process in run.end() if process.is_running()}
+        assert run.process.returncode == 130, run.output
+    assert journal(folder)[-1].fields["state"] == "interrupted"
     num_entries = len(journal(folder))
     last = subprocess.run(
         [RAYFOLD, "run", "digits.yaml", "--set", TWO_GROUPS],

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,7 +17,8 @@ def main() -> None:
     """Run the command line.
 
     Exit status: 0 done, 1 the recipe's ``accept`` is not met or all trials failed, 2 wrong input
-    (one line on standard error), 130 interrupted, 143 terminated.
+    (one line on standard error), 130 interrupted, 143 terminated (of ``run`` 130: it ends in
+    order, and can be gone on with).
     """
     with _terminable():
         try:
@@ -33,6 +35,9 @@ def main() -> None:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end the command as an error does, so that what is half-written goes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def terminate(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

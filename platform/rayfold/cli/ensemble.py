@@ -1,4 +1,4 @@
-"""``rayfold ensemble``: build an ensemble from a study's trials, say how good it is, export it."""
+"""``rayfold ensemble``: build an ensemble from studies' trials, say how good it is, export it."""
 
 from collections.abc import Sequence
 from pathlib import Path

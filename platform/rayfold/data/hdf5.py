@@ -7,7 +7,7 @@ can declare far more than it holds. Both are refused here, as are damaged files,
 
 import math
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +79,15 @@ def path_list(paths: object) -> list[str | Path]:
     Raises:
         DataError: If there is none, or something else.
     """
-    listed = [paths] if isinstance(paths, str | Path) else paths
-    if not isinstance(listed, list | tuple) or not all(isinstance(p, str | Path) for p in listed):
+    several = isinstance(paths, Iterable) and not isinstance(paths, str)
+    listed: list[Any] = list(paths) if several else [paths]  # type: ignore[call-overload]
+    if not all(isinstance(path, str | Path) for path in listed):
         raise DataError(
             f"HDF5 files must be named by a path, a glob or a list of these, not {paths!r}."
         )
     if not listed:
         raise DataError("the list of HDF5 files is empty; name at least one file.")
-    return list(listed)
+    return listed
 
 
 def find_files(paths: Paths) -> tuple[Path, ...]:

@@ -135,8 +135,14 @@ class SubProblems:
                 f"sub_problems: there are {len(masks)} parts, expected 2 to {MAX_PARTS}; "
                 + (self._way_to_more if len(masks) < 2 else "join some of them by groups.")
             )
+        folded = [name.casefold() for name in masks]
         parts = []
         for name, rows in masks.items():
+            if folded.count(name.casefold()) > 1:
+                raise RecipeError(
+                    f"sub_problems: the part {name!r} differs from another one by case alone, and "
+                    "some file systems hold them for one folder; name the parts by groups."
+                )
             num_rows = int(np.count_nonzero(rows[dataset.development_rows]))
             part = SubProblem(name, rows, num_rows, plan.within(rows))
             _check_part(part, dataset)
@@ -252,13 +258,6 @@ def _checked_groups(groups: object) -> dict[str, tuple[Any, ...]]:
                     "values or text."
                 )
         checked[name] = tuple(members)
-    folded = [name.casefold() for name in checked]
-    for name in checked:
-        if folded.count(name.casefold()) > 1:
-            raise RecipeError(
-                f"sub_problems.groups: {name!r} differs from another name by case alone, and some "
-                "file systems hold them for one folder; rename it."
-            )
     return checked
 
 

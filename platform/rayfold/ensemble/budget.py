@@ -91,22 +91,29 @@ class Cost:
 
 
 class Costs:
-    """What selections cost; each set of candidates is measured once.
+    """What selections cost; each set of candidates is measured once, however it is weighted.
 
     Args:
         make: Loads a selection's models.
         signature: What goes in.
+        timed: Whether predictions are timed; otherwise costs have no latency.
     """
 
-    def __init__(self, make: Callable[[Selection], EnsembleModule], signature: Signature) -> None:
-        self._make, self._signature = make, signature
+    def __init__(
+        self,
+        make: Callable[[Selection], EnsembleModule],
+        signature: Signature,
+        *,
+        timed: bool = True,
+    ) -> None:
+        self._make, self._signature, self._timed = make, signature, timed
         self._known: dict[tuple[type, tuple[int, ...]], Cost] = {}
 
     def of(self, selection: Selection) -> Cost:
         """Return what a selection costs."""
         key = type(selection.combination), tuple(sorted(selection.candidates))
         if key not in self._known:
-            self._known[key] = measure(self._make(selection), self._signature)
+            self._known[key] = measure(self._make(selection), self._signature, timed=self._timed)
         return self._known[key]
 
 
@@ -114,8 +121,8 @@ class WithinBudget(Builder):
     """Builds what another builder chooses among candidates that fit a budget together.
 
     A chosen candidate that exceeds the budget alone is taken from the candidates. While all of
-    them together exceed it, the one that counts least for what it costs goes, or the worst one
-    where all count alike, and the builder chooses among those left.
+    them together exceed it, the one that counts least for what it costs goes, of equals the worst;
+    where all count alike, the worst of all. Then the builder chooses among those left.
 
     Args:
         builder: What chooses.
@@ -161,12 +168,14 @@ class WithinBudget(Builder):
             allowed = np.array([index for index in sorted(selection.candidates) if index != last])
 
 
-def measure(module: EnsembleModule, signature: Signature) -> Cost:
-    """Return what an ensemble costs; its predictions are timed."""
+def measure(module: EnsembleModule, signature: Signature, *, timed: bool = True) -> Cost:
+    """Return what an ensemble costs; its predictions are timed unless that is not wanted."""
     return Cost(
         members=len(module.members),
         parameters=sum(tensor.numel() for tensor in module.members.parameters()),
-        latency={rows: _latency(module, signature, rows) for rows in BATCH_SIZES},
+        latency=(
+            {rows: _latency(module, signature, rows) for rows in BATCH_SIZES} if timed else {}
+        ),
     )
 
 
@@ -185,9 +194,12 @@ def _least_worth(selection: Selection, alone: Mapping[int, Cost], out_of_fold: O
         if out_of_fold.complete[[other for other in shares if other != index]].any()
     ]
     if np.ptp(list(shares.values())) < SAME_SHARE:
-        losses = out_of_fold.losses()
-        return max(can_go, key=lambda index: losses[index])
-    return min(can_go, key=lambda index: shares[index] / alone[index].parameters)
+        worth = dict.fromkeys(shares, 1.0)
+    else:
+        worth = {index: shares[index] / alone[index].parameters for index in shares}
+    losses, least = out_of_fold.losses(), min(worth[index] for index in can_go)
+    alike = [index for index in can_go if worth[index] < (1 + SAME_SHARE) * least]
+    return max(alike, key=lambda index: losses[index])
 
 
 def _latency(module: EnsembleModule, signature: Signature, rows: int) -> float:

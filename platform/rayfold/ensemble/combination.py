@@ -86,6 +86,10 @@ class WeightedMean(Combination):
         else:
             weights = self.weights[:, None] * present
             mean = torch.einsum("mr,mro->ro", weights / weights.sum(0), predictions)
+        return self.of_mean(mean)
+
+    def of_mean(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where the members' weighted mean is known."""
         return mean if self.temperature is None else tempered(mean, self.temperature)
 
     def of_parts(self, parts: torch.Tensor) -> "WeightedMean":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
@@ -154,7 +155,7 @@ class Ensemble:
         assembly = Assembly(read_candidates(logged, min_share=min_share, parts=parts), model)
         out_of_fold = assembly.candidates.out_of_fold
         if budget is not None:
-            costs = Costs(assembly.module, assembly.signature)
+            costs = Costs(assembly.module, assembly.signature, timed=bool(budget.max_latency))
             builders = [WithinBudget(builder, budget, costs) for builder in builders]
         evaluations = compare(builders, out_of_fold)
         selection = evaluations[0].builder.build(out_of_fold)
@@ -298,12 +299,16 @@ class Ensemble:
         Raises:
             DataError: If the features' number, shape, type or values are wrong.
         """
-        is_mean = isinstance(self.module.combination, WeightedMean)
-        of_models = predict_each if is_mean else predict_variants
-        checked = check_features(features, self.signature)
-        each, weights = of_models(self.module, checked)
+        combination, checked = self.module.combination, check_features(features, self.signature)
+        is_mean = isinstance(combination, WeightedMean)
+        each, weights = (predict_each if is_mean else predict_variants)(self.module, checked)
         if self.classes_ is not None:
-            return uncertainty.of_classes(each, weights, self.predict_checked(checked))
+            combined = (
+                combination.of_mean(torch.from_numpy(np.tensordot(weights, each, axes=1))).numpy()
+                if isinstance(combination, WeightedMean)
+                else self.predict_checked(checked)
+            )
+            return uncertainty.of_classes(each, weights, combined)
         noise = np.square(self._contents.nonconformity).mean(axis=0)
         return uncertainty.of_values(each, weights, noise)
 

@@ -20,9 +20,11 @@ class Uncertainty:
     unit squared, shape ``(rows, outputs)``.
 
     Attributes:
-        total: Of one model's prediction, drawn by weight.
+        total: Entropy of what is predicted; or the squared error that is to be expected of one
+            model's prediction, drawn by weight.
         data: What would remain if all models agreed; of values no more than an upper bound.
-        model: What the models disagree about: mutual information, or their variance.
+        model: What the models disagree about: the share of the entropy that is mutual information
+            in the models' mean; or their variance.
     """
 
     total: NDArray[np.float64]

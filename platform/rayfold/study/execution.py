@@ -83,7 +83,8 @@ class Execution:
         with cluster(address):
             check_room(self._groups, address)
             reference = stage(data)
-            with _by_value(self._setup.model_class):
+            listening = self._call.interruption.listening()  # again: Ray has taken SIGTERM
+            with listening, _by_value(self._setup.model_class):
                 pool = Pool(
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},

@@ -2,6 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,22 @@ class BuilderContract(ABC):
         turned = out_of_fold.of_candidates(reversed_)
         again = self.make_builder().build(turned).predict(turned)
         assert again == pytest.approx(once, abs=1e-3)
+
+    def test_every_row_gets_a_prediction_where_the_best_one_was_stopped(
+        self, out_of_fold: OutOfFold
+    ) -> None:
+        """The last one is right wherever it has rows, and only the first one has all."""
+        predictions, present = out_of_fold.predictions.copy(), out_of_fold.present
+        right = (
+            np.eye(predictions.shape[2], dtype=np.float32)[out_of_fold.target.astype(int)]
+            if out_of_fold.is_class
+            else out_of_fold.target
+        )
+        predictions[-1] = np.where(present[-1][:, None], right, 0)
+        some = [0, NUM_CANDIDATES - 1]
+        both = replace(out_of_fold, predictions=predictions).of_candidates(some)
+        assert both.complete.tolist() == [True, False]
+        assert np.isfinite(self.make_builder().build(both).predict(both)).all()
 
     def test_what_stands_where_there_is_no_prediction_makes_no_difference(
         self, out_of_fold: OutOfFold

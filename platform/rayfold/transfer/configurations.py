@@ -81,7 +81,8 @@ def map_study(
             f"study {study.name!r} has no completed trial; wait until it has one, or leave it out."
         )
     fixed = study.description.get("parameters") or {}
-    _check_no_clash(study, {*fixed, *(name for config, _ in scored for name in config)}, rename)
+    for config, _ in scored:
+        _check_no_clash(study.name, {**fixed, **config}, rename)
     named = [
         ({rename.get(name, name): value for name, value in {**fixed, **config}.items()}, score)
         for config, score in scored
@@ -115,11 +116,11 @@ def map_study(
     )
 
 
-def _check_no_clash(study: LoggedStudy, names: set[str], rename: Mapping[str, str]) -> None:
+def _check_no_clash(study: str, config: Config, rename: Mapping[str, str]) -> None:
     for old, new in rename.items():
-        if old in names and new in names and new not in rename:
+        if old in config and new in config and new not in rename:
             raise RecipeError(
-                f"study {study.name!r} has {new!r} itself, which rename makes of {old!r}; rename "
+                f"study {study!r} has {new!r} itself, which rename makes of {old!r}; rename "
                 "one of them to something else, or leave it out."
             )
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rayfold.ensemble import Best, Greedy, Input, OutOfFold, Selection, Signature
-from rayfold.ensemble.budget import Budget, Costs, WithinBudget, measure
+from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, _least_worth, measure
 from rayfold.ensemble.evaluation import evaluate
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.errors import EnsembleError
@@ -78,6 +78,46 @@ def test_of_several_that_count_alike_the_worst_goes_however_small_it_is() -> Non
     best_last = replace(OUT_OF_FOLD, predictions=OUT_OF_FOLD.predictions[[0, 3, 2, 1]])
     builder = WithinBudget(Best(3), Budget(max_parameters=40), Costs(make, SIGNATURE))
     assert builder.build(best_last).candidates == (3,)
+
+
+def test_of_equals_among_others_the_worst_goes() -> None:
+    """One counts for most, and three alike, of which the first one listed is not the worst."""
+    weights = np.array([0.7, 0.1, 0.1, 0.1])
+    shares = Selection.of_weights(weights)
+    costs = {index: Cost(members=1, parameters=10, latency={}) for index in range(4)}
+    assert _least_worth(shares, costs, OUT_OF_FOLD) == 3
+    turned = replace(OUT_OF_FOLD, predictions=OUT_OF_FOLD.predictions[[0, 3, 2, 1]])
+    assert _least_worth(shares, costs, turned) == 1
+
+
+def test_few_members_are_weighted_by_what_was_chosen_and_not_by_the_best_alone() -> None:
+    """Of 30 alike candidates two may stay, of errors that cancel out: they count about alike.
+
+    Of values there is a prior on request only.
+    """
+    generator = np.random.default_rng(0)
+    out_of_fold = OutOfFold(
+        predictions=generator.normal(size=(30, 200, 1)).astype(np.float32),
+        present=np.ones((30, 200), bool),
+        complete=np.ones(30, bool),
+        target=np.zeros((200, 1), np.float32),
+        folds=np.arange(200) % 2,
+    )
+
+    def make(selection: Selection) -> EnsembleModule:
+        models = [[Sized(10)] for _ in selection.candidates]
+        return EnsembleModule(models, selection.combination, SIGNATURE)
+
+    costs = Costs(make, SIGNATURE, timed=False)
+    selection = WithinBudget(Greedy(prior_rows=1000), Budget(max_members=2), costs).build(
+        out_of_fold
+    )
+    assert selection.combination.shares == pytest.approx((0.5, 0.5), abs=0.1)
+
+
+def test_predictions_are_timed_only_where_that_is_wanted() -> None:
+    costs = Costs(make, SIGNATURE, timed=False)
+    assert costs.of(Best(2).build(OUT_OF_FOLD)) == Cost(members=2, parameters=110, latency={})
 
 
 def test_a_builder_is_evaluated_by_the_ensembles_that_fit() -> None:

@@ -42,17 +42,28 @@ class Selection:
         shares = torch.from_numpy(weights[order] / weights.sum())
         return cls(tuple(int(index) for index in order), WeightedMean(shares))
 
-    def calibrated(self, out_of_fold: OutOfFold) -> Self:
-        """Return the same weighted mean at the temperature that suits it; of values, as it is.
+    @classmethod
+    def of_mean(
+        cls, weights: NDArray[np.float64], out_of_fold: OutOfFold, *, calibrate: bool
+    ) -> Self:
+        """Return the weighted mean that suits some rows.
 
         Args:
-            out_of_fold: What it was chosen on.
+            weights: Weight of each candidate, at least 0, shape ``(candidates,)``. Of the complete
+                ones, of which one has a weight, the heaviest stays however light it is.
+            out_of_fold: What the weights were chosen on.
+            calibrate: Whether mean probabilities are tempered to have the lowest loss there; of
+                values nothing is to be done.
         """
-        if not out_of_fold.is_class:
-            return self
-        assert isinstance(self.combination, WeightedMean)
-        temperature = fit_temperature(self.predict(out_of_fold), out_of_fold.target)
-        return replace(self, combination=WeightedMean(self.combination.weights, temperature))
+        heaviest = int(np.where(out_of_fold.complete, weights, -1.0).argmax())
+        weights = weights.copy()
+        weights[heaviest] = max(weights[heaviest], 2 * LEAST_WEIGHT * weights.max())
+        selection = cls.of_weights(weights)
+        if not calibrate or not out_of_fold.is_class:
+            return selection
+        temperature = fit_temperature(selection.predict(out_of_fold), out_of_fold.target)
+        shares = torch.tensor(selection.combination.shares, dtype=torch.float64)
+        return replace(selection, combination=WeightedMean(shares, temperature))
 
     def predict(self, out_of_fold: OutOfFold) -> NDArray[np.float64]:
         """Return the combined predictions, shape ``(rows, outputs)``."""
@@ -72,6 +83,7 @@ class Builder(ABC):
     The same predictions give the same ensemble, in whatever order candidates come, but for ties;
     what stands where a candidate has no prediction makes no difference. Every row that is to be
     predicted must get a prediction: at least one chosen candidate has predictions of all rows.
+    ``Selection.of_mean`` makes a weighted mean that keeps to this, and calibrates it.
     ``rayfold.testing.BuilderContract`` tests these promises.
     """
 

@@ -55,5 +55,4 @@ class Best(Builder):
             unit = np.median(distance[1:]) if len(order) > 1 else 0.0
             if unit > 0:
                 weights[order] = 1 / (1 + distance / unit)
-        selection = Selection.of_weights(weights)
-        return selection.calibrated(out_of_fold) if self._calibrate else selection
+        return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)

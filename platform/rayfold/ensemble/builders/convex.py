@@ -69,8 +69,7 @@ class Convex(Builder):
         )
         weights = np.zeros(len(out_of_fold.predictions))
         weights[order] = softmax(found.x)
-        selection = Selection.of_weights(weights)
-        return selection.calibrated(out_of_fold) if self._calibrate else selection
+        return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)
 
 
 def _loss(

@@ -11,11 +11,12 @@ from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
-_PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
-"""The best candidates whose plain mean is the prior: so many, and no more than this share of them.
+_PRIOR_ROWS = 1000.0
+"""See ``prior_rows`` of ``Greedy``."""
 
-That of all would let the worst ones in.
-"""
+_PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
+"""The best candidates whose plain mean is the prior: so many at most, and no more than this share
+of all or as many as the rounds chose; that of all would let the worst ones in."""
 
 
 class Greedy(Builder):
@@ -33,8 +34,9 @@ class Greedy(Builder):
         bag_fraction: Share of the candidates in each part, in (0, 1].
         prior_rows: With so many rows the selection and the plain mean of the best candidates
             count alike; with fewer rows the mean counts more; 0: it does not count. The best ones
-            are 10, or a third of the candidates where that is less; those that the rounds did not
-            choose are among them while there are fewer members than rounds.
+            are 10, or a third of the candidates where that is less, but as many as the rounds
+            chose; those that they did not choose are among them while there are fewer members
+            than rounds. None: 1,000 where means are calibrated, where it pays, and otherwise 0.
         random_seed: Draws the parts.
         calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
             values nothing is to be done.
@@ -53,13 +55,13 @@ class Greedy(Builder):
         num_start: int = 0,
         num_bags: int = 1,
         bag_fraction: float = 0.5,
-        prior_rows: float = 1000.0,
+        prior_rows: float | None = None,
         random_seed: int = 0,
         calibrate: bool = True,
     ) -> None:
         if not 0 < bag_fraction <= 1:
             raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
-        if not 0 <= prior_rows < np.inf:
+        if prior_rows is not None and not 0 <= prior_rows < np.inf:
             raise EnsembleError(f"prior_rows must be at least 0 and finite, got {prior_rows!r}.")
         self._num_rounds = count("num_rounds", num_rounds, at_least=1)
         self._num_start = count("num_start", num_start, at_least=0)
@@ -99,13 +101,15 @@ class Greedy(Builder):
             )
             np.add.at(weights, bag[chosen], 1 / len(chosen))
         weights /= weights.sum()
-        if self._prior_rows:
-            best = self._prior(weights > 0, order[out_of_fold.complete[order]])
-            share = self._prior_rows / (self._prior_rows + len(out_of_fold.target))
+        best = self._prior(weights > 0, order[out_of_fold.complete[order]])
+        prior_rows = self._prior_rows
+        if prior_rows is None:
+            prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.is_class else 0
+        if prior_rows and len(best):
+            share = prior_rows / (prior_rows + len(out_of_fold.target))
             weights *= 1 - share
             weights[best] += share / len(best)
-        selection = Selection.of_weights(weights)
-        return selection.calibrated(out_of_fold) if self._calibrate else selection
+        return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)
 
     def _prior(self, chosen: NDArray[np.bool_], complete: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the candidates whose plain mean the selection is drawn toward.
@@ -115,11 +119,11 @@ class Greedy(Builder):
                 rounds.
             complete: The complete candidates, best first.
         """
-        best = complete[: min(_PRIOR_MEMBERS, math.ceil(_PRIOR_SHARE * len(complete)))]
-        room = max(0, self._num_rounds - np.count_nonzero(chosen))
-        joining = best[~chosen[best]][:room]
-        drawn_to = best[chosen[best] | np.isin(best, joining)]
-        return drawn_to if len(drawn_to) else np.flatnonzero(chosen)
+        num_chosen = np.count_nonzero(chosen)
+        most = max(math.ceil(_PRIOR_SHARE * len(complete)), num_chosen)
+        best = complete[: min(_PRIOR_MEMBERS, most)]
+        joining = best[~chosen[best]][: max(0, self._num_rounds - num_chosen)]
+        return best[chosen[best] | np.isin(best, joining)]
 
     def _bags(
         self, complete: NDArray[np.bool_], order: NDArray[np.int64]

@@ -85,11 +85,14 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
     yield f"# Ensemble of {_text(origin.study)}"
     num_models = sum(len(member.folds) for member in manifest.members)
     loss = "log loss" if signature.task == "classification" else "mean squared error"
+    combined_by = manifest.combination.kind.replace("_", " ")
+    if (temperature := getattr(contents.combination, "temperature", None)) is not None:
+        combined_by += f" at temperature {float(temperature):.3g}"
     yield (
         f"{_number(len(manifest.members), 'trial')} of {_number(num_models, 'model')}, each "
-        f"trained on other folds, combined by {manifest.combination.kind.replace('_', ' ')} for "
-        f"{signature.task}. Over all rows of the training data, each predicted by models that did "
-        f"not see it, in an ensemble that was not chosen on it, the {loss} is "
+        f"trained on other folds, combined by {combined_by} for {signature.task}. Over all rows "
+        f"of the training data, each predicted by models that did not see it, in an ensemble that "
+        f"was not chosen on it, the {loss} is "
         f"{manifest.nested_loss:.4g}; that of the best trial alone is "
         f"{manifest.single_best_loss:.4g}."
     )

@@ -50,6 +50,20 @@ def test_the_penalty_draws_toward_equal_weights_and_the_less_the_more_rows_there
     assert shares_of_the_best(4, 0.0) > few
 
 
+def test_the_only_one_that_has_all_rows_stays_however_much_better_another_is() -> None:
+    """Candidate 1 is right on the row that it has; the other row has candidate 0 alone."""
+    out_of_fold = OutOfFold(
+        predictions=np.array([[[9.0], [9.0]], [[0.0], [0.0]]], np.float32),
+        present=np.array([[True, True], [True, False]]),
+        complete=np.array([True, False]),
+        target=np.zeros((2, 1), np.float32),
+        folds=np.arange(2),
+    )
+    selection = Convex(penalty=0.0).build(out_of_fold)
+    assert selection.candidates == (1, 0)
+    assert selection.predict(out_of_fold)[:, 0] == pytest.approx([0.0, 9.0], abs=0.1)
+
+
 def test_only_the_best_are_candidates() -> None:
     values = np.array([[[1.0]], [[-9.0]], [[2.0]]])
     selection = Convex(2).build(of_values(values, np.zeros((1, 1))))

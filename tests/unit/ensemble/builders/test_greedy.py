@@ -80,6 +80,17 @@ def test_the_worst_of_few_candidates_are_no_part_of_that_mean() -> None:
     assert weights(pure(9, prior_rows=1000), out_of_fold) == {0: 1.0}
 
 
+def test_only_calibrated_means_have_that_prior_by_themselves() -> None:
+    """Of values, and of means that stay as they are, the complement counts as was chosen."""
+    chosen = {0: 0.5, 1: 0.5}
+    out_of_fold = of_true_class(TRUE_CLASS)
+    assert weights(Greedy(2, calibrate=False), out_of_fold) == chosen
+    assert weights(Greedy(2), of_values(TRUE_CLASS[..., None], np.ones((2, 1)))) == chosen
+    assert weights(Greedy(1), out_of_fold) == {0: 1.0}
+    wide = of_true_class(np.concatenate([TRUE_CLASS, np.full((9, 2), 0.1)]))
+    assert weights(Greedy(4), wide).keys() > weights(Greedy(4, prior_rows=0), wide).keys()
+
+
 def test_bags_are_averaged() -> None:
     """Of parts of two candidates, those without the best one choose others."""
     chosen = weights(pure(1, num_bags=40, bag_fraction=2 / 3), of_true_class(TRUE_CLASS))
