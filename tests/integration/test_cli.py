@@ -379,22 +379,6 @@ def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     assert "1 of 1 trials failed; their tracebacks are in MLflow" in out.getvalue()
 
 
-def test_a_command_that_is_terminated_tidies_up() -> None:
-    before, tidied = signal.getsignal(signal.SIGTERM), []
-
-    def command(*_: object, **__: object) -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            tidied.append(True)
-
-    with mock.patch("rayfold.cli.app", command), pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 143
-    assert tidied
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 @pytest.fixture
 def storage(folder: Path, empty_store: Path) -> Path:
     """A store with one study of two trials, one of which failed."""
