@@ -127,9 +127,9 @@ def test_concurrent_requests_get_their_own_rows(bundle: Path, url: str) -> None:
 def test_malformed_requests_get_the_reason_and_the_others_their_answers(url: str) -> None:
     malformed = [
         (b"{", "the body is no JSON: "),
-        (b"[" * 10**5, "the body is no JSON: "),
+        (b"[" * 10**5, "the body is no JSON of numbers"),
         (b"", "the body is no JSON: "),
-        (b"\xff\xfe", "the body is no JSON: "),
+        (b"\xff\xfe", "the body is no JSON of numbers"),
         ({}, "expected an object with 'inputs' alone"),
         ({"inputs": []}, "images: expected at least one row, got none"),
         ({"inputs": [[1, 2]]}, r"images: expected shape (rows, 2, 2), got (1, 2)"),

@@ -158,7 +158,11 @@ def check_features(
     Raises:
         DataError: If the number of arrays, a shape, a type or a value is wrong.
     """
-    arrays = [np.asarray(a) for a in (features if isinstance(features, tuple) else (features,))]
+    given = features if isinstance(features, tuple) else (features,)
+    try:
+        arrays = [np.asarray(array) for array in given]
+    except ValueError:
+        raise DataError("the features' rows differ in their shape; give arrays.") from None
     if len(arrays) != len(signature.inputs):
         names = ", ".join(entry.name for entry in signature.inputs)
         raise DataError(

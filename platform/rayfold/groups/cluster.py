@@ -3,10 +3,11 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import ray
 
 from rayfold.errors import ResourcesError
@@ -29,12 +30,16 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[None]:
+def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
     """Connect to Ray for the length of the block.
 
     A connection that stands already is used and left as it is. Otherwise ``address``, else
     ``$RAY_ADDRESS``, is joined and left again; without either, Ray is started on this machine
     and ended afterwards.
+
+    Yields:
+        Tells whether a Ray that was started here is still there: a signal to a whole group of
+        processes ends it, too. Of any other Ray it is always true.
 
     Raises:
         ResourcesError: If no cluster answers at the address.
@@ -44,14 +49,15 @@ def cluster(address: str | None = None) -> Iterator[None]:
     for name in ("ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
-        yield
+        yield lambda: True
         return
     check_reachable(address)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _connect(address)
     _protect_token()
+    raylet = _own_raylet() if address == "local" else None
     try:
-        yield
+        yield lambda: raylet is None or _is_running(raylet)
     finally:
         ray.shutdown()
 
@@ -126,6 +132,19 @@ def _connect(address: str) -> None:
                 if own
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
             ) from error
+
+
+def _own_raylet() -> psutil.Process | None:
+    """Return the process of the node that this one has started."""
+    children = psutil.Process().children()
+    return next((child for child in children if child.name() == "raylet"), None)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _protect_token() -> None:

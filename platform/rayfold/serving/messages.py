@@ -44,8 +44,10 @@ def parse_request(body: bytes, signature: Signature) -> Features:
         raise DataError(f"the body has more than {MAX_BYTES} bytes; send fewer rows at once.")
     try:
         request = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise DataError(f"the body is no JSON: {error}; send {_example(signature)}.") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"the body is no JSON of numbers; send {_example(signature)}.") from None
     if not isinstance(request, dict) or set(request) != {"inputs"}:
         raise DataError(f"expected an object with 'inputs' alone; send {_example(signature)}.")
     arrays = tuple(

@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,11 +80,12 @@ class Execution:
         """
         self._progress.update(self._state)
         address = self._call.address
-        with cluster(address):
+        with cluster(address) as is_alive:
             check_room(self._groups, address)
             reference = stage(data)
             listening = self._call.interruption.listening()  # again: Ray has taken SIGTERM
-            with listening, _by_value(self._setup.model_class):
+            guarded = self._ending_with_ray(is_alive)
+            with listening, guarded, _by_value(self._setup.model_class):
                 pool = Pool(
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
@@ -234,6 +235,24 @@ class Execution:
                     logger.exception("Progress cannot be shown.")
 
         thread = threading.Thread(target=watch, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    @contextmanager
+    def _ending_with_ray(self, is_alive: Callable[[], bool]) -> Iterator[None]:
+        """End at once where the signal that interrupts has ended Ray, too: calls would hang."""
+        done = threading.Event()
+
+        def guard() -> None:
+            while not done.wait(PROGRESS_SECONDS):
+                if self._call.interruption.requested and not is_alive():
+                    self._call.interruption.give_up()
+
+        thread = threading.Thread(target=guard, name="guard", daemon=True)
         thread.start()
         try:
             yield

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -255,6 +256,10 @@ def declared(*shape: int, num_bytes: int) -> bytes:
     return len(text).to_bytes(8, "little") + text + bytes(4)
 
 
+def of_nan() -> bytes:
+    return save({"scores": np.full((99, 1), np.nan)})
+
+
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
@@ -293,6 +298,11 @@ def declared(*shape: int, num_bytes: int) -> bytes:
             "more than 2147483648",
         ),
         (change(num_outputs=2**40), "manifest.json: num_outputs: "),
+        (
+            change(inputs=[{"name": "x", "shape": [2], "dtype": "object"}]),
+            r"manifest.json: inputs\.0\.dtype: ",
+        ),
+        (replace_file("nonconformity.safetensors", of_nan()), "does not fit the manifest; export"),
         (change_member(folds=[{"file": WEIGHTS}]), "members and files disagree about"),
         (change_member(folds=[{"file": "../x"}] * 2), "members and files disagree about"),
         (replace_file(WEIGHTS, declared(2**40, num_bytes=4)), "no readable safetensors file"),

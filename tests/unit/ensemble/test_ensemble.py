@@ -98,6 +98,11 @@ def test_features_that_do_not_fit_are_told(
         regression.predict(features)
 
 
+def test_rows_of_different_lengths_are_told(regression: Ensemble) -> None:
+    with pytest.raises(DataError, match="rows differ in their shape; give arrays"):
+        regression.predict([[1.0, 2.0], [3.0]])
+
+
 def test_bytes_are_not_mistaken_for_numbers(classification: Ensemble) -> None:
     """Images that were trained on as bytes, and scaled, come as floats of 0 to 255."""
     with pytest.raises(DataError, match="images: expected type uint8 as in training"):

@@ -37,7 +37,7 @@ class InputPart(_Part):
 
     name: str
     shape: list[Annotated[int, Field(ge=1)]]
-    dtype: str
+    dtype: Annotated[str, Field(pattern=r"^(bool|u?int\d+|float\d+|[<>][biuf]\d)$")]
 
 
 class ModelPart(_Part):
@@ -234,7 +234,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise BundleError(f"{folder} is no folder; name the folder of an exported bundle.")
     if file.is_symlink() or not file.is_file():
-        raise BundleError(f"{folder} holds no {MANIFEST}; it is no bundle, or not a whole one.")
+        raise BundleError(
+            f"{folder} holds no {MANIFEST}; it is no bundle, or not a whole one; copy it again."
+        )
     if (size := file.stat().st_size) > _LARGEST_MANIFEST:
         raise BundleError(
             f"{file} has {size} bytes, at most {_LARGEST_MANIFEST} are allowed; it is no bundle."
@@ -246,7 +248,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{file} is no JSON: {error}; export the bundle again.") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
-        raise BundleError(f"{file}: expected format {FORMAT!r}, got {found!r}; it is no bundle.")
+        raise BundleError(
+            f"{file}: expected format {FORMAT!r}, got {found!r}; name the folder of a bundle."
+        )
     if values.get("version") != VERSION:
         raise BundleError(
             f"{file}: expected version {VERSION}, got {values.get('version')!r}; "

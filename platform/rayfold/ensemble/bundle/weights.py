@@ -52,7 +52,12 @@ def load_scores(file: Path, num_columns: int) -> NDArray[np.float64]:
     except SafetensorError as error:
         raise BundleError(f"{file} cannot be used: {error}; export the bundle again.") from error
     scores = arrays.get(_SCORES)
-    if scores is None or scores.dtype != np.float64 or scores.shape[1:] != (num_columns,):
+    if (
+        scores is None
+        or scores.dtype != np.float64
+        or scores.shape[1:] != (num_columns,)
+        or not np.isfinite(scores).all()
+    ):
         raise BundleError(f"{file} does not fit the manifest; export the bundle again.")
     return np.asarray(scores)
 
