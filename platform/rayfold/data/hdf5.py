@@ -79,8 +79,9 @@ def path_list(paths: object) -> list[str | Path]:
     Raises:
         DataError: If there is none, or something else.
     """
-    several = isinstance(paths, Iterable) and not isinstance(paths, str)
-    listed: list[Any] = list(paths) if several else [paths]  # type: ignore[call-overload]
+    listed: list[Any] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, str):
+        listed = list(paths)
     if not all(isinstance(path, str | Path) for path in listed):
         raise DataError(
             f"HDF5 files must be named by a path, a glob or a list of these, not {paths!r}."
