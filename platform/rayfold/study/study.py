@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -31,10 +32,11 @@ from rayfold.library import model_reference, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult, Value
+from rayfold.results import Config, Mode, TrialResult, Value
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.space import SearchSpace
+from rayfold.space.coverage import MAX_CONFIGS, end_configurations
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
     check_initial_weights,
@@ -55,6 +57,7 @@ from rayfold.study.description import (
     describe_environment,
     describe_training,
 )
+from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.result import StudyResult
@@ -64,6 +67,7 @@ from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_s
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.training.warm_start import WarmStart
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -337,7 +341,17 @@ class Study:
             RecipeError: If anything about the study is wrong.
             SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
+            ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
+        plan, tried = self._plan(num_trials), self._dry_run()
+        return replace(
+            plan,
+            model=(tried.line(self._model_class.__name__),),
+            hints=(*plan.hints, *tried.warnings),
+        )
+
+    def _plan(self, num_trials: int | None) -> Plan:
+        """Return the plan without a try of the model."""
         settings = self._settings()
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
@@ -391,9 +405,10 @@ class Study:
 
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
-        num_trials = self.plan(num_trials).num_trials
+        num_trials = self._plan(num_trials).num_trials
         call = Call(address=address, deadline=deadline, show_progress=show_progress)
         check_reachable(address)
+        self._try_model()
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             begun = self._check_begun(entries)  # before the parts are run for nothing
@@ -409,6 +424,33 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _try_model(self) -> None:
+        """Try the model before anything starts, unless a trial was completed before.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        journal = self.folder / "journal.jsonl"
+        entries = read_journal(journal) if journal.exists() else []
+        if not any(entry.event == "fold" for entry in entries):
+            for warning in self._dry_run().warnings:
+                logger.warning("%s", warning)
+
+    def _dry_run(self) -> DryRun:
+        """Try the model at the ends of the space, or with the configurations that are given.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        searcher = self._searcher
+        if isinstance(searcher, Fixed):
+            configs: Sequence[Config] = searcher.configs[:MAX_CONFIGS]
+        else:
+            configs = end_configurations(self.space, limit=MAX_CONFIGS)
+        return dry_run(
+            self._setup(None), self.dataset, configs, uses_gpu=self.groups.gpus_per_worker > 0
+        )
 
     def _run_parts(self, call: Call) -> tuple[StudyResult, ...]:
         """Run the studies of the parts in one pool, or go on with them."""
@@ -445,14 +487,7 @@ class Study:
             cold_starts=(None if weights is None else ColdStarts(settings.mode, self.folds.total)),
         )
         ledger.replay(entries)
-        setup = StudySetup(
-            model_class=self._model_class,
-            settings=settings,
-            plan=self.fold_plan,
-            folder=self.folder,
-            parameters=self._parameters,
-            warm_start=None if weights is None else weights.warm_start,
-        )
+        setup = self._setup(None if weights is None else weights.warm_start)
         return OpenStudy(
             name=self.name,
             setup=setup,
@@ -460,6 +495,16 @@ class Study:
             ledger=ledger,
             scheduler=scheduler,
             space=start.space,
+        )
+
+    def _setup(self, warm_start: WarmStart | None) -> StudySetup:
+        return StudySetup(
+            model_class=self._model_class,
+            settings=self._settings(),
+            plan=self.fold_plan,
+            folder=self.folder,
+            parameters=self._parameters,
+            warm_start=warm_start,
         )
 
     def _carry_out(
