@@ -25,6 +25,7 @@ from rayfold.library import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.training.loop import FoldRun
+from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import SingleProcess
 from rayfold.tracebacks import summary, user_place
@@ -52,6 +53,7 @@ class DryRunOrder:
 def main(file: Path) -> None:
     """Carry out the order in a file, and print what happens."""
     tell = _private_output()
+    _import_the_rest()
     tell({"ready": True})
     order: DryRunOrder = pickle.loads(file.read_bytes())  # noqa: S301  our parent's own file
     faulthandler.enable()
@@ -91,6 +93,12 @@ def count_without_memory(
         model = build_model(model_class, arguments).eval()
         model(*(torch.empty(2, *shape) for shape in data.input_shapes))
     return _count(model)
+
+
+def _import_the_rest() -> None:
+    """Import what PyTorch and we import on first use: no model takes that time."""
+    load_metrics()
+    torch.optim.SGD(nn.Linear(1, 1).parameters()).zero_grad()
 
 
 def _train(order: DryRunOrder, number: int, config: Config) -> int:
