@@ -94,7 +94,8 @@ class _FoldTrainer:
         except Exception as error:
             self._runs.clear()
             diverged = isinstance(error, FloatingPointError)
-            text = str(error) if diverged else traceback.format_exc()
+            model = self._setups[task.study].model
+            text = str(error) if diverged else model.told(traceback.format_exc())
             if not link.all_ranks_failed(text):
                 raise RuntimeError("a rank failed alone; the group starts anew") from error
             return FoldOutcome(task=task, error=text, diverged=diverged)

@@ -43,7 +43,7 @@ def end_configurations(space: SearchSpace, *, limit: int = MAX_CONFIGS) -> list[
     add(high)
     while missing and len(found) < limit:
         name, value = missing.pop(next(iter(missing)))
-        others = {other: end for other, end in reversed(missing.values())}
+        others = dict(reversed(missing.values()))
         add({**low, **others, **_needed(space, name), name: value})
     return found
 

@@ -50,6 +50,9 @@ MEMORY_SHARE = 0.8
 
 NUM_ROWS = 2
 
+BYTES_PER_PARAMETER = 16
+"""A weight, its gradient and two moments of it, of 4 bytes each."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DryRun:
@@ -110,7 +113,9 @@ def dry_run(
             num_configs=len(configs),
             num_parameters=(min(counts), max(counts)),
             seconds=time.monotonic() - began,
+            warnings=_too_large(max(counts)),
         )
+    setup.model.check_travels()
     has_gpu = uses_gpu and torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         order = DryRunOrder(
@@ -229,9 +234,7 @@ class _Watch:
 
 
 @contextmanager
-def _child(
-    order: DryRunOrder, folder: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _child(order: DryRunOrder, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Start the child in a session of its own, and end all of that on leaving."""
     file, errors = folder / "order.pickle", folder / "errors.txt"
     file.write_bytes(pickle.dumps(order))
@@ -269,6 +272,16 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     """End the child's session, also processes that the model has started."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+
+
+def _too_large(num_parameters: int) -> tuple[str, ...]:
+    needed, available = num_parameters * BYTES_PER_PARAMETER, psutil.virtual_memory().available
+    if needed <= MEMORY_SHARE * available:
+        return ()
+    return (
+        f"the largest model needs about {needed / 1e9:,.0f} GB, but this machine has "
+        f"{available / 1e9:,.0f} GB free; lower the upper ends of model. in the space.",
+    )
 
 
 def _rehearsed(setup: StudySetup, folder: Path) -> StudySetup:

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
-from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
@@ -22,7 +20,6 @@ from rayfold.groups.cluster import check_room, cluster
 from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
-from rayfold.library import shipped_by_value
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
 from rayfold.schedulers import Population, Replay
@@ -85,7 +82,7 @@ class Execution:
             reference = stage(data)
             listening = self._call.interruption.listening()  # again: Ray has taken SIGTERM
             guarded = self._ending_with_ray(is_alive)
-            with listening, guarded, _by_value(self._setup.model_class):
+            with listening, guarded:
                 pool = Pool(
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
@@ -259,17 +256,3 @@ class Execution:
         finally:
             done.set()
             thread.join()
-
-
-@contextmanager
-def _by_value(model_class: type[nn.Module]) -> Iterator[None]:
-    """Ship a class that workers cannot import, because it came from a file, with its code."""
-    module = sys.modules.get(model_class.__module__)
-    if module is None or not shipped_by_value(model_class):
-        yield
-        return
-    ray.cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(module)

@@ -28,7 +28,7 @@ from rayfold.data import (
 from rayfold.errors import RecipeError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
-from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
@@ -179,8 +179,8 @@ class Study:
         self.folds = folds or Folds()
         self.groups = groups or Groups()
         self.storage = Path(storage).absolute() if storage is not None else default_storage()
-        self._model_class = resolve_model(model, base=base)
-        self._model_reference = model_reference(model)
+        self._model = model_source(model, base=base)
+        self._model_class = resolve_model(self._model)
         self._data = data
         self._dataset: DataSet | None = None
         self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
@@ -499,7 +499,7 @@ class Study:
 
     def _setup(self, warm_start: WarmStart | None) -> StudySetup:
         return StudySetup(
-            model_class=self._model_class,
+            model=self._model,
             settings=self._settings(),
             plan=self.fold_plan,
             folder=self.folder,
@@ -676,7 +676,7 @@ class Study:
         """Return what the study is, for its journal and for MLflow."""
         start_from, initial_weights = self._start_from, self._initial_weights
         return {
-            "model": self._model_reference,
+            "model": self._model.reference,
             **describe_data_set(self.dataset, self._data),
             "descriptors": self._describe_data(),
             "fold_digest": self.fold_plan.digest,

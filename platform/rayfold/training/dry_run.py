@@ -1,9 +1,9 @@
 """Tries a model on two rows in a process of its own, which may hang, exit or crash.
 
-``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunOrder``, which the process that
-starts it has just written, and prints a line of JSON for each thing that happens: ``ready``, then
-for each configuration ``begun``, and ``parameters`` or ``error``, and ``done`` in the end. What the
-model prints goes to standard error, where a crash leaves the lines that it happened in.
+``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunOrder``, which its parent has
+just written, and prints a line of JSON for each thing that happens: ``ready``, then for each
+configuration ``begun`` and ``parameters`` or ``error``, and ``done`` in the end. What the model
+prints goes to standard error, where a crash leaves the lines that it happened in.
 """
 
 import faulthandler
@@ -24,11 +24,11 @@ from rayfold.data import DataSet
 from rayfold.library import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
+from rayfold.tracebacks import summary, user_place
 from rayfold.training.loop import FoldRun
 from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import SingleProcess
-from rayfold.tracebacks import summary, user_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,7 @@ def main(file: Path) -> None:
     tell({"done": True})
 
 
-def count_without_memory(
-    model_class: type[nn.Module], data: DataSet, config: Config
-) -> int:
+def count_without_memory(model_class: type[nn.Module], data: DataSet, config: Config) -> int:
     """Build a model and predict two rows, all without memory for any value.
 
     Args:
@@ -104,9 +102,7 @@ def _import_the_rest() -> None:
 def _train(order: DryRunOrder, number: int, config: Config) -> int:
     """Train an epoch, validate, and write what a fold leaves behind."""
     task = FoldTask(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
-    run = FoldRun(
-        task, setup=order.setup, data=order.data, strategy=SingleProcess(order.device)
-    )
+    run = FoldRun(task, setup=order.setup, data=order.data, strategy=SingleProcess(order.device))
     run.advance(task)
     return _count(run.model)
 
@@ -118,7 +114,8 @@ def _count(model: nn.Module) -> int:
 def _told(error: BaseException, setup: StudySetup) -> str:
     text = setup.model.told("".join(traceback.format_exception(error)))
     if isinstance(error, SystemExit):
-        return f"it calls sys.exit({error.code!r}) ({user_place(text)})"
+        place = user_place(text)
+        return f"it calls sys.exit({error.code!r}){'' if place is None else f' ({place})'}"
     return summary(text)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
@@ -153,7 +154,7 @@ class TestBatches:
     ) -> None:
         """40 training rows make batches of 16, 16 and 8."""
         batches: list[Tensor] = []
-        setup = replace(make_setup(epochs=2), model_class=recorder(batches))
+        setup = replace(make_setup(epochs=2), model=model_source(recorder(batches)))
         task = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
         train(make_run(task, setup), task)
         assert [len(batch) for batch in batches] == [16, 16, 8, 16, 16, 8]
