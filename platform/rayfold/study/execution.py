@@ -90,7 +90,6 @@ class Execution:
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
                     data=reference,
-                    name=self._name,
                     folder=self._folder / "groups",
                 )
                 try:
