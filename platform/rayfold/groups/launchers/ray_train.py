@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.launchers.base import Ending, Launcher
 from rayfold.groups.launchers.last_words import cause_of_death, keep_last_words
+from rayfold.groups.placement import room_for_groups
 from rayfold.groups.plan import Groups
 
 
@@ -47,10 +48,7 @@ class RayTrainLauncher(Launcher):
 
     def room(self) -> int:
         """Return how many more groups the nodes have room for."""
-        need = self._groups.worker_resources
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        per_node = sum(_times(need, resources) for resources in nodes)
-        return min(per_node, _times(need, ray.available_resources())) // self._groups.workers
+        return room_for_groups(self._groups)
 
     def start(self, group: int) -> None:
         """Reserve room for a group, unless it has some, and start its workers there."""
@@ -206,8 +204,3 @@ def _text(error: RayError) -> tuple[str, str]:
     text = str(error).strip()
     cause = error.cause if isinstance(error, RayTaskError) else error
     return f"{type(cause).__name__}: {cause}".splitlines()[0], text
-
-
-def _times(need: dict[str, float], resources: dict[str, float]) -> int:
-    """Return how often ``need`` fits into ``resources``."""
-    return min(int(resources.get(name, 0.0) // amount) for name, amount in need.items())
