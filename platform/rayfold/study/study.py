@@ -63,7 +63,7 @@ from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.training.metrics import check_metrics, check_mode, metric_mode, scored_names
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -520,6 +520,7 @@ class Study:
             name=self.name,
             metric=settings.metric,
             mode=settings.mode,
+            metrics=scored_names(settings.metrics, settings.metric),
             trials=tuple(trials),
             interrupted=call.interruption.requested,
             uploaded=uploaded,
@@ -602,7 +603,7 @@ class Study:
         task = self.dataset.task
         loss = check_loss(self._loss, task)
         metrics = check_metrics(self._metrics, task)
-        mode = metric_mode(self._metric, metrics, task)
+        mode = check_mode(self._mode, self._metric, metric_mode(self._metric, metrics, task))
         for criterion in self.accept:
             try:
                 metric_mode(criterion.metric, metrics, task)
@@ -616,7 +617,7 @@ class Study:
             loss=loss,
             metrics=metrics,
             metric=self._metric,
-            mode=self._mode or mode,
+            mode=mode,
             random_seed=self._random_seed,
             checkpoint_seconds=self._checkpoint_seconds,
         )
@@ -645,6 +646,7 @@ class Study:
             "searcher": self._searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": start.space.to_dict(),
+            "accept": [criterion.model_dump(exclude_none=True) for criterion in self.accept],
             "environment": describe_environment(),
         }
 

@@ -251,7 +251,8 @@ class TestPlan:
             """
         )
         study = Study.from_recipe(recipe)
-        assert describe(study) == describe(make_study())
+        accept = [Acceptance(metric="val_accuracy", at_least=0.5)]
+        assert describe(study) == describe(make_study(accept=accept))
         assert study.plan().num_trials == 6
         assert study.plan(3).num_trials == 3
         whole = Recipe.from_yaml(recipe.to_yaml(), overrides=["search.num_trials=null"])
@@ -365,10 +366,17 @@ class TestArguments:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
         assert study.plan().num_trials == 10
 
-    def test_the_metric_knows_its_mode_unless_one_is_given(self, make_study: MakeStudy) -> None:
+    def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study()._settings().mode == "min"
         assert make_study(metric="val_accuracy")._settings().mode == "max"
-        assert make_study(metric="val_accuracy", mode="min")._settings().mode == "min"
+        assert make_study(metric="val_accuracy", mode="max")._settings().mode == "max"
+
+    @pytest.mark.parametrize(("metric", "mode"), [("val_accuracy", "min"), ("val_loss", "max")])
+    def test_a_mode_against_the_metrics_own_is_refused(
+        self, make_study: MakeStudy, metric: str, mode: str
+    ) -> None:
+        with pytest.raises(RecipeError, match=rf"mode is '{mode}', but a .* {metric} is good"):
+            make_study(metric=metric, mode=mode).plan()
 
     def test_a_study_keeps_its_files_in_the_storage(
         self, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -453,7 +461,6 @@ class TestGoingOn:
             ("epochs", {"epochs": 9}),
             ("metrics", {"metrics": ["accuracy", "f1"]}),
             ("metric", {"metric": "val_accuracy"}),
-            ("mode", {"mode": "max"}),
             ("fold_digest", {"folds": Folds(3, random_seed=1)}),
             ("parameters", {"parameters": {"schedule.warmup_epochs": 1}}),
             ("random_seed", {"random_seed": 1}),
