@@ -24,6 +24,13 @@ from rayfold.study import Study
 MakeStudy = Callable[..., Study]
 
 
+class Layers(nn.Module):
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, layers: list[int]):
+        super().__init__()
+        sizes = [int(np.prod(input_shape)), *layers, num_outputs]
+        self.layers = nn.Sequential(nn.Flatten(), *map(nn.Linear, sizes[:-1], sizes[1:]))
+
+
 class Net(nn.Module):
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 8) -> None:
         super().__init__()
@@ -278,9 +285,9 @@ class TestArguments:
             ({"model": "pkg.net:Net"}, r"^space is missing; say what is to be searched\.$"),
             ({"model": "mlq"}, r"'mlq' is unknown \(did you mean 'mlp'\?\)"),
             ({"space": "cmn"}, r"search space 'cmn' is unknown \(did you mean 'cnn'\?\)"),
-            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, not 0\.$"),
-            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, not 1\.5\.$"),
-            ({"epochs": True}, r"^epochs must be a whole number of at least 1, not True\.$"),
+            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, got 0\.$"),
+            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, got 1\.5\.$"),
+            ({"epochs": True}, r"^epochs must be a whole number of at least 1, got True\.$"),
             ({"name": "../digits"}, r"^the name of a study "),
             ({"name": ""}, r"^the name of a study "),
             (
@@ -453,6 +460,24 @@ class TestGoingOn:
         begin(make_study(checkpoint_seconds=1.0, groups=Groups(1, 4), fold_order="together"))
         entries = read_journal(study.folder / "journal.jsonl")
         assert [entry.event for entry in entries] == ["study", "run", "run"]
+
+    def test_a_tuple_among_the_parameters_does_not_keep_it_from_going_on(
+        self, make_study: MakeStudy
+    ) -> None:
+        space = SearchSpace({"batch_size": Choice(np.int64(8), 16)})
+        parameters = {"model.layers": (np.int64(8), 16)}
+        for _ in range(2):
+            study = make_study(
+                model=Layers,
+                space=space,
+                parameters=parameters,
+                random_seed=np.int64(7),
+                epochs=np.int64(2),
+            )
+            with Journal.open(study.folder / "journal.jsonl") as journal:
+                study._open(journal, 6)
+        begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
+        assert begun["parameters"] == {"model.layers": [8, 16]}
 
     @pytest.mark.parametrize(
         ("field", "changes"),
