@@ -14,8 +14,6 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-import rayfold
-
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV, an access to memory that is not its own",
     "Aborted": "SIGABRT, from os.abort or a failed check in compiled code",
@@ -28,7 +26,7 @@ _SIGNALS = {
 _LIBRARIES = (
     Path(os.__file__).parent,  # Python's own
     *(Path(path) for path in (*site.getsitepackages(), site.getusersitepackages())),
-    Path(rayfold.__file__).parent,
+    Path(__file__).parents[2],  # ours
 )
 
 _OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
