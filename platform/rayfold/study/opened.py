@@ -39,6 +39,8 @@ class Call:
         address: Address of a Ray cluster; None starts or finds one.
         deadline: When it ends in order, by ``time.monotonic()``.
         show_progress: Whether to show a live table.
+        accept_changed_code: Whether to go on with code that has changed.
+        retry_failed: Whether to try failed trials again.
         interruption: Ctrl-C during it.
         out_of_time: Whether the deadline has come while something was still to be done.
     """
@@ -46,6 +48,8 @@ class Call:
     address: str | None
     deadline: float
     show_progress: bool
+    accept_changed_code: bool = False
+    retry_failed: bool = False
     interruption: Interruption = field(default_factory=Interruption)
     out_of_time: bool = False
 
