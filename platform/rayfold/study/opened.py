@@ -1,5 +1,6 @@
 """What one call of ``Study.run`` holds: its limits, and studies with their journals open."""
 
+import math
 from dataclasses import dataclass, field
 
 from rayfold.journal import Journal
@@ -45,9 +46,9 @@ class Call:
         out_of_time: Whether the deadline has come while something was still to be done.
     """
 
-    address: str | None
-    deadline: float
-    show_progress: bool
+    address: str | None = None
+    deadline: float = math.inf
+    show_progress: bool = True
     accept_changed_code: bool = False
     retry_failed: bool = False
     interruption: Interruption = field(default_factory=Interruption)

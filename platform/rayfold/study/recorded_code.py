@@ -8,6 +8,7 @@ from pathlib import Path
 from rayfold.errors import RecipeError
 from rayfold.journal import Entry, Journal
 from rayfold.storage import replacing
+from rayfold.tracking import CODE_FOLDER
 from rayfold.user_code import CodeRecord, Source, changed_files, changed_packages
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
 def keep_text(source: Source, folder: Path) -> None:
     """Write a source's files into the study's folder, below its digest."""
     for name, text in source.files.items():
-        path = folder / "code" / source.digest[:12] / name
+        path = folder / CODE_FOLDER / source.digest[:12] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
