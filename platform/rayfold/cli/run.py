@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rayfold.cli.options import Overrides, RecipePath
+from rayfold.cli.output import AllColumns, print_table
 
 
 def run(
@@ -26,6 +27,7 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
     ] = False,
+    all_columns: AllColumns = False,
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
 
@@ -34,7 +36,6 @@ def run(
     from rayfold.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())  # the rest takes seconds to import
-    from rayfold.report.tables import table_text
     from rayfold.study import Study
 
     study = Study.from_recipe(loaded)
@@ -42,8 +43,10 @@ def run(
         address=address, accept_changed_code=accept_changed_code, retry_failed=retry_failed
     )
     for part in result.parts:
-        typer.echo(f"{part.name}\n{table_text(part.table())}\n")
-    typer.echo(table_text(result.table()))
+        typer.echo(part.name)
+        print_table(part.table(), all_columns=all_columns)
+        typer.echo()
+    print_table(result.table(), all_columns=all_columns)
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:
         typer.echo(
@@ -57,8 +60,8 @@ def run(
         raise typer.Exit(130)
     if result.out_of_time:
         typer.echo(f"The time is up. Run '{command}' again to go on for as long.")
-    failures = result.failures(study.accept)
-    for failure in failures:
-        typer.echo(f"not accepted: {failure}")
-    if failures or (failed and failed == len(result.trials)):
+    verdicts = result.judge(study.accept)
+    for verdict in verdicts:
+        typer.echo(f"accept     {verdict}")
+    if not all(verdict.met for verdict in verdicts) or (failed and failed == len(result.trials)):
         raise typer.Exit(1)

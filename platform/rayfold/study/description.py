@@ -9,7 +9,7 @@ from rayfold.data import HDF5, DataSet
 from rayfold.errors import RecipeError
 from rayfold.training import Settings
 
-NOT_COMPARED = ("environment", "descriptors", "code")
+NOT_COMPARED = ("environment", "descriptors", "accept", "code")
 """What of a description may differ when a study goes on; code is compared by ``check_code``."""
 
 
