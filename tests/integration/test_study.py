@@ -340,6 +340,7 @@ def test_mlflow_holds_the_completed_trials(life: Life, result: rf.StudyResult) -
 def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> None:
     folder = life.storage / "digits"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "code",
         "journal.jsonl",
         "journal.lock",
         "seen_rows.safetensors",
