@@ -48,6 +48,9 @@ END_SECONDS = 10.0
 MEMORY_SHARE = 0.8
 """How much of the memory that is available the model may take."""
 
+MAX_TOLD = 3
+"""Different errors that are told."""
+
 NUM_ROWS = 2
 
 BYTES_PER_PARAMETER = 16
@@ -62,7 +65,7 @@ class DryRun:
         num_configs: How many configurations were tried to their end.
         num_parameters: The smallest and the largest model, in parameters; None if none was built.
         seconds: How long it took.
-        warnings: What did not come to its end here, and may do so elsewhere.
+        warnings: What failed with some of the configurations, or did not come to its end.
     """
 
     num_configs: int
@@ -94,14 +97,15 @@ def dry_run(
         setup: What all folds of the study share.
         data: The data set.
         configs: Configurations of the space, without what is fixed.
-        uses_gpu: Whether the study trains on GPUs; where this machine has none, what fails here
-            is a warning.
+        uses_gpu: Whether the study trains on GPUs; where this machine has none, all that fails is
+            a warning.
         seconds: How long all of it may take, imports apart. A model that takes longer, or more
             memory than this machine has, is warned of: others may have more.
 
     Raises:
-        ModelError: If the model fails: one line with the configuration, the error, and the file
-            and line of the user's code.
+        ModelError: If the model fails with every configuration: one line with the first of them,
+            the error, and the file and line of the user's code. Where only some fail, as corners
+            of a wide space may, that is a warning.
     """
     began = time.monotonic()
     if setup.model_class.__module__.partition(".")[0] == "rayfold":
@@ -130,14 +134,14 @@ def dry_run(
             watch.follow(child)
             status = _end(child, now=watch.warning is not None)
             watch.conclude(status, errors.read_text(errors="replace"))
-    if watch.failure is not None and (has_gpu or not uses_gpu):
-        raise ModelError(watch.failure)
+    if watch.failures and not watch.num_done and (has_gpu or not uses_gpu):
+        raise ModelError(watch.failures[0])
     counts = watch.counts
     return DryRun(
         num_configs=watch.num_done,
         num_parameters=(min(counts), max(counts)) if counts else None,
         seconds=time.monotonic() - began,
-        warnings=tuple(text for text in (watch.failure, watch.warning) if text is not None),
+        warnings=(*watch.failures[:MAX_TOLD], *([watch.warning] if watch.warning else [])),
     )
 
 
@@ -147,7 +151,7 @@ class _Watch:
     Attributes:
         counts: Parameters of the models that were built.
         num_done: Configurations tried to their end.
-        failure: What the model does wrong, in one line.
+        failures: What the model does wrong, a line for each different error.
         warning: What did not come to its end here.
     """
 
@@ -159,7 +163,8 @@ class _Watch:
         self._memory = MEMORY_SHARE * psutil.virtual_memory().available
         self.counts: list[int] = []
         self.num_done = 0
-        self.failure: str | None = None
+        self.failures: list[str] = []
+        self._errors: set[str] = set()
         self.warning: str | None = None
 
     def follow(self, child: subprocess.Popen[bytes]) -> None:
@@ -188,7 +193,7 @@ class _Watch:
             status: Its exit status.
             errors: What it has written to standard error.
         """
-        if self._is_done or self.failure is not None or self.warning is not None:
+        if self._is_done or self.warning is not None:
             return
         place = user_place(self._order.setup.model.told(errors))
         where = "" if place is None else f" ({place})"
@@ -196,12 +201,12 @@ class _Watch:
             self.warning = self._told(f"no end within {self._order.seconds:g} s{where}")
         elif status < 0:
             name = signal.Signals(-status).name
-            self.failure = self._told(f"its process was ended by {name}{where}")
+            self._fail(f"its process was ended by {name}{where}")
         elif self._config is None:
             lines = errors.strip().splitlines() or ["nothing"]
-            self.failure = f"the model cannot be tried in a process of its own: {lines[-1]}"
+            self._fail(f"no process of its own can do that: {lines[-1]}")
         else:
-            self.failure = self._told(f"its process ended with status {status}{where}")
+            self._fail(f"its process ended with status {status}{where}")
 
     def _hear(self, event: dict[str, Any]) -> None:
         if "ready" in event:
@@ -213,7 +218,7 @@ class _Watch:
             if event["parameters"] is not None:
                 self.counts.append(event["parameters"])
         elif "error" in event:
-            self.failure = self._told(event["error"])
+            self._fail(event["error"])
         self._is_done = self._is_done or "done" in event
 
     def _check_limits(self, process: psutil.Process) -> None:
@@ -225,6 +230,11 @@ class _Watch:
             self.warning = self._told(f"it needs more than {used / 1e9:.1f} GB of memory")
         elif time.monotonic() > self._deadline:
             self.warning = self._told(f"no end within {self._order.seconds:g} s")
+
+    def _fail(self, error: str) -> None:
+        if error not in self._errors:
+            self._errors.add(error)
+            self.failures.append(self._told(error))
 
     def _told(self, what: str) -> str:
         name = self._order.setup.model.reference

@@ -351,7 +351,7 @@ class Study:
         return replace(
             plan,
             model=(tried.line(self._model_class.__name__),),
-            hints=(*plan.hints, *tried.warnings),
+            warnings=(*plan.warnings, *tried.warnings),
         )
 
     def _planned(self, num_trials: int | None, accept_changed_code: bool) -> Plan:

@@ -66,7 +66,6 @@ def main(file: Path) -> None:
             tell({"parameters": None})
         except BaseException as error:  # noqa: BLE001  whatever a model raises is told
             tell({"error": _told(error, order.setup)})
-            return
     tell({"done": True})
 
 

@@ -52,7 +52,7 @@ def tried(make_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
             **changes,
         )
         lines = study.plan().lines()
-        return [line for line in lines if line.startswith(("model", "hint       model"))]
+        return [line for line in lines if line.startswith(("model", "warning    model"))]
 
     yield plan
     assert list(temporary.glob("rayfold-????????")) == []  # the try's own folder
@@ -68,12 +68,22 @@ def test_models_are_built_and_trained_at_the_ends_of_the_space(tried: Any) -> No
 
 
 def test_an_exception_is_told_with_file_line_and_configuration(tried: Any) -> None:
-    """Its last layer takes 8 values: the lower end fits, the upper one does not."""
+    """Its last layer takes 8 values, of which there are never so many."""
     with pytest.raises(ModelError) as caught:
-        tried(SearchSpace({"model.width": Int(8, 16)}), fault="size")
+        tried(SearchSpace({"model.width": Int(16, 32)}), fault="size")
     assert str(caught.value) == (
         "model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 shapes "
         "cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
+    )
+
+
+def test_where_some_configurations_work_the_others_are_warned_of(tried: Any) -> None:
+    """Its last layer takes 8 values: the lower end fits, the upper one does not."""
+    line, warning = tried(SearchSpace({"model.width": Int(8, 16)}), fault="size")
+    assert line.startswith("model      Net, 547 parameters (1 configurations tried in ")
+    assert warning == (
+        "warning    model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 "
+        "shapes cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
     )
 
 
@@ -100,10 +110,10 @@ def test_a_model_that_hangs_is_ended_and_warned_of(
 ) -> None:
     """It may only be slow here, so the plan goes on."""
     monkeypatch.setitem(module.dry_run.__kwdefaults__, "seconds", 3.0)
-    line, hint = tried(SearchSpace({"model.width": Int(8, 16)}), fault="hang")
+    line, warning = tried(SearchSpace({"model.width": Int(8, 16)}), fault="hang")
     assert line.startswith("model      Net (0 configurations tried in ")
-    assert hint.startswith(
-        "hint       model './net.py:Net' tried with model.width=8: no end within 3 s"
+    assert warning.startswith(
+        "warning    model './net.py:Net' tried with model.width=8: no end within 3 s"
     )
 
 
@@ -112,8 +122,8 @@ def test_a_model_that_needs_more_memory_than_there_is_is_ended_and_warned_of(
     tried: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MEMORY_SHARE", 1e-6)
-    _, hint = tried(SearchSpace({"model.width": Int(8, 16)}))
-    assert "it needs more than" in hint
+    _, warning = tried(SearchSpace({"model.width": Int(8, 16)}))
+    assert "it needs more than" in warning
 
 
 def test_a_model_of_the_library_is_tried_without_a_process_and_without_memory(
@@ -123,7 +133,7 @@ def test_a_model_of_the_library_is_tried_without_a_process_and_without_memory(
     monkeypatch.setattr(module.subprocess, "Popen", None)
     space = SearchSpace({"model.hidden": Int(2, 2**30), "optimizer.momentum": Float(0.0, 0.9)})
     study = make_study(space=space, parameters={"model.depth": 2, "optimizer.name": "sgd"})
-    lines = [line for line in study.plan().lines() if line.startswith(("model", "hint"))]
+    lines = [line for line in study.plan().lines() if line.startswith(("model", "warning"))]
     assert "145 to 1,152,921,57" in lines[0]
     assert "the largest model needs about 18,446,745,259 GB" in lines[-1]
 
