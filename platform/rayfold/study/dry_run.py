@@ -109,16 +109,7 @@ def dry_run(
     """
     began = time.monotonic()
     if setup.model_class.__module__.partition(".")[0] == "rayfold":
-        counts = [
-            count_without_memory(setup.model_class, data, {**setup.parameters, **config})
-            for config in configs
-        ]
-        return DryRun(
-            num_configs=len(configs),
-            num_parameters=(min(counts), max(counts)),
-            seconds=time.monotonic() - began,
-            warnings=_too_large(max(counts)),
-        )
+        return _try_here(setup, data, configs)
     setup.model.check_travels()
     has_gpu = uses_gpu and torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
@@ -142,6 +133,27 @@ def dry_run(
         num_parameters=(min(counts), max(counts)) if counts else None,
         seconds=time.monotonic() - began,
         warnings=(*watch.failures[:MAX_TOLD], *([watch.warning] if watch.warning else [])),
+    )
+
+
+def _try_here(setup: StudySetup, data: DataSet, configs: Sequence[Config]) -> DryRun:
+    """Try a model that is known to be well-behaved in this process."""
+    began = time.monotonic()
+    counts, failures = [], []
+    for config in configs:
+        try:
+            counts.append(
+                count_without_memory(setup.model_class, data, {**setup.parameters, **config})
+            )
+        except ModelError as error:
+            failures.append(str(error))
+    if not counts:
+        raise ModelError(failures[0])
+    return DryRun(
+        num_configs=len(counts),
+        num_parameters=(min(counts), max(counts)),
+        seconds=time.monotonic() - began,
+        warnings=(*failures[:MAX_TOLD], *_too_large(max(counts))),
     )
 
 

@@ -105,6 +105,7 @@ def test_a_model_that_ends_its_process_is_told_as_that(tried: Any, fault: str, t
         tried(SearchSpace({"model.width": Int(8, 16)}), fault=fault)
 
 
+@pytest.mark.slow
 def test_a_model_that_hangs_is_ended_and_warned_of(
     tried: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,20 @@ def test_a_model_of_the_library_is_tried_without_a_process_and_without_memory(
     lines = [line for line in study.plan().lines() if line.startswith(("model", "warning"))]
     assert "145 to 1,152,921,57" in lines[0]
     assert "the largest model needs about 18,446,745,259 GB" in lines[-1]
+
+
+def test_a_value_that_a_model_of_the_library_refuses_is_told(make_study: Any) -> None:
+    space = SearchSpace({"model.kernel_size": Choice(3, 4), "model.dropout": Choice(0.5, 1.0)})
+    study = make_study(model="cnn", space=space)
+    [warning] = study.plan().warnings
+    assert "kernel_size=4, num_outputs=3) cannot be built: ValueError: kernel_size" in warning
+    with pytest.raises(ModelError, match="dropout must be at least 0 and below 1, got 1.0"):
+        make_study(
+            model="cnn",
+            space=space,
+            parameters={},
+            searcher=Fixed([{"model.kernel_size": 3, "model.dropout": 1.0}]),
+        ).plan()
 
 
 def test_given_configurations_are_tried_instead_of_ends(make_study: Any) -> None:
