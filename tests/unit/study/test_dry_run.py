@@ -140,11 +140,11 @@ def test_a_model_of_the_library_is_tried_without_a_process_and_without_memory(
 
 
 def test_a_value_that_a_model_of_the_library_refuses_is_told(make_study: Any) -> None:
-    space = SearchSpace({"model.kernel_size": Choice(3, 4), "model.dropout": Choice(0.5, 1.0)})
+    space = SearchSpace({"model.kernel_size": Choice(3, 4), "model.dropout": Float(0.5, 1.0)})
     study = make_study(model="cnn", space=space)
     [warning] = study.plan().warnings
-    assert "kernel_size=4, num_outputs=3) cannot be built: ValueError: kernel_size" in warning
-    with pytest.raises(ModelError, match="dropout must be at least 0 and below 1, got 1.0"):
+    assert "cannot be built: ValueError: kernel_size must be an odd number" in warning
+    with pytest.raises(ModelError, match=r"dropout must be at least 0 and below 1, got 1\.0"):
         make_study(
             model="cnn",
             space=space,
