@@ -495,8 +495,9 @@ class Study:
             for study, open_ in zip(self.sub_studies, opened, strict=True)
         )
 
-    def _open(self, journal: Journal, num_trials: int, call: Call) -> OpenStudy:
+    def _open(self, journal: Journal, num_trials: int, call: Call | None = None) -> OpenStudy:
         """Begin the study in its journal, or take it up where that ends."""
+        call = call or Call()
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
         searcher = copy.deepcopy(self._searcher)
