@@ -1,11 +1,16 @@
 """The command line: one file per command."""
 
+import errno
 import sys
 
 import typer
 
 from rayfold.cli.app import app
 from rayfold.errors import RayfoldError
+from rayfold.storage import short_path
+from rayfold.tracebacks import user_place
+
+LONGEST_LINE = 2000
 
 
 def main() -> None:
@@ -22,9 +27,21 @@ def main() -> None:
         status = _fail(error.format_message())
     except RayfoldError as error:
         status = _fail(str(error))
+    except SystemExit as error:  # our commands raise none
+        place = user_place(error)
+        where = "" if place is None else f" ({place})"
+        status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        status = _fail(f"{short_path(error.filename)}: {error.strerror}.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str) -> int:
-    print(f"rayfold: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    print(f"rayfold: {line}", file=sys.stderr)
     return 2

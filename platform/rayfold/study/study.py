@@ -38,7 +38,7 @@ from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
 from rayfold.space.coverage import MAX_CONFIGS, end_configurations
-from rayfold.storage import default_storage
+from rayfold.storage import storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
     check_limit,
@@ -181,7 +181,7 @@ class Study:
         self.space = resolve_space(space, base=base)
         self.folds = folds or Folds()
         self.groups = groups or Groups()
-        self.storage = Path(storage).absolute() if storage is not None else default_storage()
+        self.storage = storage_folder(storage)
         self._model = model_source(model, base=base)
         self._model_class = resolve_model(self._model)
         self._code = CodeRecord.of(self._model)
