@@ -83,7 +83,9 @@ class EnsembleModule(nn.Module):
         found = []
         for models in self.members:
             assert isinstance(models, nn.ModuleList)
-            bag = torch.stack([call(model, [tensor.clone() for tensor in inputs]) for model in models])
+            bag = torch.stack(
+                [call(model, [tensor.clone() for tensor in inputs]) for model in models]
+            )
             bag = bag.double()  # in float32, probabilities would not add up to 1
             found.append(bag.softmax(2) if self._is_class else bag)
         return found
@@ -112,11 +114,12 @@ class EnsembleModule(nn.Module):
 
     def _traced(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Call a model so that its program changes nothing from one call to the next."""
-        if model not in self._buffers_change:
-            outputs: torch.Tensor = model(*inputs)
-            return outputs
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        outputs = torch.func.functional_call(model, buffers, tuple(inputs))
+        outputs: torch.Tensor
+        if model in self._buffers_change:
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            outputs = torch.func.functional_call(model, buffers, tuple(inputs))
+        else:
+            outputs = model(*inputs)
         return outputs
 
 

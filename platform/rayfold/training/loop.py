@@ -92,7 +92,9 @@ class FoldRun:
             steps_per_epoch=math.ceil(num_rows / self._batch_size),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
-        seed_generators(self._seed + 1 + strategy.rank, strategy.device)  # dropout differs by worker
+        seed_generators(
+            self._seed + 1 + strategy.rank, strategy.device
+        )  # dropout differs by worker
         self._generators = generator_states(strategy.device)
         self._history: list[dict[str, float]] = []
         self._predictions: Tensor | None = None

@@ -148,9 +148,7 @@ def test_programs_are_right_for_models_that_write_to_what_they_hold(
 ) -> None:
     module = ensemble_of(make, 3)
     names = ["one", "two", "three"]
-    write_programs(
-        module, module.signature, tmp_path, programs=("torch", "onnx"), members=names
-    )
+    write_programs(module, module.signature, tmp_path, programs=("torch", "onnx"), members=names)
     for predict in (load_torch(tmp_path / "ensemble.pt2"), load_onnx(tmp_path / "ensemble.onnx")):
         for _ in range(2):
             assert predict((np.tile(TEN, (2, 1)),)).tolist() == [[9], [9]]
