@@ -67,11 +67,13 @@ class StudyResult:
         raise RecipeError(f"trial {trial!r} is not among the finished ones: {known}.")
 
     def best_metric(self, metric: str) -> float | None:
-        """Return the best trial's mean over its folds of a metric after the last epoch."""
-        if self.best is None or metric not in self.best.folds[0].history[-1]:
-            return None
-        values = [fold.history[-1][metric] for fold in self.best.folds]
-        return sum(values) / len(values)
+        """Return the best trial's mean of a metric after the last epoch.
+
+        Folds where it is undefined are left out; None where it is in all, or is not computed.
+        """
+        folds = self.best.folds if self.best is not None else ()
+        values = [fold.history[-1][metric] for fold in folds if metric in fold.history[-1]]
+        return sum(values) / len(values) if values else None
 
     def failures(self, accept: Sequence[Acceptance]) -> list[str]:
         """Return what the best trial does not reach, a line each; nothing when all is well."""

@@ -35,7 +35,7 @@ from rayfold.training.checkpoint import (
 )
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
 from rayfold.training.learner import Batch, Learner
-from rayfold.training.metrics import evaluate
+from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
 from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
 from rayfold.training.strategies import Strategy
@@ -92,9 +92,8 @@ class FoldRun:
             steps_per_epoch=math.ceil(num_rows / self._batch_size),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
-        seed_generators(
-            self._seed + 1 + strategy.rank, strategy.device
-        )  # dropout differs by worker
+        # Dropout differs between workers.
+        seed_generators(self._seed + 1 + strategy.rank, strategy.device)
         self._generators = generator_states(strategy.device)
         self._history: list[dict[str, float]] = []
         self._predictions: Tensor | None = None
@@ -242,11 +241,13 @@ class FoldRun:
         return gathered, strategy.broadcast(values)
 
     def _check_finite(self, task: FoldTask) -> None:
-        metrics = self._history[-1]
-        for name in ("train_loss", "val_loss", self._setup.settings.metric):
-            if not math.isfinite(metrics[name]):
+        metrics, wanted = self._history[-1], self._setup.settings.metric
+        for name in ("train_loss", "val_loss", wanted):
+            if name not in metrics:
+                check_defined(wanted, self._setup.plan, self._data)
+            if not math.isfinite(metrics.get(name, math.nan)):
                 raise FloatingPointError(
-                    f"fold {task.fold} diverged: {name} is {metrics[name]} after epoch "
+                    f"fold {task.fold} diverged: {name} is {metrics.get(name)} after epoch "
                     f"{self.epoch}; a smaller optimizer.learning_rate may help."
                 )
 
