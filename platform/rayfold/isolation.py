@@ -104,7 +104,8 @@ def seed_generators(seed: int, device: torch.device | None = None) -> None:
 
 def generator_states(device: torch.device | None = None) -> dict[str, Tensor]:
     """Return the states of these generators by name, each a tensor of one axis on the CPU."""
-    _, keys, place, has_normal, normal = np.random.get_state(legacy=True)  # type: ignore[misc]
+    numpy_state: Any = np.random.get_state(legacy=True)
+    _, keys, place, has_normal, normal = numpy_state
     version, integers, next_normal = random.getstate()
     states = {
         "torch": torch.get_rng_state(),

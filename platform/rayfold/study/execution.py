@@ -17,7 +17,7 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
-from rayfold.errors import ResourcesError
+from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
 from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.plan import Groups
@@ -225,12 +225,12 @@ class Execution:
                     snapshot = pool.snapshot()
                     self._note_groups(snapshot)
                     self._progress.update(self._state.with_pool(snapshot))
-                except ResourcesError as error:
+                except DispatcherLostError as error:
                     self._failure = error
-                except ray.exceptions.RayActorError:
-                    self._failure = ResourcesError("the pool's dispatcher died; run again.")
                     self._ledgers.close()
                     return
+                except ResourcesError as error:
+                    self._failure = error
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 

@@ -24,10 +24,12 @@ class _Metric:
     """A metric.
 
     Attributes:
+        meaning: What it measures, in a few words, for docs and ``rayfold metrics``.
         mode: Whether a small or a large value is good.
         compute: Takes labels and predictions, as ``evaluate`` does; NaN where it is undefined.
     """
 
+    meaning: str
     mode: Mode
     compute: Callable[[Labels, Scores], float]
 
@@ -78,22 +80,52 @@ def _calibration_error(labels: Labels, probabilities: Scores) -> float:
 
 METRICS: Mapping[Task, Mapping[str, _Metric]] = {
     "classification": {
-        "accuracy": _Metric("max", _of_classes("accuracy_score")),
-        "balanced_accuracy": _Metric("max", _of_classes("balanced_accuracy_score")),
-        "f1": _Metric("max", _of_classes("f1_score", average="macro", zero_division=0)),
-        "precision": _Metric(
-            "max", _of_classes("precision_score", average="macro", zero_division=0)
+        "accuracy": _Metric(
+            "share of rows whose most probable class is right",
+            "max",
+            _of_classes("accuracy_score"),
         ),
-        "recall": _Metric("max", _of_classes("recall_score", average="macro", zero_division=0)),
-        "auroc": _Metric("max", _auroc),
-        "matthews": _Metric("max", _of_classes("matthews_corrcoef")),
-        "calibration_error": _Metric("min", _calibration_error),
+        "balanced_accuracy": _Metric(
+            "recall of each class that has rows, averaged (macro)",
+            "max",
+            _of_classes("balanced_accuracy_score"),
+        ),
+        "f1": _Metric(
+            "harmonic mean of precision and recall of each class, averaged (macro)",
+            "max",
+            _of_classes("f1_score", average="macro", zero_division=0),
+        ),
+        "precision": _Metric(
+            "share of right rows among those predicted as a class, averaged (macro)",
+            "max",
+            _of_classes("precision_score", average="macro", zero_division=0),
+        ),
+        "recall": _Metric(
+            "share of a class's rows that are predicted as it, averaged (macro)",
+            "max",
+            _of_classes("recall_score", average="macro", zero_division=0),
+        ),
+        "auroc": _Metric(
+            "area under the ROC curve of each class with rows against the rest, averaged (macro)",
+            "max",
+            _auroc,
+        ),
+        "matthews": _Metric(
+            "Matthews correlation coefficient", "max", _of_classes("matthews_corrcoef")
+        ),
+        "calibration_error": _Metric(
+            "expected calibration error of the most probable class, 15 equal bins",
+            "min",
+            _calibration_error,
+        ),
     },
     "regression": {
-        "mse": _Metric("min", _of_values("mean_squared_error")),
-        "rmse": _Metric("min", _of_values("root_mean_squared_error")),
-        "mae": _Metric("min", _of_values("mean_absolute_error")),
-        "r2": _Metric("max", _of_values("r2_score")),
+        "mse": _Metric("mean squared error", "min", _of_values("mean_squared_error")),
+        "rmse": _Metric(
+            "root of the mean squared error", "min", _of_values("root_mean_squared_error")
+        ),
+        "mae": _Metric("mean absolute error", "min", _of_values("mean_absolute_error")),
+        "r2": _Metric("coefficient of determination", "max", _of_values("r2_score")),
     },
 }
 
@@ -163,6 +195,38 @@ def check_defined(metric: str, plan: FoldPlan, data: DataSet) -> None:
                 f"fold {fold.index}: {metric} is undefined, since {reason}; "
                 "use fewer folds, other row groups, or another metric."
             )
+
+
+def check_mode(mode: Mode | None, metric: str, own: Mode) -> Mode:
+    """Return the mode of a study: the metric's own.
+
+    Args:
+        mode: What was asked for; None leaves it to the metric.
+        metric: The study's metric, for the message.
+        own: Its mode, as ``metric_mode`` tells it.
+
+    Raises:
+        RecipeError: If the opposite was asked for: the worst trial would be the best.
+    """
+    if mode not in (None, own):
+        good = "small" if own == "min" else "large"
+        raise RecipeError(
+            f"mode is {mode!r}, but a {good} {metric} is good, mode {own!r}; leave mode out."
+        )
+    return own
+
+
+def scored_names(metrics: Sequence[str], metric: str = "val_loss") -> tuple[str, ...]:
+    """Return what a study measures on validation rows, its own metric first.
+
+    Args:
+        metrics: The metrics that it computes, ``("accuracy",)``.
+        metric: The one that it searches for.
+
+    Returns:
+        Names as in histories and tables: ``("val_accuracy", "val_loss")``.
+    """
+    return tuple(dict.fromkeys([metric, *(f"val_{name}" for name in metrics), "val_loss"]))
 
 
 def load_metrics() -> None:
