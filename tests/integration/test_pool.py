@@ -196,7 +196,7 @@ class TestOneGroupOfTwoWorkers:
         (group,) = pool.snapshot().groups
         workers = [
             process
-            for process in psutil.Process(group.process_id).parent().children()
+            for process in psutil.Process(psutil.Process(group.process_id).ppid()).children()
             if process.name().startswith("ray::RayTrainWorker")
         ]
         assert group.process_id in {process.pid for process in workers}
