@@ -90,3 +90,10 @@ def test_a_plain_greedy_selection_chooses_the_same() -> None:
     lines = list(ensembles.build_time_lines(12, 90, 3))
     assert lines[0] == "12 candidates, 90 rows, 3 classes:"
     assert len(lines) == 15
+
+
+def test_cases_of_mnist_need_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ensembles.parse(["digits cnn"]).mnist is None
+    with pytest.raises(SystemExit, match="2"):
+        ensembles.parse(["digits cnn", "mnist8k cnn"])
+    assert "CASE 'mnist8k cnn' needs --mnist, the file that" in capsys.readouterr().err
