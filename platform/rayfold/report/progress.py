@@ -17,6 +17,7 @@ from rich.text import Text
 from rayfold.groups.dispatcher import GroupState, Snapshot
 from rayfold.report.tables import best_first, best_trial
 from rayfold.results import Mode, TrialResult
+from rayfold.tracebacks import summary
 
 SHOWN_TRIALS = 8
 PLAIN_SECONDS = 10.0
@@ -127,12 +128,12 @@ class Progress:
 
 
 class PlainLines(Progress):
-    """One line per finished trial, and a summary now and then; for logs and pipes."""
+    """One line per finished trial, and a summary where it has changed; for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown: set[str] | None = None
-        self._summary_at = 0.0
+        self._summary, self._summary_at = "", 0.0
 
     def update(self, state: StudyState) -> None:
         """Print what has changed."""
@@ -145,9 +146,9 @@ class PlainLines(Progress):
                 self._shown.add(result.id)
                 self._print(f"{state.name}: {_trial_line(result, state.metric)}")
         now = time.time()
-        if now - self._summary_at >= PLAIN_SECONDS:
-            self._summary_at = now
-            self._print(f"{state.name}: {state.summary(now)}")
+        if now - self._summary_at >= PLAIN_SECONDS and self._summary != state.summary(now):
+            self._summary, self._summary_at = state.summary(now), now
+            self._print(f"{state.name}: {self._summary}")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -254,8 +255,7 @@ def _render(state: StudyState) -> Group:
 
 def _trial_line(result: TrialResult, metric: str) -> str:
     if result.status == "failed":
-        reason = (result.error or "unknown").strip().splitlines()[-1]
-        return f"trial {result.id} failed: {reason}"
+        return f"trial {result.id} failed: {summary(result.error or 'unknown')}"
     return f"trial {result.id} {result.status}, {format_score(result, metric)}, {_config(result)}"
 
 

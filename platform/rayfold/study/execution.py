@@ -17,9 +17,10 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
-from rayfold.errors import ResourcesError
+from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
 from rayfold.groups.dispatcher import Snapshot
+from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
@@ -90,7 +91,6 @@ class Execution:
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
                     data=reference,
-                    name=self._name,
                     folder=self._folder / "groups",
                 )
                 try:
@@ -125,7 +125,9 @@ class Execution:
         scheduler = self._tune_scheduler or self._milestone_scheduler(at_once)
         turns = scheduler if isinstance(scheduler, PopulationScheduler) else None
         tuner = tune.Tuner(
-            tune.with_resources(trainable, trial_resources()),
+            tune.with_resources(
+                trainable, trial_resources(avoid=nodes_without_groups(self._groups))
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=SearcherAdapter(
                     self._ledgers,
@@ -225,12 +227,12 @@ class Execution:
                     snapshot = pool.snapshot()
                     self._note_groups(snapshot)
                     self._progress.update(self._state.with_pool(snapshot))
-                except ResourcesError as error:
+                except DispatcherLostError as error:
                     self._failure = error
-                except ray.exceptions.RayActorError:
-                    self._failure = ResourcesError("the pool's dispatcher died; run again.")
                     self._ledgers.close()
                     return
+                except ResourcesError as error:
+                    self._failure = error
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 
