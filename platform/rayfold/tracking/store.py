@@ -163,10 +163,11 @@ def find_experiment(client: "MlflowClient", name: str) -> str | None:
     if experiment is None:
         return None
     if experiment.lifecycle_stage == "deleted":
+        place = without_password(client.tracking_uri)
         raise StoreError(
-            f"MLflow's experiment {name!r} was deleted in "
-            f"{without_password(client.tracking_uri)}; restore it by 'mlflow experiments restore -x {experiment.experiment_id}' with "
-            "MLFLOW_TRACKING_URI set to that, or name another one in MLFLOW_EXPERIMENT_NAME."
+            f"MLflow's experiment {name!r} was deleted in {place}; restore it by 'mlflow "
+            f"experiments restore -x {experiment.experiment_id}' with MLFLOW_TRACKING_URI set to "
+            "that, or name another one in MLFLOW_EXPERIMENT_NAME."
         )
     return str(experiment.experiment_id)
 
