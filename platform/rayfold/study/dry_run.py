@@ -89,7 +89,6 @@ def dry_run(
     configs: Sequence[Config],
     *,
     uses_gpu: bool = False,
-    seconds: float = SECONDS,
 ) -> DryRun:
     """Try a model with each of a few configurations.
 
@@ -98,9 +97,7 @@ def dry_run(
         data: The data set.
         configs: Configurations of the space, without what is fixed.
         uses_gpu: Whether the study trains on GPUs; where this machine has none, all that fails is
-            a warning.
-        seconds: How long all of it may take, imports apart. A model that takes longer, or more
-            memory than this machine has, is warned of: others may have more.
+            a warning. So it is where a model takes longer, or more memory, than there is here.
 
     Raises:
         ModelError: If the model fails with every configuration: one line with the first of them,
@@ -118,7 +115,7 @@ def dry_run(
             data=_few_rows(data, setup.plan.folds[0].training_rows[:NUM_ROWS]),
             configs=configs,
             device="cuda" if has_gpu else "cpu",
-            seconds=seconds,
+            seconds=SECONDS,
         )
         watch = _Watch(order)
         with _child(order, Path(place)) as (child, errors):
@@ -229,6 +226,8 @@ class _Watch:
             self.num_done += 1
             if event["parameters"] is not None:
                 self.counts.append(event["parameters"])
+        elif "fault" in event:
+            self.warning = self._told(event["fault"])
         elif "error" in event:
             self._fail(event["error"])
         self._is_done = self._is_done or "done" in event

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -25,7 +25,7 @@ from rayfold.data import (
     SubProblems,
     load,
 )
-from rayfold.errors import RecipeError, one_of
+from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_source, resolve_model, resolve_space
@@ -63,12 +63,18 @@ from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.recorded_code import check_code, done_so_far, keep_text, note_code
 from rayfold.study.result import StudyResult
-from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
+from rayfold.tracking import SEEN_ROWS, Uploader, check_store, tracking_uri
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_metrics, check_mode, metric_mode, scored_names
+from rayfold.training.metrics import (
+    check_defined,
+    check_metrics,
+    check_mode,
+    metric_mode,
+    scored_names,
+)
 from rayfold.training.warm_start import WarmStart
 from rayfold.transfer import (
     ColdStarts,
@@ -88,6 +94,9 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+SUSPENDED_UPLOAD_SECONDS = 5.0
+"""The same after a fault of the machine, which may be MLflow's, too."""
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
@@ -285,7 +294,9 @@ class Study:
             DataError: If the data hold too few rows for them.
         """
         if self._fold_plan is None:
-            self._fold_plan = self.folds.split(self.dataset)
+            plan = self.folds.split(self.dataset)
+            check_defined(self._metric, plan, self.dataset)
+            self._fold_plan = plan
         return self._fold_plan
 
     @property
@@ -412,6 +423,8 @@ class Study:
             DataError: If the data are wrong.
             ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
+            TrackingError: If MLflow's store is a file that is no database.
+            SuspendedError: If a fault of the machine, or of Ray, lasts; run it again to go on.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
 
@@ -419,6 +432,7 @@ class Study:
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self._planned(num_trials, accept_changed_code).num_trials
         self._model.check_travels()
+        check_store(tracking_uri(self.storage))
         call = Call(
             address=address,
             deadline=deadline,
@@ -558,6 +572,7 @@ class Study:
         folders = [study.setup.folder for study in studies]
         uploader = Uploader(folders, uri, self.storage / "artifacts")
         uploader.start()
+        patience = UPLOAD_SECONDS
         try:
             if not call.ended and not all(study.ledger.exhausted for study in studies):
                 with (
@@ -579,8 +594,14 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
+        except SuspendedError:
+            patience = SUSPENDED_UPLOAD_SECONDS
+            for study in studies:
+                with suppress(JournalError):  # on a full disk; the next run ends this one
+                    study.journal.append("run", state="interrupted")
+            raise
         finally:
-            uploaded = uploader.finish(UPLOAD_SECONDS)
+            uploaded = uploader.finish(patience)
         if not uploaded:
             logger.warning(
                 "MLflow at %s does not hold everything yet; the journal does. "

@@ -2,8 +2,9 @@
 
 ``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunOrder``, which its parent has
 just written, and prints a line of JSON for each thing that happens: ``ready``, then for each
-configuration ``begun`` and ``parameters`` or ``error``, and ``done`` in the end. What the model
-prints goes to standard error, where a crash leaves the lines that it happened in.
+configuration ``begun`` and ``parameters``, ``error`` or ``fault`` (of the machine), and ``done``
+in the end. What the model prints goes to standard error, where a crash leaves the lines that it
+happened in.
 """
 
 import faulthandler
@@ -22,6 +23,7 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.library import build_model, model_arguments
+from rayfold.machine import machine_fault
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tracebacks import summary, user_place
@@ -65,7 +67,8 @@ def main(file: Path) -> None:
         except FloatingPointError:  # two rows say nothing about convergence
             tell({"parameters": None})
         except BaseException as error:  # noqa: BLE001  whatever a model raises is told
-            tell({"error": _told(error, order.setup)})
+            fault = machine_fault(error, order.setup.folder)
+            tell({"error": _told(error, order.setup)} if fault is None else {"fault": fault})
     tell({"done": True})
 
 

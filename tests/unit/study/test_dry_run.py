@@ -1,5 +1,6 @@
 """The try of a model before anything starts: what is told, and what is not done."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_a_model_that_hangs_is_ended_and_warned_of(
     tried: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may only be slow here, so the plan goes on."""
-    monkeypatch.setitem(module.dry_run.__kwdefaults__, "seconds", 3.0)
+    monkeypatch.setattr(module, "SECONDS", 3.0)
     line, warning = tried(SearchSpace({"model.width": Int(8, 16)}), fault="hang")
     assert line.startswith("model      Net (0 configurations tried in ")
     assert warning.startswith(
@@ -131,7 +132,7 @@ def test_a_model_of_the_library_is_tried_without_a_process_and_without_memory(
     make_study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The upper end has 2**60 weights and more, of 16 bytes with gradient and moments."""
-    monkeypatch.setattr(module.subprocess, "Popen", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     space = SearchSpace({"model.hidden": Int(2, 2**30), "optimizer.momentum": Float(0.0, 0.9)})
     study = make_study(space=space, parameters={"model.depth": 2, "optimizer.name": "sgd"})
     lines = [line for line in study.plan().lines() if line.startswith(("model", "warning"))]
@@ -166,17 +167,16 @@ def test_a_study_that_has_trained_folds_is_not_tried_again(
     from rayfold.journal import Journal
 
     study: Study = make_study()
-    tries: list[int] = []
-    monkeypatch.setattr(
-        Study,
-        "_dry_run",
-        lambda self: (
-            tries.append(1) or module.DryRun(num_configs=0, num_parameters=None, seconds=0.0)
-        ),
-    )
+    tries: list[Study] = []
+
+    def count(study: Study) -> module.DryRun:
+        tries.append(study)
+        return module.DryRun(num_configs=0, num_parameters=None, seconds=0.0)
+
+    monkeypatch.setattr(Study, "_dry_run", count)
     study._try_model()
-    assert tries == [1]
+    assert tries == [study]
     with Journal.open(study.folder / "journal.jsonl") as journal:
         journal.append("fold", trial="0000", result={})
     study._try_model()
-    assert tries == [1]
+    assert tries == [study]
