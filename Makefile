@@ -1,16 +1,20 @@
 # make demo    a study of real digits, from an empty machine to an exported ensemble
 # make test    linters, types, import layers and all tests
+# make faults  studies under real faults: killed processes, full disks, models that crash
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: .venv/installed
 	$(BIN)/python platform/demo/demo.py rayfold-demo
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m faults --durations=0
 
 lint: .venv/installed
 	$(BIN)/ruff check
