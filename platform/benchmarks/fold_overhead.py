@@ -66,13 +66,13 @@ def measure_orders(folder: Path, number: int) -> list[float]:
     pool.start()
     try:
         call = pool.dispatcher
-        ray.get(call.acquire.remote("0000", 1))
+        call.acquire("digits", "0000", 1)
         task = FoldTask(study="digits", trial="0000", config={}, fold=0, until_epoch=0)
         seconds = []
         for _ in range(number + 1):
             began = time.perf_counter()
-            ray.get(call.submit.remote("0000", [task]))
-            (outcome,) = ray.get(call.wait.remote("0000"))
+            call.submit("digits", "0000", [task])
+            (outcome,) = call.wait("digits", "0000")
             seconds.append(time.perf_counter() - began)
             assert outcome.error is None, outcome.error
         return seconds[1:]  # the first builds the model

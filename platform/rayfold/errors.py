@@ -8,6 +8,7 @@
     │   └── ModelError                  a model reference or its hyperparameters are wrong
     ├── DataError        (ValueError)   a data file or its contents are wrong
     ├── ResourcesError                  the cluster cannot hold what was asked for
+    │   └── DispatcherLostError         the process that gives out orders has died
     ├── JournalError                    a study's journal cannot be read, written or locked
     ├── TrackingError                   MLflow holds no such study, or cannot be reached
     ├── SuspendedError                  a fault of the machine ended a study; run it again
@@ -45,6 +46,10 @@ class DataError(RayfoldError, ValueError):
 
 class ResourcesError(RayfoldError):
     """The cluster cannot hold what was asked for."""
+
+
+class DispatcherLostError(ResourcesError):
+    """The process that gives out a run's orders has died; the same run may go on anew."""
 
 
 class JournalError(RayfoldError):

@@ -4,8 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -81,24 +84,31 @@ def train_here(data: DataSet, folder: Path, order: FoldTask) -> FoldResult:
 @contextmanager
 def leased(pool: Pool, trial: str, num_groups: int = 1) -> Iterator[None]:
     """Hold groups for a trial."""
-    granted = pool.dispatcher.acquire.remote(trial, num_groups)
+    granted: Future[int] = Future()
+    acquire = partial(pool.dispatcher.acquire, "", trial, num_groups)
+    Thread(target=lambda: granted.set_result(acquire()), daemon=True).start()
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not ray.wait([granted], timeout=0.2)[0]:
+    while not wait([granted], timeout=0.2).done:
         assert time.monotonic() < deadline
         pool.snapshot()  # raises when no group can start
-    assert ray.get(granted) == num_groups
+    assert granted.result() == num_groups
     yield
-    ray.get(pool.dispatcher.release.remote(trial))
+    pool.dispatcher.release("", trial)
 
 
 def carry_out(pool: Pool, *tasks: FoldTask) -> dict[int, FoldOutcome]:
     """Send orders of one trial and return their outcomes by fold."""
     trial = tasks[0].trial
-    ray.get(pool.dispatcher.submit.remote(trial, tasks))
+    pool.dispatcher.submit("", trial, tasks)
     outcomes: dict[int, FoldOutcome] = {}
     while len(outcomes) < len(tasks):
-        for outcome in ray.get(pool.dispatcher.wait.remote(trial), timeout=DEADLINE_SECONDS):
-            outcomes[outcome.task.fold] = outcome
+        outcomes |= {outcome.task.fold: outcome for outcome in wait_for_outcomes(pool, trial)}
+    return outcomes
+
+
+def wait_for_outcomes(pool: Pool, trial: str) -> list[FoldOutcome]:
+    outcomes = pool.dispatcher.wait("", trial, DEADLINE_SECONDS)
+    assert outcomes, f"none within {DEADLINE_SECONDS} s"
     return outcomes
 
 
@@ -159,11 +169,11 @@ class TestOneGroupOfTwoWorkers:
         """With a checkpoint every epoch, epochs before the kill keep their time stamps."""
         order = task("0000", 0, EPOCHS)
         with leased(pool, "0000"):
-            ray.get(pool.dispatcher.submit.remote("0000", [order]))
+            pool.dispatcher.submit("", "0000", [order])
             before = wait_for(pool, lambda group: group.trial == "0000" and group.epoch >= 8)
             os.kill(before.process_id, signal.SIGKILL)
             killed_at = time.time()
-            (outcome,) = ray.get(pool.dispatcher.wait.remote("0000"), timeout=DEADLINE_SECONDS)
+            (outcome,) = wait_for_outcomes(pool, "0000")
         (after,) = pool.snapshot().groups
         assert outcome.error is None
         assert outcome.result is not None

@@ -6,13 +6,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 
 from rayfold.data import DataSet
+from rayfold.errors import DispatcherLostError
+from rayfold.groups.client import DispatcherClient
 from rayfold.machine import machine_fault
 from rayfold.orders import FoldOutcome, FoldTask, Order
 from rayfold.training import (
@@ -35,13 +36,13 @@ class GroupWork:
 
     Attributes:
         group: Its number in the pool.
-        dispatcher: Handle of the pool's dispatcher actor.
+        dispatcher: Client of the pool's dispatcher.
         setups: What all folds of a study share, by the study's name.
         data: Reference to the staged data set.
     """
 
     group: int
-    dispatcher: Any
+    dispatcher: DispatcherClient
     setups: Mapping[str, StudySetup]
     data: "ray.ObjectRef[DataSet]"
 
@@ -166,7 +167,7 @@ class _Link:
         token = None
         if strategy.rank == 0:
             node = ray.get_runtime_context().get_node_id()
-            token = ray.get(work.dispatcher.announce.remote(work.group, node, os.getpid()))
+            token = work.dispatcher.announce(work.group, node, os.getpid())
         self._token = strategy.broadcast(token)
         if strategy.rank == 0:
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -175,9 +176,7 @@ class _Link:
         """Hand in an outcome and return the next order; None on ranks other than 0."""
         if self._strategy.rank != 0:
             return None
-        call = self._work.dispatcher.exchange
-        order: Order = ray.get(call.remote(self._work.group, self._token, outcome))
-        return order
+        return self._work.dispatcher.exchange(self._work.group, self._token, outcome)
 
     @contextmanager
     def training(self, trainer: _FoldTrainer) -> Iterator[None]:
@@ -198,10 +197,9 @@ class _Link:
         world_size = self._strategy.world_size
         if world_size == 1:
             return True
-        call = self._work.dispatcher.rank_failed.remote(
+        return self._work.dispatcher.rank_failed(
             self._work.group, self._token, self._strategy.rank, world_size, error
         )
-        return bool(ray.get(call))
 
     def close(self) -> None:
         """End the heartbeat."""
@@ -213,9 +211,8 @@ class _Link:
             if trainer is None:
                 continue
             epoch = trainer.present.epoch if trainer.present else 0
-            call = self._work.dispatcher.heartbeat
             try:
-                if ray.get(call.remote(self._work.group, self._token, epoch)):
+                if self._work.dispatcher.heartbeat(self._work.group, self._token, epoch):
                     self._order_to_stop = order
-            except ray.exceptions.RayError:
+            except (DispatcherLostError, ray.exceptions.RayError):
                 return  # the pool is gone, and so will this worker be

@@ -14,14 +14,13 @@ import ray
 import ray.train
 from ray.train import UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayfold.data import DataSet
-from rayfold.errors import ResourcesError
-from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.errors import DispatcherLostError, ResourcesError
+from rayfold.groups.client import DispatcherClient
+from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.plan import Groups
-from rayfold.orders import lease_name
 from rayfold.training import StudySetup
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Pool:
         folder: Where Ray Train may write while the pool is there.
 
     Attributes:
-        dispatcher: Handle of the dispatcher actor, for the trials.
+        dispatcher: Client of the dispatcher, for the trials.
     """
 
     def __init__(
@@ -63,9 +62,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._folder = folder
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_concurrency=10_000)(Dispatcher)
-        self.dispatcher: Any = actor.options(scheduling_strategy=here).remote()
+        self.dispatcher = DispatcherClient.start()
 
     def start(self) -> None:
         """Ask for as many groups as the cluster has room for, at least ``groups.minimum``.
@@ -84,18 +81,18 @@ class Pool:
         Raises:
             ResourcesError: If a group cannot start, and none ever has.
         """
-        state: Snapshot = ray.get(self.dispatcher.snapshot.remote())
+        state = self.dispatcher.snapshot()
         if state.broken and not state.groups:
             raise ResourcesError(state.broken)
         return state
 
     def interrupt(self) -> None:
         """Let groups finish their epoch and write a checkpoint, and trials end."""
-        ray.get(self.dispatcher.interrupt.remote())
+        self.dispatcher.interrupt()
 
     def release(self, study: str, trial: str) -> None:
         """Give a trial's groups back, without waiting for it."""
-        self.dispatcher.release.remote(lease_name(study, trial))
+        self.dispatcher.release_soon(study, trial)
 
     def stop(self) -> None:
         """End all groups and the dispatcher, and remove what Ray Train has written."""
@@ -103,15 +100,15 @@ class Pool:
             return
         self._stopping.set()
         try:
-            ray.get(self.dispatcher.stop.remote())
-        except ray.exceptions.RayError as error:
-            logger.warning("The pool's dispatcher is gone: %s", error)
+            self.dispatcher.stop()
+        except (DispatcherLostError, ray.exceptions.RayError) as error:
+            logger.warning("Groups could not be told to stop: %s", error)
         deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 logger.warning("%s does not end; it is left to Ray.", thread.name)
-        ray.kill(self.dispatcher)
+        self.dispatcher.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _room(self) -> int:
@@ -186,7 +183,7 @@ class Pool:
             if not self._stopping.is_set():
                 text = str(error).strip().splitlines()[0]
                 logger.error("Group %d has ended: %s", number, text)
-                self.dispatcher.group_ended.remote(number, text)
+                self.dispatcher.group_ended(number, text)
 
 
 def _times(need: Mapping[str, float], resources: Mapping[str, float]) -> int:
@@ -197,7 +194,7 @@ def _times(need: Mapping[str, float], resources: Mapping[str, float]) -> int:
 class _FailureReport(UserCallback):
     """Tells the dispatcher and the log that a group has lost workers; runs in its controller."""
 
-    def __init__(self, group: int, dispatcher: Any) -> None:
+    def __init__(self, group: int, dispatcher: DispatcherClient) -> None:
         self._group, self._dispatcher = group, dispatcher
 
     def after_exception(
@@ -207,4 +204,4 @@ class _FailureReport(UserCallback):
         rank, error = min(worker_exceptions.items(), key=lambda item: item[0])
         text = f"rank {rank}: {str(error).strip().splitlines()[-1]}"
         logger.warning("Group %d has lost workers and starts anew (%s).", self._group, text)
-        self._dispatcher.start_failed.remote(self._group, text)
+        self._dispatcher.start_failed(self._group, text)

@@ -18,7 +18,7 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
-from rayfold.errors import JournalError, ResourcesError
+from rayfold.errors import DispatcherLostError, JournalError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
 from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.plan import Groups
@@ -254,6 +254,11 @@ class Execution:
                     snapshot = pool.snapshot()
                     self._note_groups(snapshot)
                     self._progress.update(self._state.with_pool(snapshot))
+                except DispatcherLostError:
+                    self._suspension.end("the dispatcher, which gives out orders, has died")
+                    self._ledgers.close()
+                    self._lost = True
+                    return
                 except ResourcesError as error:
                     if fault := machine_fault(error, self._setup.folder):
                         self._suspension.end(fault)
@@ -261,11 +266,6 @@ class Execution:
                         self._failure = error
                 except JournalError as error:
                     self._suspension.end(str(error))
-                except ray.exceptions.RayActorError:
-                    self._suspension.end("the dispatcher, which gives out orders, has died")
-                    self._ledgers.close()
-                    self._lost = True
-                    return
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource, lease_name
+from rayfold.groups.client import DispatcherClient
+from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource
 from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
@@ -58,7 +58,7 @@ class TrialRunner(Trainable):
         self,
         config: dict[str, Any],
         *,
-        dispatcher: Any,
+        dispatcher: DispatcherClient,
         num_folds: int,
         epochs: int,
         order: FoldOrder,
@@ -101,7 +101,7 @@ class TrialRunner(Trainable):
         """Train until there is something to report."""
         if not self._num_groups:
             wanted = min(self._groups_per_trial, self._num_folds)
-            self._num_groups = self._call("acquire", wanted)
+            self._num_groups = self._dispatcher.acquire(self._study, self._trial, wanted)
             if not self._num_groups:
                 return {"interrupted": True, "done": True}
             self._deadline = time.monotonic() + self._max_seconds
@@ -116,8 +116,7 @@ class TrialRunner(Trainable):
         self._faulty = bool(report.get("fault"))
         report["done"] = report["done"] or self._time_left <= 0
         if report["done"]:
-            self._call("release")
-            self._num_groups = 0
+            self._release()
         return report
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -126,11 +125,10 @@ class TrialRunner(Trainable):
         The states themselves stay in the study's folder, where folds find their newest one.
         """
         if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
-            tasks = self._tasks(range(self._num_folds), self._epoch, save=True)
-            self._call("submit", tasks)
+            self._submit(range(self._num_folds), self._epoch, save=True)
             while _fault_of(self._wait_all(self._num_folds)):
                 self._sit_out()
-                self._call("submit", tasks)
+                self._submit(range(self._num_folds), self._epoch, save=True)
         write_pointer(Path(checkpoint_dir), self._trial, self._epoch)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -145,12 +143,12 @@ class TrialRunner(Trainable):
         give away what the second holds.
         """
         if self._num_groups:
-            self._call("release")
+            self._release()
 
     def _step_in_turn(self) -> dict[str, Any]:
         room = self._num_groups + self._orders_ahead - self._num_submitted
         now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
-        self._call("submit", self._tasks(now, self._epochs))
+        self._submit(now, self._epochs)
         self._num_submitted += len(now)
         outcomes = self._wait()
         self._num_submitted -= len(outcomes)
@@ -179,8 +177,7 @@ class TrialRunner(Trainable):
                 return self._report_divergence(errors[0])
         self._epoch += 1
         if self._epoch in self._milestones and _all_well(outcomes, len(folds)):
-            self._call("release")
-            self._num_groups = 0
+            self._release()
         for outcome in outcomes:
             if outcome.error is None:
                 self._scores[outcome.task.fold] = outcome.metrics[self._metric]
@@ -188,7 +185,7 @@ class TrialRunner(Trainable):
 
     def _train_epoch(self, folds: range) -> list[FoldOutcome]:
         epoch = self._epoch + 1
-        self._call("submit", self._tasks(folds, epoch, save=epoch in self._milestones))
+        self._submit(folds, epoch, save=epoch in self._milestones)
         return self._wait_all(len(folds))
 
     def _sit_out(self) -> None:
@@ -198,8 +195,7 @@ class TrialRunner(Trainable):
 
     def _report_divergence(self, error: str) -> dict[str, Any]:
         """Give the groups back, and leave it to the scheduler whether the trial goes on."""
-        self._call("release")
-        self._num_groups = 0
+        self._release()
         return {"score": None, "error": error, "diverged": True, "done": False}
 
     def _report_silence(self) -> dict[str, Any]:
@@ -236,10 +232,8 @@ class TrialRunner(Trainable):
             "done": complete or bool(errors),
         }
 
-    def _tasks(
-        self, folds: Iterable[int], until_epoch: int, *, save: bool = False
-    ) -> list[FoldTask]:
-        return [
+    def _submit(self, folds: Iterable[int], until_epoch: int, *, save: bool = False) -> None:
+        tasks = [
             FoldTask(
                 study=self._study,
                 trial=self._trial,
@@ -252,6 +246,11 @@ class TrialRunner(Trainable):
             )
             for fold in folds
         ]
+        self._dispatcher.submit(self._study, self._trial, tasks)
+
+    def _release(self) -> None:
+        self._dispatcher.release(self._study, self._trial)
+        self._num_groups = 0
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
         """Wait for ``number`` outcomes; fewer after a fatal one, or when no more come."""
@@ -270,17 +269,13 @@ class TrialRunner(Trainable):
     def _wait(self) -> list[FoldOutcome]:
         """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""
         left = None if self._deadline == math.inf else max(0.0, self._time_left)
-        outcomes: list[FoldOutcome] = self._call("wait", left)
+        outcomes = self._dispatcher.wait(self._study, self._trial, left)
         self._taken_up += [(out.task.fold, out.taken_up) for out in outcomes if out.taken_up]
         return outcomes
 
     @property
     def _time_left(self) -> float:
         return self._deadline - time.monotonic()
-
-    def _call(self, method: str, *args: Any) -> Any:
-        name = lease_name(self._study, self._trial)
-        return ray.get(getattr(self._dispatcher, method).remote(name, *args))
 
 
 def write_pointer(folder: Path, trial: str, epoch: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rayfold.groups.client import DispatcherClient
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.orders import FoldOutcome, FoldTask, StateSource
 from rayfold.results import FoldResult
@@ -23,6 +24,17 @@ DEADLINE_SECONDS = 20.0
 def score(fold: int, epoch: int) -> float:
     """Return 0.125, 0.25, 0.375 ... of folds 0, 1, 2 after the last epoch; more before it."""
     return 0.125 * (fold + 1) + EPOCHS - epoch
+
+
+class LocalClient(DispatcherClient):
+    """Calls a dispatcher that runs in another thread of this process."""
+
+    def __init__(self, dispatcher: Dispatcher, loop: asyncio.AbstractEventLoop) -> None:
+        self._dispatcher, self._loop = dispatcher, loop
+
+    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        coroutine = method(self._dispatcher, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_SECONDS)
 
 
 class Pool:
@@ -39,6 +51,7 @@ class Pool:
         self.cancelled: list[int] = []
         self._hangs = hangs
         self._loop = asyncio.new_event_loop()
+        self.client = LocalClient(self.dispatcher, self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._groups: list[Future[None]] = [
@@ -46,12 +59,8 @@ class Pool:
             for number in range(num_groups)
         ]
 
-    def call(self, method: str, *args: Any) -> Any:
-        coroutine = getattr(self.dispatcher, method)(*args)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_SECONDS)
-
     def close(self) -> None:
-        self.call("stop")
+        self.client.stop()
         for group in self._groups:
             group.result(DEADLINE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -122,12 +131,9 @@ def start() -> Iterator[Start]:
         pool = Pool(num_groups, hangs=hangs)
         pools.append(pool)
         runner = TrialRunner.__new__(TrialRunner)  # Tune's own part of it is not needed here
-        runner._call = lambda method, *args: pool.call(  # type: ignore[method-assign]
-            method, runner._trial, *args
-        )
         runner.setup(
             {"study": "digits", "trial": "0007", "hyperparameters": {"batch_size": 8}},
-            dispatcher=None,
+            dispatcher=pool.client,
             num_folds=NUM_FOLDS,
             epochs=EPOCHS,
             order=order,
@@ -203,7 +209,7 @@ def test_a_trial_out_of_time_ends_with_the_folds_that_it_has(start: Start) -> No
     last = runner.step()
     assert (last["done"], last["complete"], last["error"]) == (True, False, None)
     assert (last["score"], last["folds"]) == (0.125, [])
-    assert pool.call("acquire", "0008", 1) == 1  # the group was given back
+    assert pool.client.acquire("digits", "0008", 1) == 1  # the group was given back
     assert pool.cancelled == [1]
 
 
@@ -227,14 +233,14 @@ def test_folds_in_training_are_cancelled_when_the_trial_is_released(start: Start
     """With two groups: fold 0 has been reported, fold 1 still trains, and it is dropped."""
     runner, pool = start("in_turn", num_groups=2, hangs=lambda task: task.fold != 0)
     assert folds(runner.step()) == [0]
-    pool.call("release", "0007")
-    assert pool.call("acquire", "0008", 2) == 2  # both groups are free again
+    pool.client.release("digits", "0007")
+    assert pool.client.acquire("digits", "0008", 2) == 2  # both groups are free again
     assert sorted(pool.cancelled) == [1, 2]
 
 
 def test_an_interrupted_trial_says_so(start: Start) -> None:
     runner, pool = start("in_turn", hangs=lambda task: True, max_seconds=1e6)
-    pool.call("interrupt")
+    pool.client.interrupt()
     assert runner.step() == {"interrupted": True, "done": True}
 
 
@@ -300,8 +306,8 @@ def test_at_a_milestone_all_folds_write_their_state_and_the_groups_are_given_bac
     assert runner.step()["epoch"] == 2
     assert sorted(pool.saved) == [(0, 2, 0), (1, 2, 0), (2, 2, 0)]
     runner.save_checkpoint(str(tmp_path))  # needs no groups, and no more orders
-    assert pool.call("acquire", "0008", 1) == 1
-    pool.call("release", "0008")
+    assert pool.client.acquire("digits", "0008", 1) == 1
+    pool.client.release("digits", "0008")
     assert [report["epoch"] for report in run(runner)] == [3, 4]
     assert len(pool.saved) == NUM_FOLDS
 
@@ -347,8 +353,8 @@ def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
     assert (report["error"], report["diverged"]) == ("fold 0 diverged", True)
     assert (report["score"], report["done"]) == (None, False)
     assert [fold for fold, epoch in pool.orders if epoch == 2] == [0, 1, 2]
-    assert pool.call("acquire", "0008", 1) == 1  # the groups are free
-    pool.call("release", "0008")
+    assert pool.client.acquire("digits", "0008", 1) == 1  # the groups are free
+    pool.client.release("digits", "0008")
     write_pointer(tmp_path, "0004", 2)
     runner.reset_config({"study": "digits", "trial": "0007", "lineage": 1, "hyperparameters": {}})
     runner.load_checkpoint(str(tmp_path))
