@@ -95,13 +95,13 @@ class _FoldTrainer:
         self.present = None
         try:
             return self._train(task, link.should_stop)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model may raise these
             self._runs.clear()
             fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)
             text = str(error) if diverged else traceback.format_exc()
             if not link.all_ranks_failed(text):
-                raise RuntimeError("a rank failed alone; the group starts anew") from error
+                raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             if fault is not None:
                 return FoldOutcome(task=task, fault=fault)
             return FoldOutcome(task=task, error=text, diverged=diverged)
