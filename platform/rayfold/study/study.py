@@ -64,7 +64,13 @@ from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_metrics, check_mode, metric_mode, scored_names
+from rayfold.training.metrics import (
+    check_defined,
+    check_metrics,
+    check_mode,
+    metric_mode,
+    scored_names,
+)
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -280,7 +286,9 @@ class Study:
             DataError: If the data hold too few rows for them.
         """
         if self._fold_plan is None:
-            self._fold_plan = self.folds.split(self.dataset)
+            plan = self.folds.split(self.dataset)
+            check_defined(self._metric, plan, self.dataset)
+            self._fold_plan = plan
         return self._fold_plan
 
     @property
