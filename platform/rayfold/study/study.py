@@ -59,7 +59,7 @@ from rayfold.study.description import (
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.result import StudyResult
-from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
+from rayfold.tracking import SEEN_ROWS, Uploader, check_store, tracking_uri
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
@@ -397,6 +397,7 @@ class Study:
             DataError: If the data are wrong.
             ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
+            TrackingError: If MLflow's store is a file that is no database.
             SuspendedError: If a fault of the machine, or of Ray, lasts; run it again to go on.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
@@ -404,6 +405,7 @@ class Study:
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
+        check_store(tracking_uri(self.storage))
         call = Call(address=address, deadline=deadline, show_progress=show_progress)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
