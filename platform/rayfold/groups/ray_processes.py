@@ -97,7 +97,7 @@ class RayProcesses:
 
     def kill(self) -> None:
         """Kill all that was started with them, and what that has started."""
-        for process in self._family:
+        for process in tuple(self._family):  # another thread may be adding to it
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 

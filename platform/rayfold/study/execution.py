@@ -181,9 +181,10 @@ class Execution:
             tuner.fit()
         except Exception as error:  # Tune wraps what its callbacks raise
             fault = machine_fault(error, self._setup.folder)
-            if fault is None:
+            if fault is not None:
+                self._suspension.end(fault)
+            elif not self._suspension.reason:
                 raise
-            self._suspension.end(fault)
 
     def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
         """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
