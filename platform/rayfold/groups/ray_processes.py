@@ -75,9 +75,9 @@ class RayProcesses:
             return cls(needed, started=started)
         raylets = [process for process in psutil.process_iter() if place in _command(process)]
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-        needed = [("this node's raylet", process) for process in raylets]
+        raylet = next((found for found in raylets if found.name() == "raylet"), None)
         return cls(
-            dict(pair for pair in needed if pair[1].name() == "raylet"),
+            {} if raylet is None else {"this node's raylet": raylet},
             head=(host.strip("[]"), int(port)),
         )
 
