@@ -1,5 +1,6 @@
 """The processes of Ray that a driver cannot do without, and whether they are there."""
 
+import math
 import os
 import select
 import socket
@@ -14,6 +15,9 @@ import ray
 
 POLL_SECONDS = 0.2
 """How often a process is looked at where the system cannot tell of its end by itself."""
+
+LOOK_SECONDS = 3.0
+"""How often it is noted which processes these have started: that reads all of /proc."""
 
 ASK_SECONDS = 5.0
 """How often the head of a joined cluster is asked whether it is there."""
@@ -46,7 +50,7 @@ class RayProcesses:
     ) -> None:
         self._needed, self._started, self._head = dict(needed), started, head
         self._family: set[psutil.Process] = set(started)
-        self._asked_at, self._num_silent = time.monotonic(), 0
+        self._looked_at, self._asked_at, self._num_silent = -math.inf, time.monotonic(), 0
         self._files = ExitStack()
         self._poll = select.poll()
         self._notified = hasattr(os, "pidfd_open")
@@ -90,13 +94,13 @@ class RayProcesses:
         for name, process in self._needed.items():
             if not _is_running(process):
                 return f"{name} has died"
-        for process in self._started:
-            with suppress(psutil.NoSuchProcess):
-                self._family |= set(process.children(recursive=True))
+        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            self._look()
         return self._ask_head()
 
     def kill(self) -> None:
         """Kill all that was started with them, and what that has started."""
+        self._look()
         for process in tuple(self._family):  # another thread may be adding to it
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -104,6 +108,13 @@ class RayProcesses:
     def close(self) -> None:
         """Watch no longer."""
         self._files.close()
+
+    def _look(self) -> None:
+        """Note what the processes have started; it cannot be found once they are dead."""
+        self._looked_at = time.monotonic()
+        for process in self._started:
+            with suppress(psutil.NoSuchProcess):
+                self._family |= set(process.children(recursive=True))
 
     def _ask_head(self) -> str | None:
         if self._head is None or time.monotonic() - self._asked_at < ASK_SECONDS:
