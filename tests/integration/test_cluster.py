@@ -126,7 +126,7 @@ class Cluster:
     def submit(self, work: Path, storage: Path) -> subprocess.CompletedProcess[str]:
         """Run the recipe of a folder as a job, and wait for its end."""
         command = [
-            BIN / "ray", "job", "submit",
+            str(BIN / "ray"), "job", "submit",
             f"--address=http://127.0.0.1:{self.dashboard_port}",
             f"--working-dir={work}",
             f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',

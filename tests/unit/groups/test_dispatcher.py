@@ -176,7 +176,7 @@ class TestLending:
         generator = np.random.default_rng(0)
         dispatcher, workers = await make_pool(3)
         in_use: dict[str, int] = {}
-        trained: list[tuple[str, int]] = []
+        trained: list[tuple[str, str, int]] = []
 
         async def dawdle() -> None:
             for _ in range(int(generator.integers(5))):
@@ -598,7 +598,7 @@ class TestGroupsThatDoNotStop:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = time.monotonic()
-        monkeypatch.setattr(dispatcher_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         dispatcher, [worker] = await make_pool(1)
         await lent(dispatcher, "0000", 0)
         order = await worker.order()
@@ -672,7 +672,7 @@ class TestFailingRanks:
         order = await worker.order()
         first = dispatcher.rank_failed(0, worker.token, 0, 2, "")
         second = dispatcher.rank_failed(0, worker.token, 1, 2, "")
-        assert await soon(asyncio.gather(first, second)) == [False, True]
+        assert list(await soon(asyncio.gather(first, second))) == [False, True]
         await worker.order(FoldOutcome(task=order, error=""))
         assert await soon(dispatcher.rank_failed(0, worker.token, 1, 2, "alone")) is False
 
