@@ -450,10 +450,8 @@ class Dispatcher:
             lease.wake.set()
             return
         if job.attempts >= MAX_ATTEMPTS:
-            error = (
-                f"{job.attempts} times a worker failed alone or its process ended on fold "
-                f"{job.task.fold}; the last time:\n{job.error or 'it started anew'}"
-            )
+            cause = job.error.rstrip(" .\n") or "it started anew"
+            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return
