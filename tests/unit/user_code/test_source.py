@@ -146,7 +146,7 @@ class TestFiles:
         )
         source = model_source("./deep/net.py:Net", base=project)
         assert (source.module, sorted(source.files)[0]) == ("deep.net", "deep/__init__.py")
-        assert resolve_model(source).shift == 5
+        assert vars(resolve_model(source))["shift"] == 5
 
     def test_a_module_that_no_package_installed_travels_as_text(self, project: Path) -> None:
         (project / "deep" / "net.py").write_text("from torch import nn\nclass Net(nn.Module): ...")
