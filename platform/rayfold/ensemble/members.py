@@ -1,6 +1,6 @@
 """The models of logged trials: built and filled with the weights of their folds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
+from rayfold.training.lazy_modules import blank_rows, materialise
 
 
 def arguments_of(
@@ -34,7 +35,11 @@ def arguments_of(
 
 
 def load_model(
-    model_class: type[nn.Module], arguments: Mapping[str, Any], file: Path
+    model_class: type[nn.Module],
+    arguments: Mapping[str, Any],
+    file: Path,
+    *,
+    input_shapes: Sequence[Sequence[int]],
 ) -> nn.Module:
     """Build a model and fill it with weights.
 
@@ -42,6 +47,7 @@ def load_model(
         model_class: The model.
         arguments: What it is built with.
         file: The state dict as safetensors.
+        input_shapes: Shape of a row of each input.
 
     Returns:
         The model, in evaluation mode.
@@ -52,6 +58,7 @@ def load_model(
     """
     with own_generators(0):  # the first weights are thrown away
         model = build_model(model_class, arguments)
+        materialise(model, blank_rows(input_shapes))
     try:
         tensors = load_tensors(file)
     except SafetensorError as error:

@@ -14,6 +14,7 @@ from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section
+from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.losses import build_loss, check_loss
 from rayfold.training.optimizers import build_optimizer
 from rayfold.training.schedules import build_schedule
@@ -86,6 +87,7 @@ class Learner:
             num_outputs=data.num_outputs,
         )
         self.model = build_model(setup.model_class, arguments).to(strategy.device)
+        materialise(self.model, blank_rows(data.input_shapes, strategy.device))
         loaded = (
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
         )

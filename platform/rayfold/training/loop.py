@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class FoldRun:
         self._checkpoints = setup.folder / task.checkpoints
         config = {**setup.parameters, **task.config}
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
-        num_rows = len(self._fold.training_rows)
+        self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
         seed_generators(self._seed, strategy.device)
         self._learner = Learner(
@@ -89,7 +90,7 @@ class FoldRun:
             setup=setup,
             data=data,
             strategy=strategy,
-            steps_per_epoch=math.ceil(num_rows / self._batch_size),
+            steps_per_epoch=len(self._batches),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
         # Dropout differs between workers.
@@ -167,8 +168,12 @@ class FoldRun:
         learning_rate = learner.learning_rate
         learner.train(True)
         total = torch.zeros((), device=strategy.device)
-        for rows in self._batches():
-            total += learner.train_batch(self._load(rows))
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(
+            self._fold.training_rows
+        )
+        for batch in self._batches:
+            rows = order[batch]
+            total += learner.train_batch(self._load(rows, strategy.training_part(len(rows))))
         training_loss = float(strategy.sum(total)) / len(self._fold.training_rows)
         self._predictions, validation = self._validate()
         self._busy_seconds += time.perf_counter() - began
@@ -182,24 +187,20 @@ class FoldRun:
             }
         )
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(
-            self._fold.training_rows
-        )
-        for start in range(0, len(order), self._batch_size):
-            yield order[start : start + self._batch_size]
-
-    def _load(self, rows: NDArray[np.int64]) -> Batch:
-        """Load this worker's part of a batch; without a row of its own it takes the first."""
-        mine = rows[self._strategy.part(len(rows))]
+    def _load(self, rows: NDArray[np.int64], part: slice) -> Batch:
+        """Load this worker's part of a batch; without rows of its own it takes the first two."""
+        mine = rows[part]
         weight = 1.0 if len(mine) else 0.0
-        mine = mine if len(mine) else rows[:1]
+        features, labels = self._read(mine if len(mine) else rows[:2])
+        return Batch(features, labels, total_rows=len(rows), weight=weight)
+
+    def _read(self, rows: NDArray[np.int64]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return copies of the rows: features as a model takes them, and labels."""
         device = self._strategy.device
         features = tuple(
-            torch.from_numpy(to_float(array[mine])).to(device) for array in self._data.features
+            torch.from_numpy(to_float(array[rows])).to(device) for array in self._data.features
         )
-        labels = torch.from_numpy(self._data.labels[mine]).to(device)
-        return Batch(features, labels, total_rows=len(rows), weight=weight)
+        return features, torch.from_numpy(self._data.labels[rows]).to(device)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
         """Predict the validation rows, and score those that count; the same on every rank.
@@ -220,13 +221,15 @@ class FoldRun:
         total = torch.zeros((), device=strategy.device)
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
-            batch = self._load(rows[start : start + EVALUATION_ROWS])
-            counted = scored[start : start + EVALUATION_ROWS][strategy.part(batch.total_rows)]
+            together = rows[start : start + EVALUATION_ROWS]
+            part = strategy.part(len(together))
+            batch = self._load(together, part)
+            counted = scored[start : start + EVALUATION_ROWS][part]
             predictions, losses = learner.predict_batch(batch)
-            part = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
+            joined = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
             total += losses[: batch.num_own_rows][torch.from_numpy(counted)].sum()
-            if part is not None:
-                parts.append(part.cpu())
+            if joined is not None:
+                parts.append(joined.cpu())
         values = {"val_loss": float(strategy.sum(total)) / int(np.count_nonzero(scored))}
         gathered = torch.cat(parts) if parts else None
         if gathered is not None:
@@ -352,6 +355,18 @@ def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
         return FoldResult.from_dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+
+
+def batches_of(num_rows: int, batch_size: int) -> list[slice]:
+    """Cut an epoch's rows into batches.
+
+    A last batch of a single row joins the batch before: batch normalisation cannot train on one
+    row, and for no model is one row a good estimate of the gradient.
+    """
+    starts = [*range(0, num_rows, batch_size)]
+    if batch_size > 1 and len(starts) > 1 and num_rows - starts[-1] == 1:
+        starts.pop()
+    return [slice(*bounds) for bounds in pairwise([*starts, num_rows])]
 
 
 def fold_seed(random_seed: int, trial: str, fold: int) -> int:

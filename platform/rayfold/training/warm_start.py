@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rayfold.data import DataSet
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, LoadedWeights
+from rayfold.training.lazy_modules import blank_rows, materialise
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Names of a model's tensors, parameters and buffers, each with its shape."""
@@ -235,8 +236,10 @@ def model_shapes(
     try:
         with torch.device("meta"):
             model = model_class(**arguments)
+            materialise(model, blank_rows(data.input_shapes, "meta"))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):  # it computes with them
         model = build_model(model_class, arguments)
+        materialise(model, blank_rows(data.input_shapes))
     return tensor_shapes(model.state_dict())
 
 

@@ -15,13 +15,13 @@ from rayfold.data import DataSet
 from rayfold.library import resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
-from rayfold.training import FoldRun, StudySetup
+from rayfold.training import FoldRun, SingleProcess, StudySetup
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     load_checkpoint,
     newest_checkpoint,
 )
-from rayfold.training.loop import finished_result, fold_seed
+from rayfold.training.loop import batches_of, finished_result, fold_seed
 from rayfold.training.state_memory import StateMemory
 from rayfold.tuning.states import take_over
 
@@ -737,3 +737,56 @@ class TestIsolation:
         assert weights["calls"].item() == 4 * 3  # epochs times batches of 16 in 40 rows
         expected = (weights["bias"] * (weights["calls"] + 1)).softmax(0)
         torch.testing.assert_close(saved, expected.expand(20, -1))
+
+
+class TestBatchSizes:
+    @pytest.mark.parametrize(
+        ("num_rows", "batch_size", "expected"),
+        [
+            (9, 4, [4, 5]),
+            (8, 4, [4, 4]),
+            (10, 4, [4, 4, 2]),
+            (3, 1, [1, 1, 1]),
+            (1, 4, [1]),
+            (5, 4, [5]),
+            (3, 2, [3]),
+        ],
+    )
+    def test_a_lone_last_row_joins_the_batch_before(
+        self, num_rows: int, batch_size: int, expected: list[int]
+    ) -> None:
+        rows = range(num_rows)
+        batches = [rows[batch] for batch in batches_of(num_rows, batch_size)]
+        assert [len(batch) for batch in batches] == expected
+        assert [row for batch in batches for row in batch] == list(rows)
+
+    @pytest.mark.parametrize("num_rows", range(1, 12))
+    @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+    def test_no_worker_trains_on_a_single_row_of_several(
+        self, num_rows: int, world_size: int
+    ) -> None:
+        strategy = SingleProcess()
+        parts = []
+        for rank in range(world_size):
+            strategy.rank, strategy.world_size = rank, world_size
+            parts.append([*range(num_rows)[strategy.training_part(num_rows)]])
+        assert [row for part in parts for row in part] == [*range(num_rows)]
+        assert len(parts[0]) > 0
+        assert num_rows == 1 or all(len(part) != 1 for part in parts)
+
+    def test_batch_normalisation_trains_where_one_row_is_left_over(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """Of 40 rows in batches of 13, one is left over."""
+
+        class Normalised(nn.Module):
+            def __init__(self, *, num_outputs: int) -> None:
+                super().__init__()
+                self.layers = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, num_outputs))
+
+            def forward(self, features: Tensor) -> Tensor:
+                return self.layers(features)  # type: ignore[no-any-return]
+
+        setup = replace(make_setup(), model_class=Normalised)
+        task = bare(config={"batch_size": 13})
+        assert train(make_run(task, setup), task).score < 1.2

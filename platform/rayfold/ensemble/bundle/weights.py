@@ -1,6 +1,6 @@
 """The tensors of a bundle: written, and their sizes looked at before memory is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rayfold.errors import BundleError, ModelError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model
 from rayfold.storage import open_to_readers
+from rayfold.training.lazy_modules import blank_rows, materialise
 
 _SCORES = "scores"
 
@@ -63,7 +64,13 @@ def load_scores(file: Path, num_columns: int) -> NDArray[np.float64]:
     return np.asarray(scores)
 
 
-def check_declared(model_class: type[nn.Module], arguments: Mapping[str, Any], file: Path) -> None:
+def check_declared(
+    model_class: type[nn.Module],
+    arguments: Mapping[str, Any],
+    file: Path,
+    *,
+    input_shapes: Sequence[Sequence[int]],
+) -> None:
     """Refuse arguments that build a larger model than the file holds, before memory is used.
 
     The model is built on PyTorch's device ``meta``, which has shapes and no numbers; a class that
@@ -89,7 +96,9 @@ def check_declared(model_class: type[nn.Module], arguments: Mapping[str, Any], f
     hook = register_module_parameter_registration_hook(count)
     try:
         with own_generators(0), torch.device("meta"):
-            state = build_model(model_class, arguments).state_dict()
+            model = build_model(model_class, arguments)
+            materialise(model, blank_rows(input_shapes, "meta"))
+            state = model.state_dict()
     except _TooLargeError:
         raise BundleError(
             f"the manifest's arguments build a model of over {allowed} tensors, but {file.name} "

@@ -48,6 +48,17 @@ class Strategy(ABC):
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's ``value`` on every worker."""
 
+    def training_part(self, num_rows: int) -> slice:
+        """Return this worker's rows out of a training batch: at least 2, or none.
+
+        Batch normalisation cannot train on a single row, so that of a small batch only the first
+        workers get rows; the first alone gets a batch of one row.
+        """
+        busy = max(1, min(self.world_size, num_rows // 2))
+        if self.rank >= busy:
+            return slice(0, 0)
+        return slice(self.rank * num_rows // busy, (self.rank + 1) * num_rows // busy)
+
     def part(self, num_rows: int) -> slice:
         """Return this worker's contiguous rows out of ``num_rows``; sizes differ by at most 1."""
         return slice(
