@@ -230,7 +230,7 @@ def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> n
     try:
         with isolated():
             return model_class(**copy.deepcopy(dict(arguments)))
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise ModelError(
             f"{model_class.__name__}({given}) cannot be built: {_one_line(error)}"

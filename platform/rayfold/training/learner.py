@@ -27,6 +27,7 @@ from rayfold.training.warm_start import (
     parameter_groups,
     rate_factors,
 )
+from rayfold.training.weights_file import check_trainable
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Learner:
         )
         self.model = build_model(setup.model_class, arguments).to(strategy.device)
         materialise(self.model, blank_rows(data.input_shapes, strategy.device))
+        check_trainable(self.model)
         loaded = (
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
         )
@@ -163,6 +165,13 @@ class Learner:
             f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
             f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
         )
+
+    def blank_loss(self, labels: Tensor) -> float:
+        """Return the mean plain loss of outputs that are all 0."""
+        losses = self._plain_loss(
+            labels.new_zeros((len(labels), self._num_outputs)).float(), labels
+        )
+        return float(losses.mean())
 
     def train(self, training: bool) -> None:
         """Switch the model between training and evaluation."""

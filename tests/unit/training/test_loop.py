@@ -790,3 +790,109 @@ class TestBatchSizes:
         setup = replace(make_setup(), model_class=Normalised)
         task = bare(config={"batch_size": 13})
         assert train(make_run(task, setup), task).score < 1.2
+
+
+class TestDamagedFiles:
+    @pytest.mark.parametrize("damage", [b"", b"PK", b"{}"])
+    @pytest.mark.parametrize("both", [False, True])
+    def test_a_damaged_checkpoint_is_put_aside_and_the_fold_goes_on_from_the_one_before(
+        self,
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+        caplog: pytest.LogCaptureFixture,
+        damage: bytes,
+        both: bool,
+    ) -> None:
+        whole = train(make_run(order(), make_setup("whole")), order())
+        setup = make_setup()
+        run = make_run(order(), setup)
+        for epoch in (1, 2):
+            run.advance(order(until_epoch=epoch, save=True))
+        folder = setup.folder / order().folder
+        for number in (1, 2) if both else (2,):
+            (folder / f"milestone_0000{number}.pt").write_bytes(damage)
+        again = make_run(order(), setup)
+        assert again.epoch == (0 if both else 1)
+        assert again.taken_up == (None if both else "file")
+        assert (folder / "milestone_00002.pt.damaged").read_bytes() == damage
+        assert "milestone_00002.pt cannot be read" in caplog.text
+        assert losses(train(again, order())) == losses(whole)
+
+    def test_a_checkpoint_cut_off_anywhere_is_put_aside(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        make_run(order(), setup).advance(order(until_epoch=1, save=True))
+        path = setup.folder / order().folder / "milestone_00001.pt"
+        content = path.read_bytes()
+        for part in range(1, 8):
+            path.write_bytes(content[: len(content) * part // 8])
+            assert make_run(order(), setup).epoch == 0
+            assert not path.exists()
+
+    @pytest.mark.parametrize("damage", ["", "{}", "[]", "null", '{"fold": 0'])
+    def test_a_fold_whose_result_is_damaged_is_trained_again(
+        self, make_setup: MakeSetup, make_run: MakeRun, damage: str
+    ) -> None:
+        setup = make_setup()
+        path = setup.folder / order().folder / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(damage)
+        assert finished_result(order(), setup.folder) is None
+        assert not path.exists()
+        result = train(make_run(order(), setup), order())
+        assert finished_result(order(), setup.folder) == result
+
+
+class TestExplosion:
+    def test_a_loss_that_explodes_is_told_with_the_scale_that_does_it(
+        self,
+        regression: Callable[[int], DataSet],
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+    ) -> None:
+        data = regression(1)
+        features = data.features[0] * np.array([1, 1, 1, 300], np.float32)
+        data = replace(data, features=(features,))
+        task = order(config={"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3})
+        setup = make_setup(data=data)
+        message = r"^fold 0 diverged: \w+_loss is .* epoch \d; the scale of features_0, column 3 "
+        with pytest.raises(
+            FloatingPointError, match=message + r"\(mean .*, deviation .*\) is far"
+        ):
+            train(make_run(task, setup, data=data), task)
+
+    def test_a_finite_loss_a_million_times_that_of_the_untrained_model_has_diverged(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        class Exploding(nn.Module):
+            def __init__(self, *, num_outputs: int) -> None:
+                super().__init__()
+                self.bias = nn.Parameter(torch.zeros(num_outputs))
+                self.register_buffer("factor", torch.ones(()))
+
+            def forward(self, features: Tensor) -> Tensor:
+                if self.training:
+                    self.factor *= 1e3  # 1e3, 1e6, 1e9 in the first epoch
+                signs = torch.tensor([1.0, -1.0, 1.0])
+                return (self.bias + signs * self.factor).expand(len(features), -1)
+
+        setup = replace(make_setup(), model_class=Exploding)
+        with pytest.raises(
+            FloatingPointError, match=r"fold 0 diverged: \w+_loss is \d.* epoch [23]"
+        ):
+            train(make_run(bare(), setup), bare())
+
+    @pytest.mark.parametrize("offset", [0.0, 1e4, 1e5])
+    def test_a_first_epoch_on_raw_targets_never_counts(
+        self,
+        regression: Callable[[int], DataSet],
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+        offset: float,
+    ) -> None:
+        """Their variance is about 2, the first losses are up to 1e10."""
+        data = regression(1)
+        data = replace(data, labels=data.labels + np.float32(offset))
+        task = order(config={"model.dropout": 0.0})
+        assert train(make_run(task, make_setup(data=data), data=data), task).score > 0

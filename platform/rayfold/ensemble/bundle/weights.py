@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -19,6 +18,7 @@ from rayfold.isolation import own_generators
 from rayfold.library import build_model
 from rayfold.storage import open_to_readers
 from rayfold.training.lazy_modules import blank_rows, materialise
+from rayfold.training.weights_file import save_weights, tensors_of
 
 _SCORES = "scores"
 
@@ -27,13 +27,9 @@ _SHARED = 4
 
 
 def save_state(model: nn.Module, file: Path) -> None:
-    """Write a state dict; tensors that share memory are written once each."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
+    """Write a model's state dict, or a combination's."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, file)
+    save_weights(model, file)
     open_to_readers(file)
 
 
@@ -98,7 +94,7 @@ def check_declared(
         with own_generators(0), torch.device("meta"):
             model = build_model(model_class, arguments)
             materialise(model, blank_rows(input_shapes, "meta"))
-            state = model.state_dict()
+            state = tensors_of(model.state_dict())
     except _TooLargeError:
         raise BundleError(
             f"the manifest's arguments build a model of over {allowed} tensors, but {file.name} "
