@@ -22,7 +22,10 @@ LOST_SECONDS = 60.0
 """A busy group that has been silent for this long has lost its order to another group."""
 
 MAX_ATTEMPTS = 3
-"""After so many deaths or lone failures of a worker on the same order, the order has failed."""
+"""After so many deaths or lone failures of a worker on the same order, the order has failed.
+
+A group that dies so often in a row before it has taken an order is not started again.
+"""
 
 RANKS_SECONDS = 10.0
 """How long a failed rank waits for the others to fail as well."""
@@ -42,6 +45,7 @@ class GroupState:
         fold: That fold, or None.
         epoch: Epochs of that fold so far.
         num_starts: How often it has announced itself.
+        stopping_seconds: How long ago it was told to end its order; 0 if it was not.
     """
 
     group: int
@@ -53,6 +57,7 @@ class GroupState:
     fold: int | None
     epoch: int
     num_starts: int
+    stopping_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +65,16 @@ class Snapshot:
     """The pool at one moment.
 
     Attributes:
-        groups: The groups that have announced themselves and are not lost.
+        groups: The groups that have announced themselves, and are neither silent nor dead.
         num_waiting: Trials that wait for groups.
         broken: Why a group cannot start; empty when none has failed to.
+        silent: Numbers of groups whose processes may be there but have long not been heard of.
     """
 
     groups: tuple[GroupState, ...] = ()
     num_waiting: int = 0
     broken: str = ""
+    silent: tuple[int, ...] = ()
 
     @property
     def num_busy(self) -> int:
@@ -95,7 +102,10 @@ class _Group:
     job: _Job | None = None
     epoch: int = 0
     cancelled: bool = False
+    stop_asked_at: float | None = None
+    num_outcomes: int = 0
     lost: bool = False
+    dead: bool = False
     failed_ranks: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -125,7 +135,7 @@ class Dispatcher:
         self._waiting: deque[_Lease] = deque()
         self._interrupted = False
         self._stopping = False
-        self._failed_starts: dict[int, int] = {}
+        self._early_deaths: dict[int, int] = {}
         self._broken = ""
 
     # -- for trials
@@ -203,8 +213,8 @@ class Dispatcher:
             )
         else:
             known.token, known.node, known.process_id = token, node, process_id
-            known.last_seen, known.lost = time.monotonic(), False
-            known.num_starts += 1
+            known.last_seen, known.lost, known.dead = time.monotonic(), False, False
+            known.num_starts, known.num_outcomes = known.num_starts + 1, 0
             self._take_back(known)
             known.wake.set()
         self._grant()
@@ -273,25 +283,35 @@ class Dispatcher:
             job.error = error
         return False
 
-    async def start_failed(self, group: int, error: str) -> None:
-        """Tell that a group has lost its workers; several times before it ever was ready is fatal.
+    async def group_died(self, group: int, cause: str, details: str = "") -> bool:
+        """Tell that a group's processes are gone; its order is given out again.
 
-        A group that was ready once is rebuilt however often its workers die; one that cannot
-        even start (a module missing on its node, say) would be rebuilt for ever.
+        Returns:
+            Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
+            in a row before it took an order, since it would do so for ever (a module is missing
+            on its node, say). A group that dies at its orders is started again however often.
         """
-        if group in self._groups:
-            return
-        self._failed_starts[group] = self._failed_starts.get(group, 0) + 1
-        if self._failed_starts[group] >= MAX_ATTEMPTS:
-            self._broken = f"group {group} failed {MAX_ATTEMPTS} times to start: {error}"
-
-    async def group_ended(self, group: int, error: str) -> None:
-        """Tell that a group is gone for good; its order goes to another."""
-        if group in self._groups:
-            self._groups[group].last_seen = -math.inf
-            self._replace_lost()
+        state = self._groups.get(group)
+        early = state is None or not (state.job or state.num_outcomes or state.lost)
+        if early:
+            self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
         else:
-            self._broken = f"group {group} could not start: {error}"
+            self._early_deaths.pop(group, None)
+        hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
+        if state is not None:
+            state.token, state.dead = "", True
+            if state.job is not None:
+                state.job.error = state.job.error or f"{details}\n{cause}".strip()
+            self._take_back(state)
+            if hopeless:
+                state.last_seen = -math.inf
+                self._replace_lost()
+        if hopeless:
+            self._broken = (
+                f"group {group} has ended {MAX_ATTEMPTS} times in a row before it took an order: "
+                f"{cause}."
+            )
+        return not hopeless
 
     # -- for the driver
 
@@ -310,36 +330,41 @@ class Dispatcher:
                     fold=group.job.task.fold if group.job else None,
                     epoch=group.epoch,
                     num_starts=group.num_starts,
+                    stopping_seconds=_seconds_since(group.stop_asked_at),
                 )
                 for group in self._groups.values()
-                if not group.lost
+                if not group.lost and not group.dead
             ),
             num_waiting=len(self._waiting),
             broken=self._broken,
+            silent=tuple(
+                group.number for group in self._groups.values() if group.lost and not group.dead
+            ),
         )
 
     async def interrupt(self) -> None:
         """End all waiting; groups write a checkpoint after their epoch and go idle."""
         self._interrupted = True
-        self._wake_all()
+        self._ask_all_to_stop()
 
     async def stop(self) -> None:
         """Send every group home."""
         self._interrupted = self._stopping = True
-        self._wake_all()
+        self._ask_all_to_stop()
 
     # -- private
 
-    def _wake_all(self) -> None:
+    def _ask_all_to_stop(self) -> None:
         for lease in self._leases.values():
             lease.wake.set()
         for group in self._groups.values():
+            _ask_to_stop(group)
             group.wake.set()
 
     def _grant(self) -> None:
         """Serve the trials that wait, in their order, each whole or not at all."""
         while self._waiting:
-            alive = [group for group in self._groups.values() if not group.lost]
+            alive = [group for group in self._groups.values() if not group.lost | group.dead]
             free = [group for group in alive if group.lease is None and group.job is None]
             lease = self._waiting[0]
             wanted = min(lease.wanted, len(alive))
@@ -362,6 +387,7 @@ class Dispatcher:
         for group in lease.groups:
             group.lease = None
             group.cancelled = group.job is not None
+            _ask_to_stop(group)
         lease.wake.set()
 
     def _assign(self, group: _Group) -> bool:
@@ -386,12 +412,14 @@ class Dispatcher:
         lease.queue.remove(job)
         homes[job.task.fold] = group
         group.job, group.cancelled, group.epoch = job, False, 0
+        group.stop_asked_at, job.error = None, ""
         group.failed_ranks = set()  # a rank may still look at the last order's
         return True
 
     def _settle(self, group: _Group, outcome: FoldOutcome) -> None:
         """Book the outcome of the group's present order; an order taken back counts no more."""
-        job, group.job = group.job, None
+        job, group.job, group.stop_asked_at = group.job, None, None
+        group.num_outcomes += 1
         if group.lease is None:
             self._grant()
         elif job is not None and job.task == outcome.task:
@@ -401,6 +429,7 @@ class Dispatcher:
     def _take_back(self, group: _Group) -> None:
         """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
+        group.stop_asked_at = None
         if lease is None:
             return
         lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
@@ -408,11 +437,8 @@ class Dispatcher:
             return
         job.attempts += 1
         if job.attempts >= MAX_ATTEMPTS:
-            error = (
-                f"a worker process failed alone or died {job.attempts} times on fold "
-                f"{job.task.fold}; out of memory is the usual reason: lower batch_size or the "
-                f"model's size.\n{job.error}"
-            ).rstrip()
+            cause = job.error.rstrip(" .\n") or "it started anew"
+            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return
@@ -427,6 +453,8 @@ class Dispatcher:
                 continue
             group.lost = True
             lease = group.lease
+            if group.job is not None and not group.job.error:
+                group.job.error = f"it has not been heard of for {LOST_SECONDS:.0f} s."
             self._take_back(group)
             group.lease = None
             if lease is None:
@@ -441,3 +469,13 @@ class Dispatcher:
 def _wake_groups(lease: _Lease) -> None:
     for group in lease.groups:
         group.wake.set()
+
+
+def _ask_to_stop(group: _Group) -> None:
+    """Note since when a group is to end its order, if it has one."""
+    if group.job is not None and group.stop_asked_at is None:
+        group.stop_asked_at = time.monotonic()
+
+
+def _seconds_since(moment: float | None) -> float:
+    return 0.0 if moment is None else time.monotonic() - moment

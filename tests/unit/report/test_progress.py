@@ -172,7 +172,11 @@ class TestPlainLines:
         monkeypatch.setattr(progress_module, "PLAIN_SECONDS", 3600.0)
         assert self.lines(state(), state()) == ["digits: 0/5 trials, starting groups"]
         monkeypatch.setattr(progress_module, "PLAIN_SECONDS", 0.0)
-        assert len(self.lines(state(), state())) == 2
+        idle = state(pool=pool(group(0)))
+        assert self.lines(state(), state(), state(), idle, idle) == [
+            "digits: 0/5 trials, starting groups",
+            "digits: 0/5 trials, groups 0 of 1 busy",
+        ]
 
 
 class TestTables:

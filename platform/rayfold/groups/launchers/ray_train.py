@@ -1,0 +1,218 @@
+"""Groups of Ray Train: each worker is an actor that calls ``TorchTrainer.fit()`` in itself.
+
+``ScalingConfig(num_workers=0)`` is Ray Train's local mode: the training function runs in the
+process that calls ``fit()``, which joins the other workers as under ``torchrun``. In Ray Train's
+other mode each run has a controller, a data-set manager, a cleaner and a synchroniser besides.
+These cost more memory than the worker, the first two always on the node that calls ``fit()``, and
+a run whose controller dies is over. Here a group is its workers and nothing else.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from rayfold.groups.group import GroupWork, serve
+from rayfold.groups.launchers.base import Ending, Launcher
+from rayfold.groups.launchers.last_words import cause_of_death, keep_last_words
+from rayfold.groups.placement import room_for_groups
+from rayfold.groups.plan import Groups
+
+
+class RayTrainLauncher(Launcher):
+    """Starts groups as actors in a placement group each, on whichever nodes have room.
+
+    Nothing of a group is on the driver's node unless its workers are. The driver owns all of it,
+    so that nothing is left when the driver dies. A group that is started again gets a new place.
+
+    Args:
+        groups: How large they are.
+        work: Returns what a group is told, from its number.
+        folder: Where workers write why they end; all nodes see it.
+    """
+
+    def __init__(self, groups: Groups, work: Callable[[int], GroupWork], *, folder: Path) -> None:
+        self._groups, self._work, self._folder = groups, work, folder
+        self._running: dict[int, _Running] = {}
+        self._killed: list[int] = []
+
+    def room(self) -> int:
+        """Return how many more groups the nodes have room for."""
+        return room_for_groups(self._groups)
+
+    def start(self, group: int) -> None:
+        """Ask for room for a group, and start its workers there once Ray has it."""
+        need, size = self._groups.worker_resources, self._groups.workers
+        place = placement_group([need] * size, strategy="PACK")
+        words = [self._folder / f"group-{group}-{rank}.txt" for rank in range(size)]
+        workers = []
+        for rank, path in enumerate(words):
+            path.unlink(missing_ok=True)
+            actor = GroupWorker.options(  # type: ignore[attr-defined]
+                num_cpus=need["CPU"],
+                num_gpus=need.get("GPU", 0),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(place, rank),
+            )
+            workers.append(actor.remote(path))
+        address = workers[0].address.remote() if size > 1 else None
+        work, has_gpu = ray.put(self._work(group)), "GPU" in need
+        ends = [
+            worker.run.remote(work, rank, size, address, has_gpu)
+            for rank, worker in enumerate(workers)
+        ]
+        self._running[group] = _Running(place, workers, ends, words)
+
+    def kill(self, group: int) -> None:
+        """End the workers' processes, which does not need them to answer."""
+        if running := self._running.pop(group, None):
+            running.kill()
+            self._killed.append(group)
+
+    def endings(self, timeout: float) -> Sequence[Ending]:
+        """Return the groups that have lost a worker, or whose workers have all returned."""
+        open_ends = {
+            end: group for group, running in self._running.items() for end in running.open_ends
+        }
+        patience = 0.0 if self._killed else timeout
+        if not open_ends:
+            time.sleep(patience)
+        elif ray.wait(list(open_ends), timeout=patience)[0]:  # any of them, then all of those
+            over, _ = ray.wait(list(open_ends), num_returns=len(open_ends), timeout=0)
+            for end in over:
+                self._running[open_ends[end]].note(end)
+        endings = [Ending(group=group) for group in self._killed]
+        self._killed = []
+        for group, running in list(self._running.items()):
+            if running.errors or not running.open_ends:
+                endings.append(running.ending(group))
+                running.kill()
+                del self._running[group]
+        return endings
+
+    def shortage(self) -> str:
+        """Say what one group reserves, and how much of it is free."""
+        free = ray.available_resources()
+        return ", ".join(
+            f"{self._groups.workers * amount:g} {name} ({free.get(name, 0.0):g} free)"
+            for name, amount in self._groups.worker_resources.items()
+        )
+
+    def stop(self) -> None:
+        """End all workers, and give their places back."""
+        for running in self._running.values():
+            running.kill()
+        self._running = {}
+
+
+class _Running:
+    """A group: its place, and by rank its actors, the ends of their runs and their last words."""
+
+    def __init__(
+        self, place: PlacementGroup, workers: list[Any], ends: list[Any], words: list[Path]
+    ) -> None:
+        self._place, self._workers, self._ends, self._words = place, workers, ends, words
+        self.open_ends = set(ends)
+        self.errors: dict[int, RayError] = {}
+
+    def note(self, end: Any) -> None:
+        """Note that a worker's run is over."""
+        self.open_ends.remove(end)
+        try:
+            ray.get(end)
+        except RayError as error:
+            self.errors[self._ends.index(end)] = error
+
+    def kill(self) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+        remove_placement_group(self._place)
+
+    def ending(self, group: int) -> Ending:
+        """Say why the group has ended.
+
+        A worker's death comes before the errors that it causes in others, though Ray may tell of
+        it later: then it is waited for.
+        """
+        if self.errors and self.open_ends and not any(map(_is_death, self.errors.values())):
+            over, _ = ray.wait([*self.open_ends], num_returns=len(self.open_ends), timeout=2.0)
+            for end in over:
+                self.note(end)
+        if not self.errors:
+            return Ending(group=group)
+        rank = min(self.errors, key=lambda rank: (not _is_death(self.errors[rank]), rank))
+        cause, details = _cause(self.errors[rank], self._words[rank])
+        cause = f"rank {rank}: {cause}" if len(self._ends) > 1 else cause
+        return Ending(group=group, cause=cause, details=details)
+
+
+@ray.remote(max_restarts=0)
+class GroupWorker:
+    """One worker of a group: the process that trains."""
+
+    def __init__(self, last_words: Path) -> None:
+        keep_last_words(last_words)
+
+    def address(self) -> tuple[str, int]:
+        """Return where the other workers find this one: its node's address and a free port."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+        return ray.util.get_node_ip_address(), port
+
+    def run(
+        self,
+        work: GroupWork,
+        rank: int,
+        world_size: int,
+        address: tuple[str, int] | None,
+        has_gpu: bool,
+    ) -> None:
+        """Serve until told to stop.
+
+        Each worker sees its own GPUs alone, or none, so that among its group it stands for a
+        node with one process.
+        """
+        if not has_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if address is None:  # of a single worker: it must not join what others have set up
+            os.environ.pop("RANK", None)
+        else:
+            os.environ |= {
+                "MASTER_ADDR": address[0],
+                "MASTER_PORT": str(address[1]),
+                "RANK": str(rank),
+                "WORLD_SIZE": str(world_size),
+                "LOCAL_RANK": "0",
+                "LOCAL_WORLD_SIZE": "1",
+            }
+        TorchTrainer(
+            serve,
+            train_loop_config={"work": work},
+            scaling_config=ray.train.ScalingConfig(num_workers=0),
+        ).fit()
+
+
+def _is_death(error: RayError) -> bool:
+    return isinstance(error, RayActorError | OutOfMemoryError)
+
+
+def _cause(error: RayError, last_words: Path) -> tuple[str, str]:
+    """Return why a worker's run has ended before its time, in one line, and where if known."""
+    if isinstance(error, OutOfMemoryError):
+        return cause_of_death(last_words, str(error), out_of_memory=True)
+    text = str(error).strip()
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return cause_of_death(last_words, text)
+    raised = error.cause if isinstance(error, RayTaskError) else None
+    cause = f"{type(raised).__name__}: {raised}".splitlines()[0] if raised else ""
+    *lines, last = text.splitlines()
+    return cause or last, "\n".join(lines)
