@@ -55,6 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 DROPOUT = {**CONFIGS["mlp"], "model.dropout": 0.5}
+CHOOSY = {"batch_size": 7, "optimizer.name": "adamw", "optimizer.weight_decay": 0.1}
 BATCHES = (1, 2, 7, 50)
 
 
@@ -71,6 +72,29 @@ class Normalised(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         outputs: Tensor = self.layers(features)
         return outputs
+
+
+class Choosy(nn.Module):
+    """Never uses one layer, and another in every second step."""
+
+    steps: Tensor
+
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        size = math.prod(input_shape)
+        self.used, self.never = nn.Linear(size, num_outputs), nn.Linear(size, num_outputs)
+        self.sometimes = nn.Linear(num_outputs, num_outputs)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        outputs: Tensor = self.used(features.flatten(1))
+        self.steps += self.training
+        if self.steps % 2:
+            outputs = outputs + self.sometimes(outputs)
+        return outputs
+
+
+MODELS = {"normalised": Normalised, "choosy": Choosy}
 
 
 def make_data() -> DataSet:
@@ -94,7 +118,7 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     rows = np.arange(NUM_TRAINING + NUM_VALIDATION)
     fold = Fold(0, rows[:NUM_TRAINING], rows[NUM_TRAINING:])
     return StudySetup(
-        model_class=Normalised if model == "normalised" else resolve_model(model),
+        model_class=MODELS.get(model) or resolve_model(model),
         settings=Settings(epochs=3, metrics=("accuracy",)),
         plan=FoldPlan((fold,), digest="f" * 64),
         folder=folder,
@@ -181,6 +205,8 @@ def work(rank: int, folder: Path) -> None:
     for name, pause in pauses.items():
         known["histories"][name] = train("mlp", strategy, folder / name, DROPOUT, pause=pause)
     train("normalised", strategy, folder / "normalised", {"batch_size": 10})
+    train("normalised", strategy, folder / "lone", {"batch_size": 7})
+    known["histories"]["choosy"] = train("choosy", strategy, folder / "choosy", CHOOSY)
     rows = torch.arange(5)[strategy.part(5)]
     gathered = strategy.gather_rows(rows, 5)
     known["gathered"] = None if gathered is None else gathered.tolist()
@@ -282,6 +308,26 @@ def test_what_two_workers_predict_is_what_the_saved_model_predicts(folder: Path)
     with torch.no_grad():
         expected = model.eval()(features).softmax(1)
     torch.testing.assert_close(saved["predictions"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_no_step_or_not_every_step_uses_train_as_in_one_process(
+    folder: Path, known: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    alone = train("choosy", SingleProcess(), tmp_path, CHOOSY)
+    together = known[0]["histories"]["choosy"]
+    for name in ("train_loss", "val_loss"):
+        assert [epoch[name] for epoch in together] == pytest.approx(
+            [epoch[name] for epoch in alone], abs=1e-5
+        )
+    place = Path("trials/0000/fold_0/weights.safetensors")
+    torch.testing.assert_close(
+        load_file(folder / "choosy" / place), load_file(tmp_path / place), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_batch_normalisation_trains_though_parts_would_be_single_rows(folder: Path) -> None:
+    """Of 50 rows in batches of 7, one is left over; it joins the batch before."""
+    assert (folder / "lone" / "trials" / "0000" / "fold_0" / "result.json").exists()
 
 
 def test_rows_are_joined_in_order_on_the_first_worker_alone(known: list[dict[str, Any]]) -> None:

@@ -97,7 +97,9 @@ class Learner:
         self._classification = data.task == "classification"
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
-        self._forward = strategy.wrap(self.model)
+        self._strategy = strategy
+        self._forward = self.model
+        self._is_wrapped = False
         loss = check_loss(setup.settings.loss, data.task)
         self._training_loss = build_loss(loss, section(config, "loss"))
         self._plain_loss = build_loss(loss, {})
@@ -126,6 +128,8 @@ class Learner:
         Raises:
             ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
+        if not self._is_wrapped:
+            self._forward, self._is_wrapped = self._strategy.wrap(self.model, batch.features), True
         self._optimizer.zero_grad(set_to_none=True)
         with isolated():
             outputs = self._checked(self._forward(*batch.features), len(batch.labels))

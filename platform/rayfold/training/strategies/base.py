@@ -1,6 +1,7 @@
 """What the training loop asks of a group of workers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,8 +25,14 @@ class Strategy(ABC):
     device: torch.device
 
     @abstractmethod
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return ``model`` so that backward passes synchronise gradients between the workers."""
+    def wrap(self, model: nn.Module, features: Sequence[Tensor]) -> nn.Module:
+        """Return ``model`` so that backward passes synchronise gradients between the workers.
+
+        Args:
+            model: In training mode.
+            features: This worker's part of the first batch, to try the model on; both are as they
+                were afterwards.
+        """
 
     @property
     @abstractmethod
