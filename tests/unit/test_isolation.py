@@ -96,6 +96,8 @@ def test_a_block_with_its_own_generators_leaves_those_outside_as_they_were() -> 
 class Restless(nn.Module):
     """Writes to what it holds in each way there is."""
 
+    seen: torch.Tensor
+
     def __init__(self, how: str) -> None:
         super().__init__()
         self.how = how

@@ -655,7 +655,7 @@ class TestGenerators:
             def forward(self, *features: Tensor) -> Tensor:
                 if not self.training:
                     torch.rand(7)
-                return super().forward(*features)  # type: ignore[no-any-return]
+                return super().forward(*features)
 
         plain = train(make_run(order(), make_setup("plain")), order())
         noisy = train(make_run(order(), replace(make_setup(), model_class=Noisy)), order())
@@ -685,7 +685,7 @@ class TestIsolation:
                 torch.set_grad_enabled(not self.training)
                 torch.set_default_dtype(torch.float64)
                 torch.set_default_device("meta")
-                return outputs  # type: ignore[no-any-return]
+                return outputs
 
         threads = torch.get_num_threads()
         plain = train(make_run(order(), make_setup("plain")), order())
@@ -704,7 +704,7 @@ class TestIsolation:
                 self.layer = nn.Linear(4, sizes[0].pop())
 
             def forward(self, features: Tensor) -> Tensor:
-                return self.layer(features)  # type: ignore[no-any-return]
+                return self.layer(features)
 
         config: dict[str, Any] = {**bare().config, "model.sizes": [[3, 3]]}
         setup = replace(make_setup(), model_class=Popping)
@@ -719,6 +719,8 @@ class TestIsolation:
         """Each batch of one row is predicted with what is saved."""
 
         class Counting(nn.Module):
+            calls: Tensor
+
             def __init__(self, *, num_outputs: int) -> None:
                 super().__init__()
                 self.bias = nn.Parameter(torch.zeros(num_outputs))
