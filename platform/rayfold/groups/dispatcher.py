@@ -87,6 +87,7 @@ class _Job:
     task: FoldTask
     attempts: int = 0
     error: str = ""
+    fault: str | None = None
 
 
 @dataclass
@@ -257,9 +258,17 @@ class Dispatcher:
         return state.cancelled or state.lost or self._interrupted or self._stopping
 
     async def rank_failed(
-        self, group: int, token: str, rank: int, world_size: int, error: str
+        self,
+        group: int,
+        token: str,
+        rank: int,
+        world_size: int,
+        error: str,
+        fault: str | None = None,
     ) -> bool:
         """Tell that one rank of a group has failed on the present order, and wait for the others.
+
+        Where the machine is at fault, the order ends with that as soon as the group is rebuilt.
 
         Returns:
             True when all ranks failed, so that the group can go on with the next order. False
@@ -280,7 +289,7 @@ class Dispatcher:
         if len(failed_ranks) >= world_size:
             return True
         if job is not None:
-            job.error = error
+            job.error, job.fault = error, fault
         return False
 
     async def group_died(self, group: int, cause: str, details: str = "") -> bool:
@@ -436,6 +445,10 @@ class Dispatcher:
         if job is None:
             return
         job.attempts += 1
+        if job.fault is not None:
+            lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
+            lease.wake.set()
+            return
         if job.attempts >= MAX_ATTEMPTS:
             cause = job.error.rstrip(" .\n") or "it started anew"
             error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."

@@ -663,6 +663,22 @@ class TestFailingRanks:
         assert (await worker.order()).fold == 1
 
     @in_a_loop
+    async def test_a_fault_of_the_machine_on_one_rank_is_never_an_error_of_the_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", 0.0)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(MAX_ATTEMPTS + 1):
+            assert await worker.order() == task("0000", 0)
+            failed = dispatcher.rank_failed(0, worker.token, 1, 2, "OSError", "Input/output error")
+            assert await soon(failed) is False
+            await worker.announce()
+            [outcome] = await soon(dispatcher.wait("0000"))
+            assert outcome == FoldOutcome(task=task("0000", 0), fault="Input/output error")
+            await dispatcher.submit("0000", [task("0000", 0)])
+
+    @in_a_loop
     async def test_ranks_that_failed_on_one_order_have_not_failed_on_the_next(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
