@@ -102,6 +102,7 @@ class Plan:
         hints: What could be better, a line each.
         past: Which earlier studies the search starts from and why, a line each.
         parts: The sub-studies that run first, in one pool.
+        done: What earlier runs of the study have done; empty for a new one.
     """
 
     groups: Groups
@@ -112,6 +113,7 @@ class Plan:
     hints: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     parts: tuple[PartPlan, ...] = ()
+    done: str = ""
 
     @property
     def num_nodes(self) -> int:
@@ -149,6 +151,7 @@ class Plan:
             f"(N_W {groups.workers} x N_GPU {math.ceil(groups.gpus_per_worker) or '1 (a CPU)'})"
         )
         return [
+            *([f"done       {self.done}"] if self.done else []),
             f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
             f"N_nodes    {formula} = {self.num_nodes}",
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "

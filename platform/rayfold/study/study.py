@@ -27,7 +27,7 @@ from rayfold.data import (
 from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
-from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
@@ -58,6 +58,7 @@ from rayfold.study.description import (
 )
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
+from rayfold.study.recorded_code import check_code, done_so_far, keep_text, note_code
 from rayfold.study.result import StudyResult
 from rayfold.tracking import SEEN_ROWS, Uploader, check_store, tracking_uri
 from rayfold.training import Settings, StudySetup
@@ -78,6 +79,8 @@ from rayfold.transfer import (
     describe_data,
 )
 from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.states import start_anew
+from rayfold.user_code import CodeRecord
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -184,8 +187,9 @@ class Study:
         self.folds = folds or Folds()
         self.groups = groups or Groups()
         self.storage = Path(storage).absolute() if storage is not None else default_storage()
-        self._model_class = resolve_model(model, base=base)
-        self._model_reference = model_reference(model)
+        self._model = model_source(model, base=base)
+        self._model_class = resolve_model(self._model)
+        self._code = CodeRecord.of(self._model)
         self._data = data
         self._dataset: DataSet | None = None
         self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
@@ -345,10 +349,13 @@ class Study:
         """Check everything that can be checked without starting anything, and say what will run.
 
         Raises:
-            RecipeError: If anything about the study is wrong.
+            RecipeError: If anything about the study is wrong, or differs from how it began.
             SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
         """
+        return self._planned(num_trials, accept_changed_code=False)
+
+    def _planned(self, num_trials: int | None, accept_changed_code: bool) -> Plan:
         settings = self._settings()
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
@@ -359,6 +366,7 @@ class Study:
         journal = self.folder / "journal.jsonl"
         entries = read_journal(journal) if journal.exists() else []
         start, weights = self._head_start.start(entries), self._head_start.weights(entries)
+        begun = self._check_begun(entries, accept_changed_code)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -368,6 +376,7 @@ class Study:
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
+            done=done_so_far(entries) if begun else "",
         )
 
     def run(
@@ -377,6 +386,8 @@ class Study:
         max_time: float | None = None,
         address: str | None = None,
         show_progress: bool = True,
+        accept_changed_code: bool = False,
+        retry_failed: bool = False,
     ) -> StudyResult:
         """Run the study, or go on where it stopped.
 
@@ -391,6 +402,10 @@ class Study:
                 None takes what the recipe says.
             address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
             show_progress: Whether to show a live table.
+            accept_changed_code: Go on although the model's code has changed. Trials that are
+                complete or were stopped stay, all others begin anew with the new code.
+            retry_failed: Try failed trials again, which keep their finished folds. Those of
+                other code are tried again anyway.
 
         Raises:
             RecipeError: If anything about the study is wrong, or differs from how it began.
@@ -404,18 +419,27 @@ class Study:
 
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
-        num_trials = self.plan(num_trials).num_trials
+        num_trials = self._planned(num_trials, accept_changed_code).num_trials
+        self._model.check_travels()
         check_store(tracking_uri(self.storage))
-        call = Call(address=address, deadline=deadline, show_progress=show_progress)
+        call = Call(
+            address=address,
+            deadline=deadline,
+            show_progress=show_progress,
+            accept_changed_code=accept_changed_code,
+            retry_failed=retry_failed,
+        )
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
-            begun = self._check_begun(entries)  # before the parts are run for nothing
+            begun = self._check_begun(
+                entries, accept_changed_code
+            )  # before the parts are run for nothing
             parts = self._run_parts(call)
             if call.ended and not begun:
                 return self._result((), call, uploaded=parts[0].uploaded, parts=parts)
             self._head_start.take_from_parts(parts, configurations=self._searcher.opens_with_past)
-            study = self._open(journal, num_trials)
+            study = self._open(journal, num_trials, call)
             uploaded = self._carry_out([study], call)
         if study.ledger.misled:
             logger.warning(
@@ -433,6 +457,7 @@ class Study:
                 study._open(
                     stack.enter_context(Journal.open(study.folder / "journal.jsonl")),
                     study._limit(None),
+                    call,
                 )
                 for study in self.sub_studies
             ]
@@ -442,25 +467,37 @@ class Study:
             for study, open_ in zip(self.sub_studies, opened, strict=True)
         )
 
-    def _open(self, journal: Journal, num_trials: int) -> OpenStudy:
+    def _open(self, journal: Journal, num_trials: int, call: Call | None = None) -> OpenStudy:
         """Begin the study in its journal, or take it up where that ends."""
+        call = call or Call()
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
         searcher = copy.deepcopy(self._searcher)
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
         weights = self._head_start.weights(entries)
-        self._begin(journal, entries)
+        self._begin(journal, entries, call.accept_changed_code)
         ledger = Ledger(
             searcher,
             journal,
             num_trials=num_trials,
             scheduler=scheduler,
             cold_starts=(None if weights is None else ColdStarts(settings.mode, self.folds.total)),
+            code=self._code.digest,
         )
         ledger.replay(entries)
+        ledger.retry(failed=call.retry_failed)
+        for trial, number in ledger.fresh_starts.items():
+            start_anew(self.folder, trial, number)
+        if ledger.exhausted and (failed := sum(r.status == "failed" for r in ledger.results)):
+            logger.warning(
+                "%d of %d trials failed in earlier runs and are not tried again; "
+                "--retry-failed (retry_failed=True) does that.",
+                failed,
+                len(ledger.results),
+            )
         setup = StudySetup(
-            model_class=self._model_class,
+            model=self._model,
             settings=settings,
             plan=self.fold_plan,
             folder=self.folder,
@@ -651,7 +688,8 @@ class Study:
         """Return what the study is, for its journal and for MLflow."""
         start_from, initial_weights = self._start_from, self._initial_weights
         return {
-            "model": self._model_reference,
+            "model": self._model.reference,
+            "code": self._code.to_dict(),
             **describe_data_set(self.dataset, self._data),
             "descriptors": self._describe_data(),
             "fold_digest": self.fold_plan.digest,
@@ -683,26 +721,32 @@ class Study:
         part = self._part
         return {"of": self._whole, "part": part.name, "rows": part.num_rows, "digest": part.digest}
 
-    def _check_begun(self, entries: Sequence[Entry]) -> bool:
+    def _check_begun(self, entries: Sequence[Entry], accept_changed_code: bool = False) -> bool:
         """Check that a study goes on as it began; return whether it has begun at all."""
         begun = next((entry for entry in entries if entry.event == "study"), None)
         if begun is not None:
             present = self._description(self._head_start.start(entries))
             check_same(self.name, begun.fields["description"], present)
+            check_code(self.name, entries, self._code, accept=accept_changed_code)
         return begun is not None
 
-    def _begin(self, journal: Journal, entries: Sequence[Entry]) -> None:
+    def _begin(
+        self, journal: Journal, entries: Sequence[Entry], accept_changed_code: bool = False
+    ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
         What was taken from the past is written before anything can be suggested by it, and which
         rows the models will have seen before there is any.
         """
-        begun = self._check_begun(entries)
+        begun = self._check_begun(entries, accept_changed_code)
         head_start = self._head_start
         start, weights = head_start.start(entries), head_start.weights(entries)
         takes_past = self._start_from is not None or self._sub_problems is not None
         head_start.write(journal, entries, takes_past=takes_past)
-        if not begun:
+        keep_text(self._model, self.folder)
+        if begun:
+            note_code(self.name, journal, entries, self._code)
+        else:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)

@@ -70,6 +70,7 @@ class LoggedTrial:
         folds: Indices of the folds whose weights and predictions are there.
         data_digest: Digest of the data that it was trained on.
         fold_digest: Digest of the folds that it was validated with.
+        code: Digest of the code that it was trained with; empty if that is not known.
         metrics: The last value of each metric of its run, ``"fold_0/val_loss"`` say.
     """
 
@@ -82,6 +83,7 @@ class LoggedTrial:
     folds: tuple[int, ...]
     data_digest: str
     fold_digest: str
+    code: str = ""
     metrics: Mapping[str, float] = field(repr=False, default_factory=dict)
     _downloads: _Downloads = field(repr=False, compare=False)
 
@@ -302,6 +304,7 @@ def _trial(run: "Run", downloads: _Downloads) -> LoggedTrial:
         folds=tuple(sorted(int(fold) for fold in folds)),
         data_digest=tags.get(tag.DATA_DIGEST, ""),
         fold_digest=tags.get(tag.FOLD_DIGEST, ""),
+        code=tags.get(tag.CODE, ""),
         metrics=dict(run.data.metrics),
         _downloads=downloads,
     )
