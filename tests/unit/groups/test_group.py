@@ -9,7 +9,7 @@ import pytest
 
 from rayfold.data import DataSet, Folds
 from rayfold.groups.group import _FoldTrainer, _Link
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.training import Settings, SingleProcess, StudySetup
 
@@ -48,7 +48,7 @@ def data() -> DataSet:
 def trainer(data: DataSet, small_disk: Disk) -> _FoldTrainer:
     """Of a study whose storage holds 1 MB, which writes a checkpoint after each epoch."""
     setup = StudySetup(
-        model_class=resolve_model("mlp"),
+        model=model_source("mlp"),
         settings=Settings(epochs=2, checkpoint_seconds=0.0),
         plan=Folds(3).split(data),
         folder=small_disk[0] / "study",
