@@ -233,7 +233,7 @@ class TestResolveSpace:
             resolve_space("cnm")
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match=r"no\.yaml: cannot read the search space"):
+        with pytest.raises(RecipeError, match=r"no\.yaml: there is no such search space"):
             resolve_space("./no.yaml", base=tmp_path)
 
 

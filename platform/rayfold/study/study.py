@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -31,12 +32,13 @@ from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult
+from rayfold.results import Config, Mode, TrialResult
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
-from rayfold.storage import default_storage
+from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.storage import storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
     check_limit,
@@ -56,6 +58,7 @@ from rayfold.study.description import (
     describe_environment,
     describe_training,
 )
+from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.recorded_code import check_code, done_so_far, keep_text, note_code
@@ -72,6 +75,7 @@ from rayfold.training.metrics import (
     metric_mode,
     scored_names,
 )
+from rayfold.training.warm_start import WarmStart
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -186,7 +190,7 @@ class Study:
         self.space = resolve_space(space, base=base)
         self.folds = folds or Folds()
         self.groups = groups or Groups()
-        self.storage = Path(storage).absolute() if storage is not None else default_storage()
+        self.storage = storage_folder(storage)
         self._model = model_source(model, base=base)
         self._model_class = resolve_model(self._model)
         self._code = CodeRecord.of(self._model)
@@ -352,10 +356,17 @@ class Study:
             RecipeError: If anything about the study is wrong, or differs from how it began.
             SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
+            ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
-        return self._planned(num_trials, accept_changed_code=False)
+        plan, tried = self._planned(num_trials, accept_changed_code=False), self._dry_run()
+        return replace(
+            plan,
+            model=(tried.line(self._model_class.__name__),),
+            warnings=(*plan.warnings, *tried.warnings),
+        )
 
     def _planned(self, num_trials: int | None, accept_changed_code: bool) -> Plan:
+        """Return the plan without a try of the model."""
         settings = self._settings()
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
@@ -430,6 +441,7 @@ class Study:
             retry_failed=retry_failed,
         )
         check_reachable(address)
+        self._try_model(anew=accept_changed_code or retry_failed)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             begun = self._check_begun(
@@ -447,6 +459,36 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _try_model(self, *, anew: bool = False) -> None:
+        """Try the model before anything starts, unless it has trained a fold before.
+
+        Args:
+            anew: Try it in any case, since it may have changed.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        journal = self.folder / "journal.jsonl"
+        entries = read_journal(journal) if journal.exists() else []
+        if anew or not any(entry.event == "fold" for entry in entries):
+            for warning in self._dry_run().warnings:
+                logger.warning("%s", warning)
+
+    def _dry_run(self) -> DryRun:
+        """Try the model at the ends of the space, or with the configurations that are given.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        searcher = self._searcher
+        if isinstance(searcher, Fixed):
+            configs: Sequence[Config] = searcher.configs[:MAX_CONFIGS]
+        else:
+            configs = end_configurations(self.space, limit=MAX_CONFIGS)
+        return dry_run(
+            self._setup(None), self.dataset, configs, uses_gpu=self.groups.gpus_per_worker > 0
+        )
 
     def _run_parts(self, call: Call) -> tuple[StudyResult, ...]:
         """Run the studies of the parts in one pool, or go on with them."""
@@ -496,14 +538,7 @@ class Study:
                 failed,
                 len(ledger.results),
             )
-        setup = StudySetup(
-            model=self._model,
-            settings=settings,
-            plan=self.fold_plan,
-            folder=self.folder,
-            parameters=self._parameters,
-            warm_start=None if weights is None else weights.warm_start,
-        )
+        setup = self._setup(None if weights is None else weights.warm_start)
         return OpenStudy(
             name=self.name,
             setup=setup,
@@ -511,6 +546,16 @@ class Study:
             ledger=ledger,
             scheduler=scheduler,
             space=start.space,
+        )
+
+    def _setup(self, warm_start: WarmStart | None) -> StudySetup:
+        return StudySetup(
+            model=self._model,
+            settings=self._settings(),
+            plan=self.fold_plan,
+            folder=self.folder,
+            parameters=self._parameters,
+            warm_start=warm_start,
         )
 
     def _carry_out(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayfold.errors import TrackingError, did_you_mean
 from rayfold.results import Config, mean_of_known
-from rayfold.storage import default_storage
+from rayfold.storage import storage_folder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.store import (
     describe,
@@ -180,7 +180,7 @@ def list_studies(*, uri: str | None = None, storage: Path | None = None) -> tupl
     Raises:
         TrackingError: If there is no store, or it cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         return tuple(_list_studies(client, _experiment_id(client)))
@@ -200,7 +200,7 @@ def list_descriptions(
     Raises:
         TrackingError: If there is no store, or it cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         downloads = _Downloads(client)
@@ -236,7 +236,7 @@ def read_study(
     Raises:
         TrackingError: If there is no such study, or the store cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         experiment = _experiment_id(client)

@@ -372,7 +372,7 @@ class TestArguments:
 
     def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
-        assert study.plan().num_trials == 10
+        assert study._planned(None, accept_changed_code=False).num_trials == 10
 
     def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study()._settings().mode == "min"
@@ -477,7 +477,7 @@ class TestGoingOn:
                 epochs=np.int64(2),
             )
             with Journal.open(study.folder / "journal.jsonl") as journal:
-                study._open(journal, 6)
+                study._open(journal, 6, Call())
         begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
         assert begun["parameters"] == {"model.layers": [8, 16]}
 
@@ -648,7 +648,7 @@ class TestCode:
         study = make()
         self.end_trial(study, "failed")
         self.change(tmp_path)
-        assert make().plan(4).done == "1 trials: 1 failed"
+        assert make()._planned(4, accept_changed_code=False).done == "1 trials: 1 failed"
         with Journal.open(study.folder / "journal.jsonl") as journal:
             ledger = make()._open(journal, 4, Call()).ledger
         assert "goes on with changed code: layers.py has changed" in caplog.text
@@ -693,9 +693,9 @@ class TestCode:
         assert "goes on with other versions: torch 1.0 -> 2" in caplog.text
 
     def test_a_plan_says_what_is_done(self, make: MakeStudy) -> None:
-        assert make().plan(4).done == ""
+        assert make()._planned(4, accept_changed_code=False).done == ""
         self.end_trial(make(), "completed")
         self.end_trial(make(), "failed")
-        plan = make().plan(4)
+        plan = make()._planned(4, accept_changed_code=False)
         assert plan.done == "2 trials: 1 completed, 1 failed"
         assert plan.lines()[0] == "done       2 trials: 1 completed, 1 failed"
