@@ -27,6 +27,7 @@ from rayfold.data.staging import stage
 from rayfold.groups.dispatcher import GroupState
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+from rayfold.library import model_source
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -88,7 +89,7 @@ def data(digits: Path) -> DataSet:
 
 def make_setup(data: DataSet, folder: Path) -> StudySetup:
     return StudySetup(
-        model_class=Net,
+        model=model_source(Net),
         settings=Settings(epochs=EPOCHS, metrics=("accuracy",), checkpoint_seconds=0.0),
         plan=Folds(3).split(data),
         folder=folder,

@@ -591,6 +591,18 @@ class TestDyingGroups:
             await dispatcher.release(f"{trial:04}")
         assert (await dispatcher.snapshot()).broken == ""
 
+    @in_a_loop
+    async def test_a_lost_node_is_counted_neither_against_the_group_nor_its_order(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(2 * MAX_ATTEMPTS):
+            await worker.order()
+            died = dispatcher.group_died(0, "its node is gone", node_lost=True)
+            assert await died is True
+            assert await dispatcher.group_died(0, "its node is gone", node_lost=True) is True
+            await worker.announce()
+        assert await worker.order() == task("0000", 0)
+
 
 class TestGroupsThatDoNotStop:
     @in_a_loop
@@ -661,6 +673,22 @@ class TestFailingRanks:
         assert outcome.task == task("0000", 0)
         assert re.search(r"^out of range; 3 attempts at fold 0 ended", outcome.error or "")
         assert (await worker.order()).fold == 1
+
+    @in_a_loop
+    async def test_a_fault_of_the_machine_on_one_rank_is_never_an_error_of_the_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", 0.0)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(MAX_ATTEMPTS + 1):
+            assert await worker.order() == task("0000", 0)
+            failed = dispatcher.rank_failed(0, worker.token, 1, 2, "OSError", "Input/output error")
+            assert await soon(failed) is False
+            await worker.announce()
+            [outcome] = await soon(dispatcher.wait("0000"))
+            assert outcome == FoldOutcome(task=task("0000", 0), fault="Input/output error")
+            await dispatcher.submit("0000", [task("0000", 0)])
 
     @in_a_loop
     async def test_ranks_that_failed_on_one_order_have_not_failed_on_the_next(

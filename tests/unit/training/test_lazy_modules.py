@@ -12,6 +12,7 @@ from rayfold.data import DataSet
 from rayfold.ensemble.bundle.weights import check_declared
 from rayfold.ensemble.members import load_model
 from rayfold.errors import BundleError, ModelError
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.lazy_modules import blank_rows, materialise
@@ -37,7 +38,7 @@ class Lazy(nn.Module):
 def test_a_lazy_model_is_trained_paused_saved_and_loaded(
     data: DataSet, make_setup: MakeSetup, make_run: MakeRun
 ) -> None:
-    setup = replace(make_setup(), model_class=Lazy)
+    setup = replace(make_setup(), model=model_source(Lazy))
     task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
     run = make_run(task, setup)
     before = run._learner.model.state_dict()["layers.0.weight"].clone()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
-from rayfold.library import resolve_model
+from rayfold.library import model_source, resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, SingleProcess, StudySetup
@@ -163,7 +163,7 @@ class TestBatches:
     ) -> None:
         """40 training rows make batches of 16, 16 and 8."""
         batches: list[Tensor] = []
-        setup = replace(make_setup(epochs=2), model_class=recorder(batches))
+        setup = replace(make_setup(epochs=2), model=model_source(recorder(batches)))
         task = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
         train(make_run(task, setup), task)
         assert [len(batch) for batch in batches] == [16, 16, 8, 16, 16, 8]
@@ -615,7 +615,7 @@ class TestGenerators:
     ) -> None:
         ends = []
         for folder in ("first", "second"):
-            setup = replace(make_setup(folder), model_class=Drawing)
+            setup = replace(make_setup(folder), model=model_source(Drawing))
             random.seed()
             np.random.seed()
             ends.append(losses(train(make_run(bare(), setup), bare())))
@@ -626,8 +626,10 @@ class TestGenerators:
         self, make_setup: MakeSetup, make_run: MakeRun, pause: str
     ) -> None:
         task = bare()
-        whole = train(make_run(task, replace(make_setup("whole"), model_class=Drawing)), task)
-        setup = replace(make_setup("paused"), model_class=Drawing)
+        whole = train(
+            make_run(task, replace(make_setup("whole"), model=model_source(Drawing))), task
+        )
+        setup = replace(make_setup("paused"), model=model_source(Drawing))
         run = make_run(task, setup)
         run.advance(replace(task, until_epoch=2, save=True))
         other = bare(fold=1)
@@ -658,7 +660,7 @@ class TestGenerators:
                 return super().forward(*features)
 
         plain = train(make_run(order(), make_setup("plain")), order())
-        noisy = train(make_run(order(), replace(make_setup(), model_class=Noisy)), order())
+        noisy = train(make_run(order(), replace(make_setup(), model=model_source(Noisy))), order())
         assert losses(noisy) == losses(plain)
 
 
@@ -689,7 +691,7 @@ class TestIsolation:
 
         threads = torch.get_num_threads()
         plain = train(make_run(order(), make_setup("plain")), order())
-        setup = replace(make_setup(), model_class=Meddling)
+        setup = replace(make_setup(), model=model_source(Meddling))
         assert losses(train(make_run(order(), setup), order())) == losses(plain)
         assert torch.get_num_threads() == threads
         assert torch.is_grad_enabled()
@@ -707,7 +709,7 @@ class TestIsolation:
                 return self.layer(features)
 
         config: dict[str, Any] = {**bare().config, "model.sizes": [[3, 3]]}
-        setup = replace(make_setup(), model_class=Popping)
+        setup = replace(make_setup(), model=model_source(Popping))
         for fold in range(2):
             task = replace(bare(fold=fold), config=config)
             train(make_run(task, setup), task)
@@ -731,7 +733,7 @@ class TestIsolation:
                 return self.bias.expand(len(features), -1) * self.calls
 
         monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 1)
-        setup = replace(make_setup(), model_class=Counting)
+        setup = replace(make_setup(), model=model_source(Counting))
         task = bare()
         result = train(make_run(task, setup), task)
         saved = load_file(setup.folder / result.predictions)["predictions"]
@@ -789,7 +791,7 @@ class TestBatchSizes:
             def forward(self, features: Tensor) -> Tensor:
                 return self.layers(features)
 
-        setup = replace(make_setup(), model_class=Normalised)
+        setup = replace(make_setup(), model=model_source(Normalised))
         task = bare(config={"batch_size": 13})
         assert train(make_run(task, setup), task).score < 1.2
 
@@ -881,7 +883,7 @@ class TestExplosion:
                 signs = torch.tensor([1.0, -1.0, 1.0])
                 return (self.bias + signs * self.factor).expand(len(features), -1)
 
-        setup = replace(make_setup(), model_class=Exploding)
+        setup = replace(make_setup(), model=model_source(Exploding))
         with pytest.raises(
             FloatingPointError, match=r"fold 0 diverged: \w+_loss is \d.* epoch [23]"
         ):

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, weight_norm
 
 from rayfold.ensemble.members import load_model
 from rayfold.errors import ModelError
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.weights_file import check_trainable
@@ -118,7 +119,7 @@ STORABLE = (
 def test_it_is_trained_paused_saved_and_loaded(
     model_class: type[Base], make_setup: MakeSetup, make_run: MakeRun
 ) -> None:
-    setup = replace(make_setup(checkpoint_seconds=0.0), model_class=model_class)
+    setup = replace(make_setup(checkpoint_seconds=0.0), model=model_source(model_class))
     task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
     make_run(task, setup).advance(replace(task, until_epoch=2, save=True))
     run = make_run(task, setup)
@@ -187,7 +188,7 @@ class Frozen(Base):
 def test_what_cannot_be_trained_or_kept_is_refused_before_it_is_trained(
     model_class: type[nn.Module], message: str, make_setup: MakeSetup, make_run: MakeRun
 ) -> None:
-    setup = replace(make_setup(), model_class=model_class)
+    setup = replace(make_setup(), model=model_source(model_class))
     with pytest.raises(ModelError, match=message):
         make_run(FoldTask(trial="0000", config={}, fold=0, until_epoch=4), setup)
 
