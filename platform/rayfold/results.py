@@ -12,6 +12,12 @@ Value: TypeAlias = bool | int | float | str
 Config: TypeAlias = Mapping[str, Value]
 """A configuration: dotted names to values; inactive conditional parameters are absent."""
 
+MAX_COUNT = 10**9
+"""Largest number of epochs, trials, groups and the like that anything takes."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed that every generator of random numbers takes."""
+
 Mode: TypeAlias = Literal["min", "max"]
 Status: TypeAlias = Literal["completed", "failed", "stopped"]
 

@@ -32,8 +32,7 @@ from rayfold.data.labels import (
 )
 from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
-
-_LARGEST_SEED = 2**32 - 1
+from rayfold.results import MAX_SEED
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,6 @@ def load(source: HDF5) -> DataSet:
     if source.row_groups is not None and source.row_groups not in names:
         names.append(source.row_groups)
     columns = {column.name: column for column in survey(files, names)}
-    features = _read_features([columns[name] for name in source.feature_names])
-    for name, array in zip(source.feature_names, features, strict=True):
-        check_single_precision(array, where=_place(files, name))
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
     task = source.task or infer_task(raw_labels)
@@ -175,6 +171,10 @@ def load(source: HDF5) -> DataSet:
         row_groups = encode_row_groups(
             columns[source.row_groups].read(), where=_place(files, source.row_groups)
         )
+    # after the labels, which are small: what is wrong with them is told before this takes memory
+    features = _read_features([columns[name] for name in source.feature_names])
+    for name, array in zip(source.feature_names, features, strict=True):
+        check_single_precision(array, where=_place(files, name))
     development_rows, test_rows = split_test(
         labels,
         test_fraction=source.test_fraction,
@@ -265,9 +265,9 @@ def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
 def check_random_seed(random_seed: int) -> None:
     """Raise DataError unless ``random_seed`` is a whole number of 0 to 2**32 - 1."""
     is_whole = isinstance(random_seed, int) and not isinstance(random_seed, bool)
-    if not is_whole or not 0 <= random_seed <= _LARGEST_SEED:
+    if not is_whole or not 0 <= random_seed <= MAX_SEED:
         raise DataError(
-            f"random_seed is {random_seed!r}, expected a whole number of 0 to {_LARGEST_SEED}."
+            f"random_seed is {random_seed!r}, expected a whole number of 0 to {MAX_SEED}."
         )
 
 

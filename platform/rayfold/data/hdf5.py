@@ -41,6 +41,8 @@ class Part:
         item_bytes: Memory of one value while it is read; of a string of variable length, of its
             reference alone.
         chunk_bytes: Memory that HDF5 needs to unpack one chunk; 0 without chunks.
+        stored_bytes: What the values take in the file; of strings of variable length, their
+            references alone.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Part:
     dtype: np.dtype[Any]
     item_bytes: int
     chunk_bytes: int
+    stored_bytes: int
 
     @property
     def num_bytes(self) -> int:
@@ -219,7 +222,8 @@ def vet(dataset: h5py.Dataset, path: Path, name: str) -> Part:
     dtype = np.dtype(object) if _is_string(stored) else _native(stored, where)
     chunk_bytes = math.prod(chunks) * stored.itemsize if chunks else 0
     lengths = tuple(int(length) for length in shape)
-    return Part(path, name, lengths, dtype, stored.itemsize, chunk_bytes)
+    stored_bytes = dataset.id.get_storage_size()
+    return Part(path, name, lengths, dtype, stored.itemsize, chunk_bytes, stored_bytes)
 
 
 def read_into(dataset: h5py.Dataset, part: Part, out: np.ndarray[Any, Any]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rayfold.errors import RecipeError
+from rayfold.results import MAX_COUNT
+from rayfold.space.values import show
 
 WORKER_MEMORY = 0.45e9
 """Bytes of a worker, mostly PyTorch itself (measured)."""
@@ -177,9 +179,15 @@ class Plan:
 
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RecipeError(f"groups.{name} must be a whole number of at least 1, not {value!r}.")
+        raise RecipeError(
+            f"groups.{name} must be a whole number of at least 1, not {show(value)}."
+        )
+    if value > MAX_COUNT:
+        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")
 
 
 def _check_number(name: str, value: object, fits: Callable[[float], bool], bound: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-        raise RecipeError(f"groups.{name} must be a number {bound}, not {value!r}.")
+        raise RecipeError(f"groups.{name} must be a number {bound}, not {show(value)}.")
+    if not value <= MAX_COUNT:
+        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")

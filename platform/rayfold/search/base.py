@@ -15,11 +15,12 @@ from typing import Any, get_args
 import numpy as np
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.results import Config, Mode
+from rayfold.results import MAX_COUNT, Config, Mode
 from rayfold.search.opening import Opening
 from rayfold.search.past import Past
 from rayfold.search.portfolio import portfolio
 from rayfold.space import SearchSpace
+from rayfold.space.values import show
 
 
 @dataclass(frozen=True)
@@ -333,15 +334,19 @@ class Searcher(ABC):
             self._best = suggestion, score
 
 
-def whole_number(name: str, value: object, *, at_least: int) -> int:
+def whole_number(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:
     """Return an argument of a searcher, checked.
 
     Raises:
-        RecipeError: If it is no whole number, or below ``at_least``.
+        RecipeError: If it is no whole number, below ``at_least`` or above ``at_most``.
     """
     plain = value.item() if isinstance(value, np.integer) else value
     if type(plain) is not int or plain < at_least:
-        raise RecipeError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
+        raise RecipeError(
+            f"{name} must be a whole number of at least {at_least}, got {show(value)}."
+        )
+    if plain > at_most:
+        raise RecipeError(f"{name} must be at most {at_most}, got {show(value)}.")
     return plain
 
 

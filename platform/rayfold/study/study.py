@@ -32,7 +32,7 @@ from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
-from rayfold.results import Config, Mode, TrialResult
+from rayfold.results import MAX_SEED, Config, Mode, TrialResult
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
@@ -216,7 +216,7 @@ class Study:
         self._metric, self._parameters = metric, plain_parameters(parameters or {})
         self._mode = None if mode is None else one_of("mode", mode, get_args(Mode))
         self._fold_order = one_of("fold_order", fold_order, get_args(FoldOrder))
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
         self._checkpoint_seconds = check_seconds(
             "checkpoint_seconds", checkpoint_seconds, zero=True
         )

@@ -257,3 +257,13 @@ def test_prediction_vets_its_files_too(tmp_path: Path) -> None:
         load_features(tmp_path / "a.h5", "features")
     with pytest.raises(DataError, match="soft link that leads nowhere"):
         load_labels(tmp_path / "a.h5", "labels")
+
+
+def test_wrong_labels_are_told_before_features_are_read(tmp_path: Path) -> None:
+    """Of two faults it is the labels' that is told: reading the features would find theirs."""
+    path = tmp_path / "wrong.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.full((4, 2), np.nan)
+        file["labels"] = np.zeros((4, 3), np.int64)
+    with pytest.raises(DataError, match="data set 'labels': expected one class a row"):
+        load(HDF5(path))

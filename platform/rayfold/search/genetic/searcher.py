@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.results import Config
+from rayfold.results import MAX_SEED, Config
 from rayfold.search.base import Observation, Searcher, whole_number
 from rayfold.search.genetic.breeder import Breeder
 from rayfold.search.genetic.generational import Generational
@@ -122,7 +122,7 @@ class Genetic(Searcher):
     ) -> None:
         self._size = whole_number("population", population, at_least=2)
         self._num_generations = whole_number("generations", generations, at_least=1)
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
         if type(elite_fraction) is not float or not 0.0 < elite_fraction < 1.0:
             raise RecipeError(
                 f"elite_fraction must be a number between 0 and 1, got {elite_fraction!r}."
