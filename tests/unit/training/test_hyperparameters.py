@@ -116,5 +116,5 @@ def test_a_searched_batch_size_is_a_whole_number_throughout(domain: Domain) -> N
 
 
 def test_a_batch_size_without_sense_is_refused() -> None:
-    with pytest.raises(RecipeError, match="^batch_size must be at most 1000000000, not 10"):
+    with pytest.raises(RecipeError, match=r"^batch_size must be at most 1000000000, not 10"):
         check(fixed={"batch_size": 10**21})
