@@ -10,14 +10,18 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayfold.errors import DispatcherLostError
-from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.groups.dispatcher import Dispatcher
+from rayfold.groups.snapshot import Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order, lease_name
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-MAX_CALLS = 10_000
-"""How many calls may wait in the dispatcher at a time."""
+MAX_CALLS = 1_000_000
+"""How many calls may wait in the dispatcher at a time: two of each group and one of each trial.
+
+Calls beyond it do not begin, and if all others wait for them, nothing moves any more.
+"""
 
 
 class DispatcherClient:
@@ -78,9 +82,9 @@ class DispatcherClient:
         """Hand in the outcome of the last order, and wait for the next."""
         return self._call(Dispatcher.exchange, group, token, outcome)
 
-    def heartbeat(self, group: int, token: str, epoch: int) -> bool:
-        """Tell how far a group is, and return whether it should end its order."""
-        return self._call(Dispatcher.heartbeat, group, token, epoch)
+    def listen(self, group: int, token: str, epoch: int) -> bool:
+        """Tell how far a group is, and wait for a reason to end its order."""
+        return self._call(Dispatcher.listen, group, token, epoch)
 
     def rank_failed(self, group: int, token: str, rank: int, world_size: int, error: str) -> bool:
         """Tell that a rank has failed, and return whether all ranks of its group have."""
@@ -99,6 +103,10 @@ class DispatcherClient:
     def snapshot(self) -> Snapshot:
         """Return the pool as it is."""
         return self._call(Dispatcher.snapshot)
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return when each group was ready for the first time, and where it is."""
+        return self._call(Dispatcher.arrivals)
 
     def interrupt(self) -> None:
         """End all waiting; groups write a checkpoint after their epoch and go idle."""

@@ -18,9 +18,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rayfold.data import DataSet
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.client import DispatcherClient
-from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import Arrival, Snapshot
 from rayfold.training import StudySetup
 
 logger = logging.getLogger(__name__)
@@ -82,9 +82,13 @@ class Pool:
             ResourcesError: If a group cannot start, and none ever has.
         """
         state = self.dispatcher.snapshot()
-        if state.broken and not state.groups:
+        if state.broken and not state.num_groups:
             raise ResourcesError(state.broken)
         return state
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return when each group was ready for the first time, and where it is."""
+        return self.dispatcher.arrivals()
 
     def interrupt(self) -> None:
         """Let groups finish their epoch and write a checkpoint, and trials end."""
@@ -123,7 +127,7 @@ class Pool:
         tell_at = time.monotonic() + PATIENCE_SECONDS
         while not self._stopping.wait(GROW_SECONDS):
             try:
-                ready = len(self.snapshot().groups)
+                ready = self.snapshot().num_groups
                 if not ready and time.monotonic() > tell_at:
                     tell_at = math.inf
                     self._tell_need()

@@ -82,8 +82,8 @@ class Pool:
         if task.save:
             self.saved.append((task.fold, task.until_epoch, task.lineage))
         if self._hangs(task):
-            while not await self.dispatcher.heartbeat(number, token, 1):
-                await asyncio.sleep(0.001)
+            while not await self.dispatcher.listen(number, token, 1):
+                pass
             self.cancelled.append(task.fold)
             return FoldOutcome(task=task, epoch=task.until_epoch - 1)
         if task.fold in self.errors:
