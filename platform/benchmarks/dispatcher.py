@@ -22,10 +22,10 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,9 +36,6 @@ from rayfold.groups.cluster import cluster
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 FOLDS_PER_TRIAL = 3
 SPARE = 0.25
@@ -171,15 +168,9 @@ class Caller:
 
     client: DispatcherClient
 
-    async def __call__(
-        self,
-        method: Callable[Concatenate[Dispatcher, Parameters], Coroutine[Any, Any, Result]],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
+    async def __call__(self, method: Callable[..., Any], *args: Any) -> Any:
         """Return a method's answer."""
-        answer: Result = await self.client._send(method, *args, **kwargs)
-        return answer
+        return await self.client._send(method, *args)
 
 
 @dataclass
