@@ -176,6 +176,18 @@ class TrialResult:
     schedule: tuple[tuple[int, Config], ...] = ()
     warm: bool | None = None
 
+    def measured(self, metric: str) -> tuple[float, float | None] | None:
+        """Return the mean of a metric over the finished folds, and its standard error.
+
+        Args:
+            metric: A name of the folds' histories, ``"val_accuracy"``; its value after the last
+                epoch counts.
+
+        Returns:
+            None if no fold is finished, or one of them has no such value.
+        """
+        return mean_of_known([fold.history[-1].get(metric) for fold in self.folds])
+
 
 def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean of the folds' scores and the standard error of that mean.
@@ -193,3 +205,9 @@ def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | Non
         return mean, None
     variance = math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
     return mean, math.sqrt(variance / len(scores))
+
+
+def mean_of_known(values: Sequence[float | None]) -> tuple[float, float | None] | None:
+    """Return ``mean_and_standard_error``; None without values, or where one is not known."""
+    known = [value for value in values if value is not None]
+    return mean_and_standard_error(known) if known and len(known) == len(values) else None

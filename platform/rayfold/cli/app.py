@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rayfold.cli import ensemble, plan, predict, run, serve, simulate, trials, ui
+from rayfold.cli import ensemble, metrics, plan, predict, run, serve, simulate, trials, ui
 
 app = typer.Typer(
     name="rayfold",
@@ -40,6 +40,7 @@ for command in (
     ensemble.ensemble,
     predict.predict,
     serve.serve,
+    metrics.metrics,
     ui.ui,
 ):
     app.command()(command)

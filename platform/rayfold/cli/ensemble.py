@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rayfold.cli.options import Storage
+from rayfold.cli.output import AllColumns, print_table
 
 if TYPE_CHECKING:
     from rayfold.ensemble import Budget, Builder
@@ -76,6 +77,7 @@ def ensemble(
         typer.Option(help="Register the bundle under this name in MLflow, as its champion."),
     ] = None,
     storage: Storage = None,
+    all_columns: AllColumns = False,
 ) -> None:
     """Build an ensemble from the trials of studies, say how good it is, and export it.
 
@@ -91,7 +93,6 @@ def ensemble(
         register_bundle,
     )
     from rayfold.errors import BundleError, EnsembleError
-    from rayfold.report.tables import table_text
     from rayfold.tracking import check_model_name
 
     if export is not None:
@@ -109,13 +110,16 @@ def ensemble(
     budget = _budget(max_members, max_parameters, max_latency or ())
     builders = _builders(builder, num_members)
     built = Ensemble.best(studies, builders=builders, budget=budget, storage=storage)
-    typer.echo(table_text(built.table()))
+    print_table(built.table(), all_columns=all_columns)
     typer.echo(f"\n{built.reason}\n")
     findings = None
     if report is not None:
         findings = find_out(built, data, num_repeats=shuffles, storage=storage)
     judged = built.report(data) if findings is None else findings.report
-    typer.echo(table_text(judged.table()))
+    print_table(judged.table(), all_columns=all_columns)
+    typer.echo(f"\n{judged.comparison}")
+    for verdict in judged.accept:
+        typer.echo(f"accept     {verdict}")
     if findings is not None and report is not None:
         findings.write(report)
         typer.echo(f"report written to {report}")

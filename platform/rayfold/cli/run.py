@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rayfold.cli.options import Overrides, RecipePath
+from rayfold.cli.output import AllColumns, print_table
 
 
 def run(
@@ -16,6 +17,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; else $RAY_ADDRESS, else start Ray.")
     ] = None,
+    all_columns: AllColumns = False,
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
 
@@ -24,14 +26,15 @@ def run(
     from rayfold.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())  # the rest takes seconds to import
-    from rayfold.report.tables import table_text
     from rayfold.study import Study
 
     study = Study.from_recipe(loaded)
     result = study.run(address=address)
     for part in result.parts:
-        typer.echo(f"{part.name}\n{table_text(part.table())}\n")
-    typer.echo(table_text(result.table()))
+        typer.echo(part.name)
+        print_table(part.table(), all_columns=all_columns)
+        typer.echo()
+    print_table(result.table(), all_columns=all_columns)
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:
         typer.echo(
@@ -44,8 +47,8 @@ def run(
         raise typer.Exit(130)
     if result.out_of_time:
         typer.echo(f"The time is up. Run '{command}' again to go on for as long.")
-    failures = result.failures(study.accept)
-    for failure in failures:
-        typer.echo(f"not accepted: {failure}")
-    if failures or (failed and failed == len(result.trials)):
+    verdicts = result.judge(study.accept)
+    for verdict in verdicts:
+        typer.echo(f"accept     {verdict}")
+    if not all(verdict.met for verdict in verdicts) or (failed and failed == len(result.trials)):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
 from rayfold.library import model_reference, resolve_model
+from rayfold.training.metrics import scored_names
 
 
 class Assembly:
@@ -55,6 +56,7 @@ class Assembly:
             labels=description.get("labels"),
             test=description.get("test", {}),
             runs={study.id: study.run_id for study in candidates.studies},
+            scored=scored_names(description.get("metrics") or (), description["metric"]),
         )
 
     @property
@@ -63,6 +65,19 @@ class Assembly:
         alone = [len(trials) == 1 for trials in self.candidates.made_of]
         complete = self.candidates.out_of_fold.complete & alone
         return int(np.where(complete, self._losses, np.inf).argmin())
+
+    @property
+    def best_by_metric(self) -> int:
+        """The complete candidate with the best score by the study's metric; one trial."""
+        description = self.candidates.studies[0].description
+        sign = -1.0 if description["mode"] == "max" else 1.0
+        scores = np.full(len(self._losses), np.inf)
+        for index, trials in enumerate(self.candidates.made_of):
+            trial = self.candidates.trials[trials[0]][1]
+            measured = trial.measured(description["metric"])
+            if len(trials) == 1 and measured and self.candidates.out_of_fold.complete[index]:
+                scores[index] = sign * measured[0]
+        return int(scores.argmin()) if np.isfinite(scores).any() else self.best
 
     @property
     def best_alone(self) -> Selection:
@@ -117,9 +132,9 @@ class Assembly:
             spread=None if out_of_fold.is_class else _spread(out_of_fold.target),
         )
 
-    def best_predictions(self) -> NDArray[np.float64]:
-        """Return the out-of-fold predictions of the best candidate, shape ``(rows, outputs)``."""
-        predictions = self.candidates.out_of_fold.predictions[self.best]
+    def predictions_of(self, candidate: int) -> NDArray[np.float64]:
+        """Return the out-of-fold predictions of a candidate, shape ``(rows, outputs)``."""
+        predictions = self.candidates.out_of_fold.predictions[candidate]
         return np.asarray(predictions, dtype=np.float64)
 
     def _members(self, selection: Selection) -> tuple[tuple[int, ...], Combination]:

@@ -35,6 +35,7 @@ from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.evaluation import Evaluation, compare, reason
 from rayfold.ensemble.held_out import Paths, read_held_out
+from rayfold.ensemble.measures import metric_names
 from rayfold.ensemble.predictor import (
     EnsembleModule,
     batches,
@@ -47,6 +48,7 @@ from rayfold.ensemble.records import Contents
 from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.errors import BundleError, EnsembleError, one_of
+from rayfold.recipe import Acceptance
 from rayfold.tracking import read_study, study_names
 
 if TYPE_CHECKING:
@@ -332,8 +334,18 @@ class Ensemble:
                 "its bundle, or build it from MLflow."
             )
         assembly, evaluations = self._made.assembly, self._made.evaluations
-        target = assembly.candidates.out_of_fold.target
-        report = report_of_folds(evaluations, assembly.best_predictions(), target, self.reason)
+        study = assembly.candidates.studies[0].description
+        report = report_of_folds(
+            evaluations,
+            assembly.candidates.out_of_fold,
+            single_best=assembly.predictions_of(assembly.best),
+            best_by_metric=assembly.predictions_of(assembly.best_by_metric),
+            best_name=assembly.candidates.name(assembly.best_by_metric),
+            scored=self.origin.scored,
+            mode=study["mode"],
+            accept=[Acceptance(**criterion) for criterion in study.get("accept") or ()],
+            reason=self.reason,
+        )
         if data is None:
             return report
         held_out = read_held_out(data, self.signature, self.origin)
@@ -347,6 +359,7 @@ class Ensemble:
                 target=held_out.target,
                 nonconformity=self._contents.nonconformity,
                 uncertainty=self.uncertainty(held_out.features),
+                names=metric_names(self.origin.scored),
             ),
         )
 

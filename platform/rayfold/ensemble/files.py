@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rayfold.data import load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.held_out import Paths, load_as_study, read_held_out
+from rayfold.ensemble.measures import metric_names, over_rows
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.errors import DataError
 from rayfold.storage import replacing
@@ -29,6 +30,7 @@ class FilePredictions:
         classes: What the columns of ``probabilities`` stand for; None for regression.
         trained_on: Whether these are the data of the study itself, most rows of which its models
             were trained on.
+        names: Metrics that the study measured, what it searched for first.
     """
 
     rows: NDArray[np.int64]
@@ -37,26 +39,37 @@ class FilePredictions:
     labels: NDArray[Any] | None
     classes: NDArray[Any] | None
     trained_on: bool = False
+    names: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Return accuracy and log loss, or errors of a regression; nothing without labels.
+        """Return the study's metrics, then accuracy and log loss, or errors of a regression.
 
-        The log loss is left out when a label is none of the classes.
+        Nothing without labels. Where a label is none of the classes only the accuracy is known.
         """
         if self.labels is None:
             return {}
         if self.probabilities is None or self.classes is None:
-            errors = (self.predictions - self.labels.reshape(self.predictions.shape)).astype(float)
+            values = np.asarray(self.predictions, np.float64).reshape(len(self.rows), -1)
+            target = np.asarray(self.labels, np.float64).reshape(values.shape)
+            errors = values - target
             return {
+                **self._of_study(values, target),
                 "rmse": float(np.sqrt(np.square(errors).mean())),
                 "mae": float(np.abs(errors).mean()),
             }
-        values = {"accuracy": float(np.mean(self.labels == self.predictions))}
+        accuracy = {"accuracy": float(np.mean(self.labels == self.predictions))}
         columns = {value: column for column, value in enumerate(self.classes.tolist())}
-        if all(label in columns for label in self.labels.tolist()):
-            target = np.array([columns[label] for label in self.labels.tolist()])
-            values["log_loss"] = float(row_losses(self.probabilities, target).mean())
-        return values
+        if not all(label in columns for label in self.labels.tolist()):
+            return accuracy
+        classes = np.array([columns[label] for label in self.labels.tolist()], np.int64)
+        log_loss = float(row_losses(self.probabilities, classes).mean())
+        return {**self._of_study(self.probabilities, classes), **accuracy, "log_loss": log_loss}
+
+    def _of_study(
+        self, predictions: NDArray[np.float64], target: NDArray[np.generic]
+    ) -> dict[str, float]:
+        measures = over_rows(self.names, predictions, target) if len(target) else {}
+        return {name: value for name, (value, _) in measures.items()}
 
     def summary(self) -> str:
         """Return one line: ``360 rows, accuracy 0.9861, log_loss 0.0512``."""
@@ -188,4 +201,5 @@ def _predict(
         probabilities=probabilities,
         labels=labels,
         classes=classes,
+        names=metric_names(ensemble.origin.scored),
     )

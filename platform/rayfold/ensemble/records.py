@@ -57,6 +57,8 @@ class Origin:
         labels: Name of the HDF5 data set of the labels; None if unknown.
         test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
         runs: MLflow's run of each study, by the study's identity.
+        scored: What the study measured on validation rows, what it searched for first:
+            ``("val_auroc", "val_loss")``.
     """
 
     studies: Mapping[str, str]
@@ -65,6 +67,7 @@ class Origin:
     labels: str | None
     test: Mapping[str, Any]
     runs: Mapping[str, str] = field(default_factory=dict)
+    scored: tuple[str, ...] = ()
 
     def trial_name(self, member: "Member") -> str:
         """Return a member's trial, with the name of its study where there are several."""

@@ -69,6 +69,12 @@ def _scalar(value: object) -> object:
     return value
 
 
+def _scalar_or_list(value: object) -> object:
+    if value is None or not isinstance(value, list | tuple):
+        return value if value is None else _scalar(value)
+    return [_scalar_or_list(entry) for entry in value]
+
+
 def _named(kind: str, example: str) -> BeforeValidator:
     """Return what reads a name, or a mapping of that one name to its arguments."""
 
@@ -126,9 +132,10 @@ StudyName = Annotated[
 """A study's name, which is also the name of its folder."""
 
 Parameters = Annotated[
-    dict[str, Annotated[Value, BeforeValidator(_scalar)]], BeforeValidator(_parameter_names)
+    dict[str, Annotated[Value | list[Any] | None, BeforeValidator(_scalar_or_list)]],
+    BeforeValidator(_parameter_names),
 ]
-"""Hyperparameters' dotted names, each with one value."""
+"""Hyperparameters' dotted names, each with a value that is not searched: plain, or a list."""
 
 ValueLists = dict[
     str,

@@ -32,6 +32,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from rayfold.data import HDF5, SubProblems
 from rayfold.documents import read_yaml, write_yaml
 from rayfold.errors import RecipeError, did_you_mean
+from rayfold.recipe.acceptance import Acceptance
 from rayfold.recipe.fields import (
     Count,
     Number,
@@ -206,24 +207,6 @@ def _call(named: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
         return named, {}
     ((name, arguments),) = named.items()
     return name, arguments
-
-
-class Acceptance(Section):
-    """What the best trial must reach."""
-
-    metric: Text
-    """The metric, such as val_accuracy."""
-    at_least: Number | None = None
-    """Lower bound of the mean over folds."""
-    at_most: Number | None = None
-    """Upper bound of the mean over folds."""
-
-    @model_validator(mode="after")
-    def _has_one_bound(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            came = "neither" if self.at_least is None else "both"
-            raise ValueError(f"must have either at_least or at_most, got {came}")
-        return self
 
 
 class GroupBounds(Section):

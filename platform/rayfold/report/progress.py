@@ -17,6 +17,7 @@ from rich.text import Text
 from rayfold.groups.snapshot import GroupState, Snapshot
 from rayfold.report.tables import best_first, best_trial
 from rayfold.results import Mode, TrialResult
+from rayfold.tracebacks import summary
 
 SHOWN_TRIALS = 8
 PLAIN_SECONDS = 10.0
@@ -254,8 +255,7 @@ def _render(state: StudyState) -> Group:
 
 def _trial_line(result: TrialResult, metric: str) -> str:
     if result.status == "failed":
-        reason = (result.error or "unknown").strip().splitlines()[-1]
-        return f"trial {result.id} failed: {reason}"
+        return f"trial {result.id} failed: {summary(result.error or 'unknown')}"
     return f"trial {result.id} {result.status}, {format_score(result, metric)}, {_config(result)}"
 
 

@@ -1,12 +1,17 @@
 """The table of trials."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import pandas as pd
 
 from rayfold.results import Mode, TrialResult
 from rayfold.tracking import LoggedStudy
+from rayfold.training.metrics import scored_names
+
+STANDARD_ERROR = "standard_error"
+"""How the columns of standard errors end, each behind its mean."""
 
 
 class Ranked(Protocol):
@@ -23,6 +28,13 @@ class Ranked(Protocol):
     @property
     def score(self) -> float | None:
         """Mean of the folds' scores."""
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of that mean."""
+
+    def measured(self, metric: str) -> tuple[float, float | None] | None:
+        """Return the mean of another metric over the folds, and its standard error."""
 
 
 RankedTrial = TypeVar("RankedTrial", bound=Ranked)
@@ -47,16 +59,20 @@ def best_trial(results: Sequence[RankedTrial], mode: Mode) -> RankedTrial | None
     return ranked[0] if ranked and ranked[0].status == "completed" else None
 
 
-def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> pd.DataFrame:
+def trials_table(
+    results: Sequence[TrialResult], *, metric: str, mode: Mode, metrics: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return one row per trial, best first.
 
     Args:
         results: The trials.
         metric: Name of the score's column.
         mode: Whether a small or a large score is good.
+        metrics: What else the study measures on validation rows, ``("val_accuracy",)``.
 
     Returns:
-        Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``,
+        Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``, each
+        of the other metrics with its ``..._standard_error``,
         ``folds``, ``seconds`` (of training and validation in these; None without one), in a
         population ``exploits`` (how many) and ``donor`` (of the last one), with initial weights
         ``begins`` (what was loaded for its first fold, or ``cold``), then the hyperparameters.
@@ -64,10 +80,7 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
     population = any(result.exploits for result in results)
     rows = [
         {
-            "trial": result.id,
-            "status": result.status,
-            metric: result.score,
-            "standard_error": result.standard_error,
+            **_scores(result, metric, metrics),
             "folds": len(result.folds),
             "seconds": _busy_seconds(result),
             **(_lineage(result) if population else {}),
@@ -76,7 +89,27 @@ def trials_table(results: Sequence[TrialResult], *, metric: str, mode: Mode) -> 
         }
         for result in best_first(results, mode)
     ]
-    return _frame(rows, ["trial", "status", metric, "standard_error", "folds", "seconds"])
+    return _frame(rows, [*_score_columns(metric, metrics), "folds", "seconds"])
+
+
+def _scores(trial: Ranked, metric: str, metrics: Sequence[str]) -> dict[str, object]:
+    """Return a trial, its score, and the other metrics, each with its standard error."""
+    row: dict[str, object] = {
+        "trial": trial.id,
+        "status": trial.status,
+        metric: trial.score,
+        STANDARD_ERROR: trial.standard_error,
+    }
+    for name in metrics:
+        if name != metric:
+            row[name], row[f"{name}_{STANDARD_ERROR}"] = trial.measured(name) or (None, None)
+    return row
+
+
+def _score_columns(metric: str, metrics: Sequence[str]) -> list[str]:
+    others = [name for name in metrics if name != metric]
+    pairs = [column for name in others for column in (name, f"{name}_{STANDARD_ERROR}")]
+    return ["trial", "status", metric, STANDARD_ERROR, *pairs]
 
 
 def _busy_seconds(result: TrialResult) -> float | None:
@@ -98,26 +131,58 @@ def _beginning(result: TrialResult) -> str:
 def logged_table(study: LoggedStudy) -> pd.DataFrame:
     """Return the same table from what MLflow holds, less the ``seconds``."""
     metric, mode = study.description["metric"], study.description["mode"]
+    metrics = scored_names(study.description.get("metrics") or (), metric)
     rows = [
-        {
-            "trial": trial.id,
-            "status": trial.status,
-            metric: trial.score,
-            "standard_error": trial.standard_error,
-            "folds": len(trial.folds),
-            **trial.config,
-        }
+        {**_scores(trial, metric, metrics), "folds": len(trial.folds), **trial.config}
         for trial in best_first(study.trials, mode)
     ]
-    return _frame(rows, ["trial", "status", metric, "standard_error", "folds"])
+    return _frame(rows, [*_score_columns(metric, metrics), "folds"])
 
 
-def table_text(table: pd.DataFrame) -> str:
-    """Return a table as text for a terminal, numbers at four digits; absent values empty."""
+def table_text(table: pd.DataFrame, *, width: int | None = None) -> str:
+    """Return a table as text, numbers at four digits; absent values empty.
+
+    A mean and its standard error share a column: ``0.9833 ± 0.0024``.
+
+    Args:
+        table: The table, its most important columns first.
+        width: Characters of a line at most; the last columns that do not fit are left out, and
+            named below the table. None: all columns.
+    """
     if table.empty:
         return "no completed trials yet"
-    text = table.apply(lambda column: column.map(_cell))
-    return str(text.to_string(index=False))
+    cells = _with_errors(table.apply(lambda column: column.map(_cell)))
+    if width is None:
+        return str(cells.to_string(index=False))
+    widths = [max(len(str(name)), *map(len, column)) + 1 for name, column in cells.items()]
+    room = width + 1
+    shown = max(1, sum(total <= room for total in accumulate(widths)))
+    text = str(cells.iloc[:, :shown].to_string(index=False))
+    left_out = [str(name) for name in cells.columns[shown:]]
+    if not left_out:
+        return text
+    return f"{text}\n{_left_out(left_out, width)}"
+
+
+def _left_out(names: Sequence[str], width: int) -> str:
+    """Return a line that says which columns are not shown, as far as it has room for names."""
+    how, line = " (--all shows them)", f"and {len(names)} more: {', '.join(names)}"
+    if len(line) + len(how) > width:
+        line = f"and {len(names)} more columns"
+    return f"{line}{how}"
+
+
+def _with_errors(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of texts with each standard error behind the mean before it."""
+    columns: dict[str, pd.Series] = {}
+    mean = ""
+    for name in map(str, cells.columns):
+        if name.endswith(STANDARD_ERROR) and mean:
+            errors = cells[name].map(lambda text: text and f" ± {text}")
+            columns[mean] = columns[mean] + errors
+        else:
+            columns[name], mean = cells[name], name
+    return pd.DataFrame(columns)
 
 
 def _cell(value: object) -> str:

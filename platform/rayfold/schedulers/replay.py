@@ -8,7 +8,7 @@ from rayfold.errors import RecipeError, SpaceError
 from rayfold.results import Config, Status
 from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.schedulers.population import fixed_while_training
-from rayfold.space import SearchSpace
+from rayfold.space import SearchSpace, plain_config
 
 
 class Replay(Scheduler):
@@ -36,7 +36,9 @@ class Replay(Scheduler):
 
     def __init__(self, schedule: Sequence[tuple[int, Config]]) -> None:
         try:
-            pairs = [(epoch, dict(config)) for epoch, config in schedule]
+            pairs = [(epoch, plain_config(dict(config))) for epoch, config in schedule]
+        except SpaceError as error:
+            raise SpaceError(f"schedule: {error}") from None
         except (TypeError, ValueError):
             raise RecipeError(
                 f"schedule must be pairs of an epoch and a configuration, got {schedule!r}."

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, get_args
 
+import numpy as np
+
 from rayfold.errors import RecipeError, one_of
 from rayfold.results import Config, Mode
 from rayfold.search.opening import Opening
@@ -315,9 +317,10 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
     Raises:
         RecipeError: If it is no whole number, or below ``at_least``.
     """
-    if type(value) is not int or value < at_least:
+    plain = value.item() if isinstance(value, np.integer) else value
+    if type(plain) is not int or plain < at_least:
         raise RecipeError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
-    return value
+    return plain
 
 
 def _is_number(value: object) -> bool:

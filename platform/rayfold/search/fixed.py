@@ -6,7 +6,7 @@ from typing import Any
 from rayfold.errors import RecipeError, SpaceError
 from rayfold.results import Config
 from rayfold.search.base import Observation, Searcher
-from rayfold.space import SearchSpace
+from rayfold.space import SearchSpace, plain_config
 
 
 class Fixed(Searcher):
@@ -25,7 +25,16 @@ class Fixed(Searcher):
         listed = isinstance(configs, list | tuple) and configs
         if not listed or not all(isinstance(config, Mapping) for config in configs):
             raise RecipeError(f"configs must be a list of configurations, got {configs!r}.")
-        self.configs: tuple[Config, ...] = tuple(dict(config) for config in configs)
+        self.configs: tuple[Config, ...] = tuple(
+            self._plain(number, config) for number, config in enumerate(configs)
+        )
+
+    @staticmethod
+    def _plain(number: int, config: Config) -> Config:
+        try:
+            return plain_config(config)
+        except SpaceError as error:
+            raise SpaceError(f"configs[{number}]: {error}") from None
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"fixed": {"configs": [{...}, ...]}}``."""

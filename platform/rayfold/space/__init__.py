@@ -4,6 +4,7 @@ from rayfold.space.conditions import Condition
 from rayfold.space.domains import Choice, Domain, Float, Int, domain_from_dict
 from rayfold.space.files import load_space
 from rayfold.space.space import SearchSpace
+from rayfold.space.values import plain_config, plain_parameters
 
 __all__ = [
     "Choice",
@@ -14,4 +15,6 @@ __all__ = [
     "SearchSpace",
     "domain_from_dict",
     "load_space",
+    "plain_config",
+    "plain_parameters",
 ]

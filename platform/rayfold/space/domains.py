@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rayfold.errors import SpaceError, did_you_mean
 from rayfold.results import Value
 from rayfold.space.conditions import Condition, When, read_conditions, write_conditions
-from rayfold.space.values import is_among, plain_values, show, show_all, typed
+from rayfold.space.values import is_among, plain_value, plain_values, show, show_all, typed
 
 MAX_INT = 2**40
 """Largest bound of an ``Int``; beyond it, [0, 1] no longer tells neighbours apart."""
@@ -359,7 +357,7 @@ def _check_range(kind: str, low: float, high: float, log: object, needed: str) -
 
 
 def _real(field: str, value: object) -> float:
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain = _number(value)
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         try:
             number = float(plain)
@@ -371,7 +369,7 @@ def _real(field: str, value: object) -> float:
 
 
 def _whole(field: str, value: object) -> int:
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain = _number(value)
     if not isinstance(plain, int) or isinstance(plain, bool):
         raise SpaceError(f"Int: {field} must be a whole number, got {show(value)}.")
     if abs(plain) > MAX_INT:
@@ -379,6 +377,14 @@ def _whole(field: str, value: object) -> int:
             f"Int: {field} must lie within {MAX_INT} of 0, got {show(value)}; use Float instead."
         )
     return int(plain)
+
+
+def _number(value: object) -> object:
+    """Return a number of NumPy or PyTorch as Python's own; anything else as it is."""
+    try:
+        return plain_value(value)
+    except SpaceError:
+        return value
 
 
 def _unit(u: float) -> float:

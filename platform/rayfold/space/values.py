@@ -1,10 +1,16 @@
-"""What a hyperparameter's value may be: a bool, an int, a float or a text.
+"""What a hyperparameter's value may be, and how what people pass becomes that.
 
-Values are told apart by type as well: ``True``, ``1`` and ``1.0`` are three values.
+A searched value is a bool, an int, a float or a text. Values are told apart by type as well:
+``True``, ``1`` and ``1.0`` are three values. A value that is not searched may also be None, or a
+list of such values. Everything else is made one of these here, or refused, before anything starts:
+what the model gets when a study begins is what it gets when the study goes on.
 """
 
+import enum
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +19,103 @@ from rayfold.results import Value
 
 
 def plain_value(value: object) -> Value:
-    """Return ``value`` as a plain Python scalar; NumPy scalars are converted.
+    """Return ``value`` as a bool, int, float or text of Python's own.
+
+    NumPy scalars, arrays and tensors of one number without axes, paths, and members of ``IntEnum``
+    and ``StrEnum`` are converted.
 
     Raises:
-        SpaceError: If it is no bool, int, float or text, or not finite.
+        SpaceError: If it can be none of these, or is not finite.
     """
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain = _converted(value)
     if not isinstance(plain, bool | int | float | str) or type(plain) not in _TYPES:
-        raise SpaceError(f"a value must be a bool, int, float or text, got {show(value)}.")
+        raise SpaceError(
+            f"a value must be a bool, int, float or text, got {show(value)}{_remedy(value)}."
+        )
     if isinstance(plain, float) and not math.isfinite(plain):
         raise SpaceError(f"a value must be finite, got {show(value)}.")
+    if isinstance(plain, str) and not _is_text(plain):
+        raise SpaceError(f"a text must be Unicode without NUL, got {show(value)}.")
     return plain
+
+
+def plain_parameters(parameters: Mapping[str, object]) -> dict[str, Any]:
+    """Return hyperparameters that are not searched, each as plain values.
+
+    Lists, tuples, ranges, arrays and tensors become lists, of lists where they have several axes.
+
+    Raises:
+        SpaceError: If a value cannot be plain; the message names the parameter.
+    """
+    plain = {}
+    for name, value in parameters.items():
+        if not isinstance(name, str):
+            raise SpaceError(f"names of parameters are texts, got {show(name)}.")
+        try:
+            plain[name] = _plain_or_list(value)
+        except SpaceError as error:
+            raise SpaceError(f"{name}: {error}") from None
+    return plain
+
+
+def plain_config(config: Mapping[str, object]) -> dict[str, Value]:
+    """Return a configuration with plain values.
+
+    Raises:
+        SpaceError: If a value cannot be plain; the message names the parameter.
+    """
+    plain = {}
+    for name, value in config.items():
+        try:
+            plain[name] = plain_value(value)
+        except SpaceError as error:
+            raise SpaceError(f"{name}: {error}") from None
+    return plain
+
+
+def _plain_or_list(value: object) -> Any:
+    if value is None:
+        return None
+    converted = _converted(value)
+    if isinstance(converted, list | tuple | range):
+        return [_plain_or_list(entry) for entry in converted]
+    return plain_value(value)
+
+
+def _converted(value: object) -> object:
+    """Return what of NumPy, PyTorch or the standard library stands for a plain value as that."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, enum.Enum) and isinstance(value, int | str):
+        return value.value
+    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # an array or a tensor
+        return value.tolist()
+    return value
+
+
+def _remedy(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; write its name with dots: optimizer.name, not a mapping in a mapping"
+    if isinstance(value, set | frozenset):
+        return "; a set has no order: pass a sorted list"
+    if isinstance(value, enum.Enum):
+        return "; pass its value or name"
+    if isinstance(value, list | tuple | range | np.ndarray):
+        return ""
+    if hasattr(value, "__float__") and not isinstance(value, type):
+        return "; pass float(...) of it"
+    return "; pass a name, and let the model look it up"
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether a text can be written to the journal, YAML and MLflow."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def plain_values(values: Iterable[object]) -> tuple[Value, ...]:

@@ -9,7 +9,7 @@ from rayfold.data import HDF5, DataSet
 from rayfold.errors import RecipeError
 from rayfold.training import Settings
 
-NOT_COMPARED = ("environment", "descriptors")
+NOT_COMPARED = ("environment", "descriptors", "accept")
 """What of a study's description may differ when it goes on; studies of old lack descriptors."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from rayfold.errors import RecipeError
-from rayfold.recipe import Acceptance
+from rayfold.recipe import Acceptance, Verdict
 from rayfold.report import best_trial, trials_table
 from rayfold.results import Config, Mode, TrialResult
 
@@ -19,6 +19,7 @@ class StudyResult:
         name: The study's name.
         metric: What was searched for.
         mode: Whether a small or a large metric is good.
+        metrics: All that was measured on validation rows, ``metric`` first.
         trials: Finished trials, in the order of their suggestion.
         interrupted: Whether the study was interrupted; run it again to go on.
         uploaded: Whether MLflow holds everything.
@@ -30,6 +31,7 @@ class StudyResult:
     name: str
     metric: str
     mode: Mode
+    metrics: tuple[str, ...] = field(repr=False)
     trials: tuple[TrialResult, ...] = field(repr=False)
     interrupted: bool
     uploaded: bool
@@ -44,7 +46,7 @@ class StudyResult:
 
     def table(self) -> pd.DataFrame:
         """Return one row per trial, best first; see ``report.trials_table``."""
-        return trials_table(self.trials, metric=self.metric, mode=self.mode)
+        return trials_table(self.trials, metric=self.metric, mode=self.mode, metrics=self.metrics)
 
     def schedule(self, trial: str) -> list[tuple[int, Config]]:
         """Return how a trial's folds came about, as ``schedulers.Replay`` takes it.
@@ -66,27 +68,13 @@ class StudyResult:
         known = ", ".join(result.id for result in self.trials) or "none"
         raise RecipeError(f"trial {trial!r} is not among the finished ones: {known}.")
 
-    def best_metric(self, metric: str) -> float | None:
-        """Return the best trial's mean over its folds of a metric after the last epoch."""
-        if self.best is None or metric not in self.best.folds[0].history[-1]:
-            return None
-        values = [fold.history[-1][metric] for fold in self.best.folds]
-        return sum(values) / len(values)
-
-    def failures(self, accept: Sequence[Acceptance]) -> list[str]:
-        """Return what the best trial does not reach, a line each; nothing when all is well."""
-        failures = []
-        for criterion in accept:
-            value = self.best_metric(criterion.metric)
-            low, high = criterion.at_least, criterion.at_most
-            wanted = f"at least {low}" if low is not None else f"at most {high}"
-            if value is None:
-                failures.append(f"{criterion.metric} should be {wanted}, but no trial has it.")
-            elif (low is not None and value < low) or (high is not None and value > high):
-                failures.append(
-                    f"{criterion.metric} should be {wanted}, the best has {value:.6g}."
-                )
-        return failures
+    def judge(self, accept: Sequence[Acceptance]) -> "list[Verdict]":
+        """Hold the best trial against what a study must reach, criterion by criterion."""
+        best = self.best
+        return [
+            Verdict.of(criterion, None if best is None else best.measured(criterion.metric))
+            for criterion in accept
+        ]
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(index=False))

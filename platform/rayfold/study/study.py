@@ -31,10 +31,11 @@ from rayfold.library import model_reference, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import Acceptance, Recipe, check_study_name
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult, Value
+from rayfold.results import Mode, TrialResult
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
-from rayfold.space import SearchSpace
+from rayfold.search.base import whole_number
+from rayfold.space import SearchSpace, plain_parameters
 from rayfold.storage import default_storage
 from rayfold.study.arguments import (
     check_initial_weights,
@@ -63,7 +64,7 @@ from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_metrics, metric_mode
+from rayfold.training.metrics import check_metrics, check_mode, metric_mode, scored_names
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -148,7 +149,7 @@ class Study:
         metrics: Sequence[str] = (),
         metric: str = "val_loss",
         mode: Mode | None = None,
-        parameters: Mapping[str, Value] | None = None,
+        parameters: Mapping[str, Any] | None = None,
         start_from: str | Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
         prune_space: bool = False,
@@ -168,8 +169,7 @@ class Study:
             if not isinstance(model, str) or ":" in model:
                 raise RecipeError("space is missing; say what is to be searched.")
             space = model
-        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-            raise RecipeError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+        epochs = whole_number("epochs", epochs, at_least=1)
         self.name = name
         self.space = resolve_space(space, base=base)
         self.folds = folds or Folds()
@@ -195,10 +195,10 @@ class Study:
         self._fold_plan: FoldPlan | None = None
         self._max_time_per_trial = check_limit("max_time_per_trial", max_time_per_trial)
         self._epochs, self._loss, self._metrics = epochs, loss, tuple(metrics)
-        self._metric, self._parameters = metric, dict(parameters or {})
+        self._metric, self._parameters = metric, plain_parameters(parameters or {})
         self._mode = None if mode is None else one_of("mode", mode, get_args(Mode))
         self._fold_order = one_of("fold_order", fold_order, get_args(FoldOrder))
-        self._random_seed = random_seed
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
         self._checkpoint_seconds = check_seconds(
             "checkpoint_seconds", checkpoint_seconds, zero=True
         )
@@ -520,6 +520,7 @@ class Study:
             name=self.name,
             metric=settings.metric,
             mode=settings.mode,
+            metrics=scored_names(settings.metrics, settings.metric),
             trials=tuple(trials),
             interrupted=call.interruption.requested,
             uploaded=uploaded,
@@ -581,10 +582,8 @@ class Study:
     def _limit(self, num_trials: int | None) -> int:
         """Return how many trials there will be at most."""
         wanted = num_trials if num_trials is not None else self._num_trials
-        if wanted is not None and (
-            not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1
-        ):
-            raise RecipeError(f"num_trials must be a whole number of at least 1, not {wanted!r}.")
+        if wanted is not None:
+            wanted = whole_number("num_trials", wanted, at_least=1)
         limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
         if not limits:
             raise RecipeError(
@@ -602,7 +601,7 @@ class Study:
         task = self.dataset.task
         loss = check_loss(self._loss, task)
         metrics = check_metrics(self._metrics, task)
-        mode = metric_mode(self._metric, metrics, task)
+        mode = check_mode(self._mode, self._metric, metric_mode(self._metric, metrics, task))
         for criterion in self.accept:
             try:
                 metric_mode(criterion.metric, metrics, task)
@@ -616,7 +615,7 @@ class Study:
             loss=loss,
             metrics=metrics,
             metric=self._metric,
-            mode=self._mode or mode,
+            mode=mode,
             random_seed=self._random_seed,
             checkpoint_seconds=self._checkpoint_seconds,
         )
@@ -645,6 +644,7 @@ class Study:
             "searcher": self._searcher.settings(),
             "scheduler": scheduler_settings(self._scheduler, self._tune_scheduler),
             "space": start.space.to_dict(),
+            "accept": [criterion.model_dump(exclude_none=True) for criterion in self.accept],
             "environment": describe_environment(),
         }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayfold.errors import TrackingError, did_you_mean
-from rayfold.results import Config
+from rayfold.results import Config, mean_of_known
 from rayfold.storage import default_storage
 from rayfold.tracking import tags as tag
 from rayfold.tracking.store import (
@@ -69,6 +69,7 @@ class LoggedTrial:
         folds: Indices of the folds whose weights and predictions are there.
         data_digest: Digest of the data that it was trained on.
         fold_digest: Digest of the folds that it was validated with.
+        metrics: The last value of each metric of its run, ``"fold_0/val_loss"`` say.
     """
 
     run_id: str
@@ -80,7 +81,20 @@ class LoggedTrial:
     folds: tuple[int, ...]
     data_digest: str
     fold_digest: str
+    metrics: Mapping[str, float] = field(repr=False, default_factory=dict)
     _downloads: _Downloads = field(repr=False, compare=False)
+
+    def measured(self, metric: str) -> tuple[float, float | None] | None:
+        """Return the mean of a metric over its folds, and its standard error.
+
+        Args:
+            metric: A name of the folds' histories, ``"val_accuracy"``; its value after the last
+                epoch counts.
+
+        Returns:
+            None if no fold is logged, or one of them has no such value.
+        """
+        return mean_of_known([self.metrics.get(f"fold_{fold}/{metric}") for fold in self.folds])
 
     def weights(self, fold: int) -> Path:
         """Return a copy of a fold's weights: the model's state dict as safetensors.
@@ -287,6 +301,7 @@ def _trial(run: "Run", downloads: _Downloads) -> LoggedTrial:
         folds=tuple(sorted(int(fold) for fold in folds)),
         data_digest=tags.get(tag.DATA_DIGEST, ""),
         fold_digest=tags.get(tag.FOLD_DIGEST, ""),
+        metrics=dict(run.data.metrics),
         _downloads=downloads,
     )
 

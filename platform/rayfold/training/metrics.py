@@ -16,11 +16,13 @@ class _Source:
     """A metric of torchmetrics, which only those import who compute it.
 
     Attributes:
+        meaning: What it measures, in a few words, for docs and ``rayfold metrics``.
         mode: Whether a small or a large value is good.
         name: The class, in its module of torchmetrics.
         arguments: What it is made with.
     """
 
+    meaning: str
     mode: Mode
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -28,20 +30,57 @@ class _Source:
 
 METRICS: Mapping[Task, Mapping[str, _Source]] = {
     "classification": {
-        "accuracy": _Source("max", "MulticlassAccuracy", {"average": "micro"}),
-        "balanced_accuracy": _Source("max", "MulticlassAccuracy", {"average": "macro"}),
-        "f1": _Source("max", "MulticlassF1Score", {"average": "macro"}),
-        "precision": _Source("max", "MulticlassPrecision", {"average": "macro"}),
-        "recall": _Source("max", "MulticlassRecall", {"average": "macro"}),
-        "auroc": _Source("max", "MulticlassAUROC"),
-        "matthews": _Source("max", "MulticlassMatthewsCorrCoef"),
-        "calibration_error": _Source("min", "MulticlassCalibrationError"),
+        "accuracy": _Source(
+            "share of rows whose most probable class is right",
+            "max",
+            "MulticlassAccuracy",
+            {"average": "micro"},
+        ),
+        "balanced_accuracy": _Source(
+            "recall of each class, averaged (macro)",
+            "max",
+            "MulticlassAccuracy",
+            {"average": "macro"},
+        ),
+        "f1": _Source(
+            "harmonic mean of precision and recall of each class, averaged (macro)",
+            "max",
+            "MulticlassF1Score",
+            {"average": "macro"},
+        ),
+        "precision": _Source(
+            "share of right rows among those predicted as a class, averaged (macro)",
+            "max",
+            "MulticlassPrecision",
+            {"average": "macro"},
+        ),
+        "recall": _Source(
+            "share of a class's rows that are predicted as it, averaged (macro)",
+            "max",
+            "MulticlassRecall",
+            {"average": "macro"},
+        ),
+        "auroc": _Source(
+            "area under the ROC curve of each class against the rest, averaged (macro)",
+            "max",
+            "MulticlassAUROC",
+        ),
+        "matthews": _Source(
+            "Matthews correlation coefficient", "max", "MulticlassMatthewsCorrCoef"
+        ),
+        "calibration_error": _Source(
+            "expected calibration error of the most probable class, 15 equal bins",
+            "min",
+            "MulticlassCalibrationError",
+        ),
     },
     "regression": {
-        "mse": _Source("min", "MeanSquaredError"),
-        "rmse": _Source("min", "MeanSquaredError", {"squared": False}),
-        "mae": _Source("min", "MeanAbsoluteError"),
-        "r2": _Source("max", "R2Score"),
+        "mse": _Source("mean squared error", "min", "MeanSquaredError"),
+        "rmse": _Source(
+            "root of the mean squared error", "min", "MeanSquaredError", {"squared": False}
+        ),
+        "mae": _Source("mean absolute error", "min", "MeanAbsoluteError"),
+        "r2": _Source("coefficient of determination", "max", "R2Score"),
     },
 }
 
@@ -85,6 +124,38 @@ def metric_mode(metric: str, metrics: Sequence[str], task: Task) -> Mode:
             f"choose one of {', '.join(known)}, or add it to the study's metrics."
         )
     return "min" if metric == "val_loss" else METRICS[task][metric.removeprefix("val_")].mode
+
+
+def check_mode(mode: Mode | None, metric: str, own: Mode) -> Mode:
+    """Return the mode of a study: the metric's own.
+
+    Args:
+        mode: What was asked for; None leaves it to the metric.
+        metric: The study's metric, for the message.
+        own: Its mode, as ``metric_mode`` tells it.
+
+    Raises:
+        RecipeError: If the opposite was asked for: the worst trial would be the best.
+    """
+    if mode not in (None, own):
+        good = "small" if own == "min" else "large"
+        raise RecipeError(
+            f"mode is {mode!r}, but a {good} {metric} is good, mode {own!r}; leave mode out."
+        )
+    return own
+
+
+def scored_names(metrics: Sequence[str], metric: str = "val_loss") -> tuple[str, ...]:
+    """Return what a study measures on validation rows, its own metric first.
+
+    Args:
+        metrics: The metrics that it computes, ``("accuracy",)``.
+        metric: The one that it searches for.
+
+    Returns:
+        Names as in histories and tables: ``("val_accuracy", "val_loss")``.
+    """
+    return tuple(dict.fromkeys([metric, *(f"val_{name}" for name in metrics), "val_loss"]))
 
 
 def load_metrics() -> None:

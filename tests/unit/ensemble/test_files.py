@@ -56,6 +56,18 @@ def test_text_classes_are_compared_with_text_labels(
     assert found.summary() == "3 rows, accuracy 0.6667, log_loss 0.6403"
 
 
+def test_the_metrics_of_the_study_come_first(classification: Ensemble, write: Write) -> None:
+    """All are taken for cats: of the cats all are found, of the dogs none."""
+    origin = dataclasses.replace(
+        classification.origin, scored=("val_balanced_accuracy", "val_loss")
+    )
+    contents = dataclasses.replace(classification._contents, origin=origin)
+    file = write("animals.h5", images=IMAGES, labels=["cat", "dog", "cat"])
+    assert predict_files(Ensemble(contents), file).summary() == (
+        "3 rows, balanced_accuracy 0.5000, accuracy 0.6667, log_loss 0.6403"
+    )
+
+
 def test_without_labels_there_are_predictions_and_no_metrics(
     classification: Ensemble, write: Write
 ) -> None:

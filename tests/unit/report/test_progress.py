@@ -148,13 +148,17 @@ class TestPlainLines:
             "channels=8 learning_rate=0.01",
         ]
 
-    def test_a_failed_trial_tells_the_last_line_of_its_error(
+    def test_a_failed_trial_tells_its_error_with_file_and_line(
         self, make_result: MakeResult
     ) -> None:
-        error = "Traceback (most recent call last):\n  ...\nValueError: no such layer\n"
+        error = (
+            "Traceback (most recent call last):\n"
+            '  File "/home/ann/net.py", line 7, in forward\n'
+            "ValueError: no such layer\n"
+        )
         failed = make_result("0000", None, status="failed", error=error)
         assert self.lines(state(), state(failed)) == [
-            "digits: trial 0000 failed: ValueError: no such layer"
+            "digits: trial 0000 failed: ValueError: no such layer (net.py line 7, in forward)"
         ]
 
     def test_a_stopped_trial_without_a_score_is_told_too(self, make_result: MakeResult) -> None:

@@ -2,6 +2,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pandas as pd
+import pytest
 
 from rayfold.report import best_trial, logged_table, table_text, trials_table
 from rayfold.report.tables import best_first
@@ -96,7 +97,7 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         name="digits",
         id="a",
         run_id="b",
-        description={"metric": "val_accuracy", "mode": "max"},
+        description={"metric": "val_accuracy", "metrics": ["f1", "accuracy"], "mode": "max"},
         trials=(),
         _downloads=None,
     )
@@ -105,8 +106,52 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         "status",
         "val_accuracy",
         "standard_error",
+        "val_f1",
+        "val_f1_standard_error",
+        "val_loss",
+        "val_loss_standard_error",
         "folds",
     ]
+
+
+def test_every_metric_of_a_study_has_a_column_with_its_standard_error(
+    make_result: MakeResult,
+) -> None:
+    """Both folds have a val_loss of 0.5; neither has an f1."""
+    table = trials_table(
+        [make_result("0000", 0.25)],
+        metric="val_auroc",
+        mode="max",
+        metrics=("val_auroc", "val_f1", "val_loss"),
+    )
+    assert table["val_auroc"].tolist() == [0.25]
+    assert table["val_loss"].tolist() == [0.5]
+    assert table["val_loss_standard_error"].tolist() == [0.0]
+    assert table["val_f1"].tolist() == [None]
+    header, row = table_text(table).splitlines()
+    assert header.split()[:6] == ["trial", "status", "val_auroc", "val_f1", "val_loss", "folds"]
+    assert "0.25 ± 0.125" in row
+    assert "0.5 ± 0 " in row
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_a_table_fits_the_terminal_and_names_what_it_leaves_out(
+    make_result: MakeResult, width: int
+) -> None:
+    config = {f"model.width_{number}": number for number in range(12)}
+    table = trials_table([make_result("0000", config=config)], metric="val_loss", mode="min")
+    *lines, last = table_text(table, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split()[0] == "trial"
+    left_out = len(table.columns) - 1 - len(lines[0].split())  # a mean and its error share one
+    assert last.startswith(f"and {left_out} more")
+    assert last.endswith("(--all shows them)")
+
+
+def test_a_table_that_fits_leaves_nothing_out(make_result: MakeResult) -> None:
+    table = trials_table([make_result("0000")], metric="val_loss", mode="min")
+    whole = table_text(table)
+    assert table_text(table, width=len(whole.splitlines()[0])) == whole
 
 
 def test_the_best_trial_is_a_completed_one_or_none(make_result: MakeResult) -> None:

@@ -24,6 +24,13 @@ from rayfold.study import Study
 MakeStudy = Callable[..., Study]
 
 
+class Layers(nn.Module):
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, layers: list[int]):
+        super().__init__()
+        sizes = [int(np.prod(input_shape)), *layers, num_outputs]
+        self.layers = nn.Sequential(nn.Flatten(), *map(nn.Linear, sizes[:-1], sizes[1:]))
+
+
 class Net(nn.Module):
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 8) -> None:
         super().__init__()
@@ -251,7 +258,8 @@ class TestPlan:
             """
         )
         study = Study.from_recipe(recipe)
-        assert describe(study) == describe(make_study())
+        accept = [Acceptance(metric="val_accuracy", at_least=0.5)]
+        assert describe(study) == describe(make_study(accept=accept))
         assert study.plan().num_trials == 6
         assert study.plan(3).num_trials == 3
         whole = Recipe.from_yaml(recipe.to_yaml(), overrides=["search.num_trials=null"])
@@ -277,9 +285,9 @@ class TestArguments:
             ({"model": "pkg.net:Net"}, r"^space is missing; say what is to be searched\.$"),
             ({"model": "mlq"}, r"'mlq' is unknown \(did you mean 'mlp'\?\)"),
             ({"space": "cmn"}, r"search space 'cmn' is unknown \(did you mean 'cnn'\?\)"),
-            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, not 0\.$"),
-            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, not 1\.5\.$"),
-            ({"epochs": True}, r"^epochs must be a whole number of at least 1, not True\.$"),
+            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, got 0\.$"),
+            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, got 1\.5\.$"),
+            ({"epochs": True}, r"^epochs must be a whole number of at least 1, got True\.$"),
             ({"name": "../digits"}, r"^the name of a study "),
             ({"name": ""}, r"^the name of a study "),
             (
@@ -365,10 +373,17 @@ class TestArguments:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
         assert study.plan().num_trials == 10
 
-    def test_the_metric_knows_its_mode_unless_one_is_given(self, make_study: MakeStudy) -> None:
+    def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study()._settings().mode == "min"
         assert make_study(metric="val_accuracy")._settings().mode == "max"
-        assert make_study(metric="val_accuracy", mode="min")._settings().mode == "min"
+        assert make_study(metric="val_accuracy", mode="max")._settings().mode == "max"
+
+    @pytest.mark.parametrize(("metric", "mode"), [("val_accuracy", "min"), ("val_loss", "max")])
+    def test_a_mode_against_the_metrics_own_is_refused(
+        self, make_study: MakeStudy, metric: str, mode: str
+    ) -> None:
+        with pytest.raises(RecipeError, match=rf"mode is '{mode}', but a .* {metric} is good"):
+            make_study(metric=metric, mode=mode).plan()
 
     def test_a_study_keeps_its_files_in_the_storage(
         self, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -446,6 +461,24 @@ class TestGoingOn:
         entries = read_journal(study.folder / "journal.jsonl")
         assert [entry.event for entry in entries] == ["study", "run", "run"]
 
+    def test_a_tuple_among_the_parameters_does_not_keep_it_from_going_on(
+        self, make_study: MakeStudy
+    ) -> None:
+        space = SearchSpace({"batch_size": Choice(np.int64(8), 16)})
+        parameters = {"model.layers": (np.int64(8), 16)}
+        for _ in range(2):
+            study = make_study(
+                model=Layers,
+                space=space,
+                parameters=parameters,
+                random_seed=np.int64(7),
+                epochs=np.int64(2),
+            )
+            with Journal.open(study.folder / "journal.jsonl") as journal:
+                study._open(journal, 6)
+        begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
+        assert begun["parameters"] == {"model.layers": [8, 16]}
+
     @pytest.mark.parametrize(
         ("field", "changes"),
         [
@@ -453,7 +486,6 @@ class TestGoingOn:
             ("epochs", {"epochs": 9}),
             ("metrics", {"metrics": ["accuracy", "f1"]}),
             ("metric", {"metric": "val_accuracy"}),
-            ("mode", {"mode": "max"}),
             ("fold_digest", {"folds": Folds(3, random_seed=1)}),
             ("parameters", {"parameters": {"schedule.warmup_epochs": 1}}),
             ("random_seed", {"random_seed": 1}),

@@ -91,6 +91,7 @@ class Manifest(_Part):
     versions: dict[str, str]
     studies: Annotated[dict[str, str], Field(min_length=1)]
     runs: dict[str, str]
+    scored: list[str] = []
     task: Literal["classification", "regression"]
     inputs: Annotated[list[InputPart], Field(min_length=1)]
     labels: str | None
@@ -145,6 +146,7 @@ class Manifest(_Part):
             labels=self.labels,
             test=self.test,
             runs=self.runs,
+            scored=tuple(self.scored),
         )
 
 
@@ -174,6 +176,7 @@ def describe(
         versions={"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
         studies=dict(origin.studies),
         runs=dict(origin.runs),
+        scored=list(origin.scored),
         task=signature.task,
         inputs=[
             InputPart(name=entry.name, shape=list(entry.shape), dtype=entry.dtype)

@@ -1,0 +1,18 @@
+"""``rayfold metrics``: the metrics and losses that a study can name."""
+
+import typer
+
+from rayfold.cli.output import print_table
+
+
+def metrics() -> None:
+    """List the metrics and losses that a recipe can name.
+
+    A metric is named in `fixed.metrics`, and with `val_` before it in `search.metric` and
+    `accept`: `val_auroc`. `val_loss` is always there.
+    """
+    from rayfold.report.names import losses_table, metrics_table
+
+    print_table(metrics_table())
+    typer.echo()
+    print_table(losses_table())

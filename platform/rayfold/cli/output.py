@@ -1,0 +1,27 @@
+"""How commands print tables: as wide as the terminal, or all of them."""
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AllColumns = Annotated[
+    bool, typer.Option("--all", help="Show all columns, however wide the terminal is.")
+]
+
+
+def print_table(table: "pd.DataFrame", *, all_columns: bool = False) -> None:
+    """Print a table; in a terminal only the columns that it has room for.
+
+    Args:
+        table: The table, its most important columns first.
+        all_columns: Whether to print all of them.
+    """
+    from rayfold.report.tables import table_text
+
+    whole = all_columns or not sys.stdout.isatty()
+    typer.echo(table_text(table, width=None if whole else shutil.get_terminal_size().columns))
