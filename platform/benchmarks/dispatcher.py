@@ -5,7 +5,7 @@ how far they are, and hand in results with a history of 30 epochs. As many trial
 more take one group each, for three folds. Beside them, as in a study, the driver looks at the pool
 twice a second. In the end the run is interrupted.
 
-Prints for each number of groups, measured after all have their first order:
+Prints for each number of groups, after all have their first order:
 
 * how long an exchange takes, from handing in an outcome to holding the next order: while the next
   fold of the same trial waits ("order"), and when a new trial comes in between ("new trial");
@@ -64,7 +64,7 @@ def main() -> None:
 
 def measure(num_groups: int, fold_seconds: float, seconds: float, num_processes: int) -> None:
     """Run one number of groups and print what came of it."""
-    client = DispatcherClient.start()
+    client = DispatcherClient.start(num_groups)
     crowds = [
         ray.remote(num_cpus=0, max_concurrency=8)(Crowd).remote(
             client, range(number, num_groups, num_processes), fold_seconds

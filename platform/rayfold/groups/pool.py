@@ -62,7 +62,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._folder = folder
-        self.dispatcher = DispatcherClient.start()
+        self.dispatcher = DispatcherClient.start(groups.minimum)
 
     def start(self) -> None:
         """Ask for as many groups as the cluster has room for, at least ``groups.minimum``.

@@ -1,6 +1,9 @@
 """What a dispatcher tells of its groups; small, however many groups there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Self
 
 SHOWN_GROUPS = 32
 """Groups that a snapshot describes one by one."""
@@ -69,3 +72,21 @@ class Snapshot:
     ready_at: float | None = None
     groups: tuple[GroupState, ...] = ()
     broken: str = ""
+
+    @classmethod
+    def merged(cls, parts: Sequence[Self]) -> Self:
+        """Return the snapshot of a pool from those of its parts."""
+        groups = sorted(
+            (group for part in parts for group in part.groups), key=attrgetter("group")
+        )
+        return cls(
+            num_groups=sum(part.num_groups for part in parts),
+            num_busy=sum(part.num_busy for part in parts),
+            num_arrived=sum(part.num_arrived for part in parts),
+            num_waiting=sum(part.num_waiting for part in parts),
+            ready_at=min(
+                (part.ready_at for part in parts if part.ready_at is not None), default=None
+            ),
+            groups=tuple(sorted(groups, key=attrgetter("group"))[:SHOWN_GROUPS]),
+            broken=next((part.broken for part in parts if part.broken), ""),
+        )

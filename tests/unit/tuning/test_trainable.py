@@ -30,11 +30,14 @@ class LocalClient(DispatcherClient):
     """Calls a dispatcher that runs in another thread of this process."""
 
     def __init__(self, dispatcher: Dispatcher, loop: asyncio.AbstractEventLoop) -> None:
-        self._dispatcher, self._loop = dispatcher, loop
+        super().__init__([dispatcher])
+        self._loop = loop
 
-    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        coroutine = method(self._dispatcher, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_SECONDS)
+    def _send_to(self, actor: Dispatcher, method: str, *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(getattr(actor, method)(*args), self._loop)
+
+    def _answer(self, reference: Any) -> Any:
+        return reference.result(DEADLINE_SECONDS)
 
 
 class Pool:
