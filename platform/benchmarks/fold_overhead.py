@@ -60,7 +60,6 @@ def measure_orders(folder: Path, number: int) -> list[float]:
         Groups(),
         setups={"digits": setup},
         data=stage(data),
-        name="overhead",
         folder=folder / "ray",
     )
     pool.start()

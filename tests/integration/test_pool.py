@@ -1,7 +1,9 @@
 """Groups on a real Ray: orders, deaths, failures, and nothing left behind."""
 
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import psutil
@@ -34,21 +36,45 @@ DEADLINE_SECONDS = 300.0
 EPOCHS = 150
 """They last for seconds, so that a worker can be killed among them."""
 
+
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+HAZARDS: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
+    "sys.exit": lambda: sys.exit(3),
+    "interrupt": interrupt,
+    "os._exit": lambda: os._exit(3),
+    "abort": os.abort,
+    "segfault": lambda: ctypes.string_at(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "hang": lambda: time.sleep(1e6),
+}
+
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 class Net(nn.Module):
-    """Two layers; fails in its forward pass when ``width`` is odd."""
+    """Two layers; fails in its forward pass when ``width`` is odd, or as ``hazard`` says."""
 
-    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, width: int = 2) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        width: int = 2,
+        hazard: str = "none",
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.hazard = width, hazard
         size = int(np.prod(input_shape))
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, num_outputs)
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        HAZARDS[self.hazard]()
         if self.width % 2:
             raise RuntimeError(f"an odd width of {self.width}")
         outputs: torch.Tensor = self.layers(features)
@@ -139,7 +165,6 @@ class TestOneGroupOfTwoWorkers:
             groups,
             setups={"": make_setup(data, folder)},
             data=stage(data),
-            name="test",
             folder=folder / "ray",
         )
         try:
@@ -207,7 +232,7 @@ class TestOneGroupOfTwoWorkers:
         workers = [
             process
             for process in psutil.Process(group.process_id).parent().children()
-            if process.name().startswith("ray::RayTrainWorker")
+            if process.name().startswith("ray::GroupWorker")
         ]
         assert group.process_id in {process.pid for process in workers}
         assert len(workers) == 2
@@ -220,6 +245,76 @@ class TestOneGroupOfTwoWorkers:
         open_files = [file.path for file in psutil.Process().open_files()]
         assert not [path for path in open_files if path.startswith(str(folder))]
         assert not (folder / "ray" / "groups").exists()
+
+
+class TestWhatAModelMayDoToItsWorker:
+    """One pool of one worker serves these tests in turn."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pool(cls, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+        folder = tmp_path_factory.mktemp("hazards")
+        pool = Pool(
+            Groups(),
+            setups={"": make_setup(data, folder)},
+            data=stage(data),
+            folder=folder / "ray",
+            grace_seconds=1.0,
+        )
+        try:
+            pool.start()
+            yield pool
+        finally:
+            pool.stop()
+
+    @pytest.mark.parametrize(
+        ("hazard", "last_line"),
+        [("sys.exit", "SystemExit: 3"), ("interrupt", "KeyboardInterrupt")],
+    )
+    def test_an_exit_or_interrupt_raised_in_python_is_an_outcome_like_any_error(
+        self, hazard: str, last_line: str, pool: Pool
+    ) -> None:
+        with leased(pool, "0000"):
+            (before,) = pool.snapshot().groups
+            outcome = carry_out(pool, task("0000", 0, **{"model.hazard": hazard}))[0]
+            well = carry_out(pool, task("0000", 1))[1]
+        (after,) = pool.snapshot().groups
+        assert outcome.error is not None
+        assert outcome.error.strip().splitlines()[-1] == last_line
+        assert well.error is None
+        assert (after.num_starts, after.process_id) == (before.num_starts, before.process_id)
+
+    @pytest.mark.parametrize(
+        ("hazard", "cause"),
+        [
+            ("segfault", "it was ended by SIGSEGV, "),
+            pytest.param("os._exit", "it exited with status 3 (os._exit)", marks=pytest.mark.slow),
+            pytest.param("abort", "it was ended by SIGABRT, ", marks=pytest.mark.slow),
+            pytest.param("kill", "it was killed (SIGKILL)", marks=pytest.mark.slow),
+        ],
+    )
+    def test_a_worker_that_ends_three_times_fails_its_order_with_the_true_cause(
+        self, hazard: str, cause: str, pool: Pool
+    ) -> None:
+        trial = f"of {hazard}"
+        with leased(pool, trial):
+            outcome = carry_out(pool, task(trial, 0, **{"model.hazard": hazard}))[0]
+            well = carry_out(pool, task(trial, 1))[1]
+        assert outcome.error is not None
+        assert outcome.error.splitlines()[-1].startswith(cause)
+        assert (__file__ in outcome.error) == (hazard != "kill")
+        assert well.error is None
+
+    def test_a_model_that_hangs_loses_its_worker_when_its_trial_is_over(self, pool: Pool) -> None:
+        with leased(pool, "0005"):
+            order = task("0005", 0, **{"model.hazard": "hang"})
+            pool.dispatcher.submit("", "0005", [order])
+            hanging = wait_for(pool, lambda group: group.trial == "0005")
+        process = psutil.Process(hanging.process_id)
+        assert process.wait(timeout=DEADLINE_SECONDS) != 0
+        with leased(pool, "0006"):
+            assert carry_out(pool, task("0006", 0))[0].error is None
+        assert pool.snapshot().groups[0].num_starts == hanging.num_starts + 1
 
 
 def test_workers_see_the_staged_data_without_a_copy(data: DataSet) -> None:

@@ -110,13 +110,9 @@ class DispatcherClient:
 
     # -- for the driver and what watches over groups
 
-    def start_failed(self, group: int, error: str) -> None:
-        """Tell that a group has lost its workers, without waiting for an answer."""
-        self._send(Dispatcher.start_failed, group, error)
-
-    def group_ended(self, group: int, error: str) -> None:
-        """Tell that a group is gone for good, without waiting for an answer."""
-        self._send(Dispatcher.group_ended, group, error)
+    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+        """Tell that a group's processes are gone, and return whether to start it again."""
+        return self._call(Dispatcher.group_died, group, cause, details)
 
     def snapshot(self) -> Snapshot:
         """Return the pool as it is."""

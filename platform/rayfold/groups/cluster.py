@@ -20,9 +20,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere that was not asked for
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is ours
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # imports are slow on a busy laptop
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a dead worker, or the end, is seen
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more actor per group; folds write anyway
 }
 
 

@@ -22,17 +22,20 @@ POLL_SECONDS = 20.0
 BEAT_SECONDS = 1.0
 """How often a group in training tells how far it is, in a small pool."""
 
-BEATS_PER_SECOND = 200.0
+BEATS_PER_SECOND = 100.0
 """How many of these calls all groups together make: in a large pool each calls less often."""
 
 LOST_SECONDS = 60.0
 """A group that has been silent for this long has lost its order to another group.
 
-In pools of more than 4,000 groups it is three times the seconds between two of its calls.
+In pools of more than 3,000 groups it is twice the seconds between two of its calls.
 """
 
 MAX_ATTEMPTS = 3
-"""After so many deaths or lone failures of a worker on the same order, the order has failed."""
+"""After so many deaths or lone failures of a worker on the same order, the order has failed.
+
+A group that dies so often in a row before it has taken an order is not started again.
+"""
 
 RANKS_SECONDS = 10.0
 """How long a failed rank waits for the others to fail as well."""
@@ -51,13 +54,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._groups: dict[int, Group] = {}
-        self._num_lost = 0
+        self._away: set[int] = set()
         self._free = FreeGroups()
         self._leases: dict[str, Lease] = {}
         self._waiting: OrderedDict[str, Lease] = OrderedDict()
         self._interrupted = False
         self._stopping = False
-        self._failed_starts: dict[int, int] = {}
+        self._early_deaths: dict[int, int] = {}
         self._broken = ""
 
     # -- for trials
@@ -134,13 +137,12 @@ class Dispatcher:
             )
         else:
             known.token, known.node, known.process_id = token, node, process_id
-            known.last_seen = time.monotonic()
-            known.num_starts += 1
+            known.last_seen, known.lost, known.dead = time.monotonic(), False, False
+            known.num_starts, known.num_outcomes = known.num_starts + 1, 0
             self._take_back(known)
-            for event in (known.wake, known.ending, known.failures.changed):
-                event.set()  # whoever waits with the old token is told
+            known.wake_all()  # whoever waits with the old token is told
             known.ending = asyncio.Event()
-        self._is_back(known)
+        self._note(known)
         self._grant()
         return token
 
@@ -153,7 +155,8 @@ class Dispatcher:
         if outcome is not None:
             self._settle(state, outcome)
         if state.lost:  # it was only slow
-            self._is_back(state)
+            state.lost = False
+            self._note(state)
             self._grant()
         deadline = time.monotonic() + max(POLL_SECONDS, self._beat_seconds)
         while not self._stopping and state.token == token:
@@ -212,40 +215,59 @@ class Dispatcher:
             job.error = error
         return False
 
-    async def start_failed(self, group: int, error: str) -> None:
-        """Tell that a group has lost its workers; several times before it ever was ready is fatal.
+    async def group_died(self, group: int, cause: str, details: str = "") -> bool:
+        """Tell that a group's processes are gone; its order is given out again.
 
-        A group that was ready once is rebuilt however often its workers die; one that cannot
-        even start (a module missing on its node, say) would be rebuilt for ever.
+        Returns:
+            Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
+            in a row before it took an order, since it would do so for ever (a module is missing
+            on its node, say). A group that dies at its orders is started again however often.
         """
-        if group in self._groups:
-            return
-        self._failed_starts[group] = self._failed_starts.get(group, 0) + 1
-        if self._failed_starts[group] >= MAX_ATTEMPTS:
-            self._broken = f"group {group} failed {MAX_ATTEMPTS} times to start: {error}"
-
-    async def group_ended(self, group: int, error: str) -> None:
-        """Tell that a group is gone for good; its order goes to another."""
-        if group in self._groups:
-            self._groups[group].last_seen = -math.inf
-            self._replace_lost()
+        state = self._groups.get(group)
+        early = state is None or not (state.job or state.num_outcomes or state.lost)
+        if early:
+            self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
         else:
-            self._broken = f"group {group} could not start: {error}"
+            self._early_deaths.pop(group, None)
+        hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
+        if state is not None:
+            state.token, state.dead = "", True
+            if state.job is not None:
+                state.job.error = state.job.error or f"{details}\n{cause}".strip()
+            self._take_back(state)
+            state.wake_all()
+            self._note(state)
+            if hopeless:
+                state.last_seen = -math.inf
+                self._replace_lost()
+        if hopeless:
+            self._broken = (
+                f"group {group} has ended {MAX_ATTEMPTS} times in a row before it took an order: "
+                f"{cause}."
+            )
+        return not hopeless
 
     # -- for the driver
 
     async def snapshot(self) -> Snapshot:
         """Return the pool as it is, after giving orders of silent groups to others."""
         self._replace_lost()
-        alive = [group for group in self._groups.values() if not group.lost]
-        shown = heapq.nsmallest(SHOWN_GROUPS, alive, key=lambda group: group.number)
+        ready = [group for group in self._groups.values() if group.number not in self._away]
+        shown = heapq.nsmallest(SHOWN_GROUPS, ready, key=lambda group: group.number)
+        stopping = heapq.nsmallest(
+            SHOWN_GROUPS,
+            (group for group in ready if group.stop_asked_at is not None),
+            key=lambda group: group.stop_asked_at or 0.0,
+        )
         return Snapshot(
-            num_groups=len(alive),
-            num_busy=sum(group.job is not None for group in alive),
+            ready=tuple(group.number for group in ready),
+            num_busy=sum(group.job is not None for group in ready),
             num_arrived=len(self._groups),
             num_waiting=len(self._waiting),
             ready_at=min((group.ready_at for group in self._groups.values()), default=None),
             groups=tuple(group.state() for group in shown),
+            stopping=tuple(group.state() for group in stopping),
+            silent=tuple(number for number in sorted(self._away) if not self._groups[number].dead),
             broken=self._broken,
         )
 
@@ -259,12 +281,12 @@ class Dispatcher:
     async def interrupt(self) -> None:
         """End all waiting; groups write a checkpoint after their epoch and go idle."""
         self._interrupted = True
-        self._wake_all()
+        self._ask_all_to_stop()
 
     async def stop(self) -> None:
         """Send every group home."""
         self._interrupted = self._stopping = True
-        self._wake_all()
+        self._ask_all_to_stop()
 
     # -- private
 
@@ -273,18 +295,18 @@ class Dispatcher:
         """How long a group may be silent while it trains or waits."""
         return max(BEAT_SECONDS, len(self._groups) / BEATS_PER_SECOND)
 
-    def _wake_all(self) -> None:
+    def _ask_all_to_stop(self) -> None:
         for lease in self._leases.values():
             lease.wake.set()
         for group in self._groups.values():
-            group.wake.set()
-            group.ending.set()
+            group.ask_to_stop()
+            group.wake_all()
 
     def _grant(self) -> None:
         """Serve the trials that wait, in their order, each whole or not at all."""
         while self._waiting:
             trial, lease = next(iter(self._waiting.items()))
-            wanted = min(lease.wanted, len(self._groups) - self._num_lost)
+            wanted = min(lease.wanted, len(self._groups) - len(self._away))
             if not wanted or len(self._free) < wanted:
                 return
             del self._waiting[trial]
@@ -294,18 +316,16 @@ class Dispatcher:
                 group.wake.set()
             lease.wake.set()
 
-    def _note_whether_free(self, group: Group) -> None:
-        """Keep the free groups up to date; to be called after every change of a group."""
-        if group.lease is not None or group.job is not None or group.lost:
+    def _note(self, group: Group) -> None:
+        """Count a group among those that are away or free; called after each change of it."""
+        if group.lost or group.dead:
+            self._away.add(group.number)
+        else:
+            self._away.discard(group.number)
+        if group.number in self._away or group.lease is not None or group.job is not None:
             self._free.discard(group.number)
         else:
             self._free.add(group.number)
-
-    def _is_back(self, group: Group) -> None:
-        """Count a group among those that can be lent, whether it was lost or is new."""
-        self._num_lost -= group.lost
-        group.lost = False
-        self._note_whether_free(group)
 
     def _release(self, trial: str) -> None:
         lease = self._leases.pop(trial, None)
@@ -315,9 +335,8 @@ class Dispatcher:
         lease.queue.clear()
         for group in lease.groups:
             group.lease = None
-            if group.job is not None:
-                group.ending.set()
-            self._note_whether_free(group)
+            group.ask_to_stop()
+            self._note(group)
         lease.wake.set()
 
     def _assign(self, group: Group) -> bool:
@@ -342,15 +361,17 @@ class Dispatcher:
         lease.queue.remove(job)
         homes[job.task.fold] = group
         group.job, group.epoch = job, 0
+        group.stop_asked_at, job.error = None, ""
         group.ending.clear()
         group.failures = Failures()  # a rank may still look at the last order's
         return True
 
     def _settle(self, group: Group, outcome: FoldOutcome) -> None:
         """Book the outcome of the group's present order; an order taken back counts no more."""
-        job, group.job = group.job, None
+        job, group.job, group.stop_asked_at = group.job, None, None
+        group.num_outcomes += 1
         if group.lease is None:
-            self._note_whether_free(group)
+            self._note(group)
             self._grant()
         elif job is not None and job.task == outcome.task:
             group.lease.outcomes.append(outcome)
@@ -359,6 +380,7 @@ class Dispatcher:
     def _take_back(self, group: Group) -> None:
         """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
+        group.stop_asked_at = None
         if lease is None:
             return
         lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
@@ -367,10 +389,9 @@ class Dispatcher:
         job.attempts += 1
         if job.attempts >= MAX_ATTEMPTS:
             error = (
-                f"a worker process failed alone or died {job.attempts} times on fold "
-                f"{job.task.fold}; out of memory is the usual reason: lower batch_size or the "
-                f"model's size.\n{job.error}"
-            ).rstrip()
+                f"{job.attempts} times a worker failed alone or its process ended on fold "
+                f"{job.task.fold}; the last time:\n{job.error or 'it started anew'}"
+            )
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return
@@ -379,17 +400,18 @@ class Dispatcher:
 
     def _replace_lost(self) -> None:
         """Take groups that have been silent for long out of the pool, and their orders back."""
-        limit = time.monotonic() - max(LOST_SECONDS, 3 * self._beat_seconds)
+        limit = time.monotonic() - max(LOST_SECONDS, 2 * self._beat_seconds)
         for group in self._groups.values():
             if group.lost or group.last_seen >= limit:
                 continue
             group.lost = True
-            self._num_lost += 1
-            group.ending.set()
             lease = group.lease
+            if group.job is not None and not group.job.error:
+                group.job.error = f"it has not been heard of for {LOST_SECONDS:.0f} s."
             self._take_back(group)
             group.lease = None
-            self._note_whether_free(group)
+            group.ending.set()
+            self._note(group)
             if lease is None:
                 continue
             lease.groups.remove(group)

@@ -90,12 +90,12 @@ class _FoldTrainer:
         self.present = None
         try:
             return self._train(task, link.should_stop)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model may raise these
             self._runs.clear()
             diverged = isinstance(error, FloatingPointError)
             text = str(error) if diverged else traceback.format_exc()
             if not link.all_ranks_failed(text):
-                raise RuntimeError("a rank failed alone; the group starts anew") from error
+                raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             return FoldOutcome(task=task, error=text, diverged=diverged)
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:

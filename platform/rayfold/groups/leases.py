@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -40,7 +41,10 @@ class Group:
     lease: "Lease | None" = None
     job: Job | None = None
     epoch: int = 0
+    stop_asked_at: float | None = None
+    num_outcomes: int = 0
     lost: bool = False
+    dead: bool = False
     failures: Failures = field(default_factory=Failures)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,7 +63,22 @@ class Group:
             fold=task.fold if task else None,
             epoch=self.epoch,
             num_starts=self.num_starts,
+            stopping_seconds=(
+                0.0 if self.stop_asked_at is None else time.monotonic() - self.stop_asked_at
+            ),
         )
+
+    def ask_to_stop(self) -> None:
+        """Tell it to end its order after the epoch, if it has one, and note since when."""
+        if self.job is not None:
+            self.ending.set()
+            if self.stop_asked_at is None:
+                self.stop_asked_at = time.monotonic()
+
+    def wake_all(self) -> None:
+        """Wake all calls of it that wait."""
+        for event in (self.wake, self.ending, self.failures.changed):
+            event.set()
 
 
 @dataclass(eq=False)

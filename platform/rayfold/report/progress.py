@@ -128,12 +128,12 @@ class Progress:
 
 
 class PlainLines(Progress):
-    """One line per finished trial, and a summary now and then; for logs and pipes."""
+    """One line per finished trial, and a summary where it has changed; for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown: set[str] | None = None
-        self._summary_at = 0.0
+        self._summary, self._summary_at = "", 0.0
 
     def update(self, state: StudyState) -> None:
         """Print what has changed."""
@@ -146,9 +146,9 @@ class PlainLines(Progress):
                 self._shown.add(result.id)
                 self._print(f"{state.name}: {_trial_line(result, state.metric)}")
         now = time.time()
-        if now - self._summary_at >= PLAIN_SECONDS:
-            self._summary_at = now
-            self._print(f"{state.name}: {state.summary(now)}")
+        if now - self._summary_at >= PLAIN_SECONDS and self._summary != state.summary(now):
+            self._summary, self._summary_at = state.summary(now), now
+            self._print(f"{state.name}: {self._summary}")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)

@@ -19,6 +19,7 @@ from rayfold.data import DataSet
 from rayfold.data.staging import stage
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
+from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
@@ -89,7 +90,6 @@ class Execution:
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
                     data=reference,
-                    name=self._name,
                     folder=self._folder / "groups",
                 )
                 try:
@@ -124,7 +124,9 @@ class Execution:
         scheduler = self._tune_scheduler or self._milestone_scheduler(at_once)
         turns = scheduler if isinstance(scheduler, PopulationScheduler) else None
         tuner = tune.Tuner(
-            tune.with_resources(trainable, trial_resources()),
+            tune.with_resources(
+                trainable, trial_resources(avoid=nodes_without_groups(self._groups))
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=SearcherAdapter(
                     self._ledgers,

@@ -16,13 +16,26 @@ from rayfold.results import mean_and_standard_error
 POINTER = "folds.json"
 
 
-def trial_resources() -> PlacementGroupFactory:
-    """Return what Tune reserves for a trial: one byte of memory.
+TRIAL_MEMORY = 1e6
+"""Bytes reserved for a trial: few enough to be free always, enough to spread trials over nodes.
+
+Ray places each on the node that has the largest share of its memory free afterwards.
+"""
+
+
+def trial_resources(avoid: Sequence[str] = ()) -> PlacementGroupFactory:
+    """Return what Tune reserves for a trial: a little memory.
 
     A trial computes nothing, an empty bundle is refused, and a share of a CPU, however small,
     would not be free where the groups hold every core.
+
+    Args:
+        avoid: Ids of nodes that no trial shall be on, because no group is.
     """
-    return PlacementGroupFactory([{"memory": 1}])
+    if not avoid:
+        return PlacementGroupFactory([{"memory": TRIAL_MEMORY}])
+    elsewhere = {"ray.io/node-id": f"!in({','.join(avoid)})"}
+    return PlacementGroupFactory([{"memory": TRIAL_MEMORY}], bundle_label_selector=[elsewhere])
 
 
 class TrialRunner(Trainable):

@@ -107,5 +107,28 @@ def test_an_interruption_and_the_end_reach_all_groups(client: LocalClient) -> No
 
 def test_a_group_that_cannot_start_is_told_by_any_dispatcher(client: LocalClient) -> None:
     announce(client, 1)
-    client.group_ended(3, "No module named 'net'")
-    assert client.snapshot().broken == "group 3 could not start: No module named 'net'"
+    assert [client.group_died(3, "it cannot import net") for _ in range(3)] == [True, True, False]
+    assert client.snapshot().broken == (
+        "group 3 has ended 3 times in a row before it took an order: it cannot import net."
+    )
+    assert client.snapshot().num_groups == 1
+
+
+def test_of_groups_that_should_end_those_told_first_come_first(client: LocalClient) -> None:
+    tokens = announce(client, 4)
+    for number in range(8):
+        client._send(Dispatcher.acquire, f"digits/{number:04d}", 1)
+    holders = [
+        (group, lease.trial.removeprefix("digits/"))
+        for actor in client._actors
+        for group, state in actor._groups.items()
+        if (lease := state.lease) is not None
+    ]
+    for group, trial in holders:
+        client.submit("digits", trial, [task(trial)])
+        assert client.exchange(group, tokens[group], None).task is not None
+        client.release("digits", trial)
+    stopping = client.snapshot().stopping
+    assert [group.group for group in stopping] == [group for group, _ in holders]
+    assert len(stopping) >= 2
+    assert all(group.stopping_seconds > 0 for group in stopping)

@@ -2,6 +2,7 @@ import asyncio
 import functools
 import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -61,6 +62,10 @@ class Worker:
         """Tell how far the order in training is, and wait for a reason to end it."""
         return begin(self.dispatcher.listen(self.group, self.token, epoch))
 
+    async def die(self, cause: str, details: str = "") -> bool:
+        """Return whether the group is to be started again."""
+        return await self.dispatcher.group_died(self.group, cause, details)
+
     def fall_silent(self, seconds: float = dispatcher_module.LOST_SECONDS + 1) -> None:
         """Let the group have been silent, for longer than the dispatcher bears if not told."""
         self.dispatcher._groups[self.group].last_seen -= seconds
@@ -75,6 +80,10 @@ def _no_time_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
     return asyncio.get_running_loop().create_task(coroutine)
+
+
+async def stopping(dispatcher: Dispatcher) -> list[float]:
+    return [group.stopping_seconds for group in (await dispatcher.snapshot()).groups]
 
 
 async def soon(awaitable: Awaitable[Result]) -> Result:
@@ -419,12 +428,12 @@ class TestListening:
     async def test_in_a_large_pool_each_group_calls_less_often_and_none_is_lost(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """5 groups that may call 0.02 times a second: each every 250 s, silent for 750 s."""
+        """5 groups that may call 0.02 times a second: each every 250 s, silent for 500 s."""
         monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", 1.0)
         monkeypatch.setattr(dispatcher_module, "BEATS_PER_SECOND", 0.02)
         dispatcher, workers = await make_pool(5)
         assert dispatcher._beat_seconds == 250.0
-        workers[0].fall_silent(740.0)
+        workers[0].fall_silent(490.0)
         assert (await dispatcher.snapshot()).num_groups == 5
         workers[0].fall_silent(20.0)
         assert (await dispatcher.snapshot()).num_groups == 4
@@ -527,7 +536,9 @@ class TestDeaths:
         [outcome] = await soon(dispatcher.wait("0000"))
         assert outcome.task == task("0000", 0)
         assert outcome.error is not None
-        assert outcome.error.startswith("a worker process failed alone or died 3 times on fold 0;")
+        assert outcome.error.startswith(
+            "3 times a worker failed alone or its process ended on fold 0"
+        )
         assert not outcome.error.endswith("\n")
         assert (await worker.order()).fold == 1
 
@@ -644,41 +655,127 @@ class TestLostGroups:
         assert await soon(waiting) == 1
 
     @in_a_loop
-    async def test_a_group_that_ended_hands_its_order_over_at_once(self) -> None:
+    async def test_an_order_of_a_dead_group_goes_to_another_if_the_group_does_not_come_back(
+        self,
+    ) -> None:
         dispatcher, [first, second] = await make_pool(2)
         await lent(dispatcher, "0000", 0)
         await first.order()
-        await dispatcher.group_ended(0, "its node is gone")
-        assert await second.order() == task("0000", 0)
+        await first.die("its node is gone")
+        second_waits = second.ask()
+        assert await is_waiting(second_waits)  # the first may come back soon
+        dispatcher._groups[0].last_seen -= dispatcher_module.LOST_SECONDS + 1
         snapshot = await dispatcher.snapshot()
+        assert (await soon(second_waits)).task == task("0000", 0)
         assert ([group.group for group in snapshot.groups], snapshot.broken) == ([1], "")
 
+
+class TestDyingGroups:
     @in_a_loop
-    async def test_a_group_that_ended_before_it_was_ready_breaks_the_pool(self) -> None:
-        dispatcher, _ = await make_pool(1)
-        await dispatcher.group_ended(1, "No module named 'net'")
-        snapshot = await dispatcher.snapshot()
-        assert snapshot.broken == "group 1 could not start: No module named 'net'"
+    async def test_its_order_goes_to_the_other_group_of_its_trial_at_once(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await lent(dispatcher, "0000", 0, 1, num_groups=2)
+        await first.order()
+        other = await second.order()
+        assert await first.die("killed") is True
+        assert await second.order(done(other)) == task("0000", 0)
 
     @in_a_loop
-    async def test_a_group_that_cannot_start_breaks_the_pool_at_the_third_try(self) -> None:
+    async def test_it_is_lent_to_nobody_until_it_is_back(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await worker.die("killed")
+        waiting = begin(dispatcher.acquire("0000", 1))
+        assert await is_waiting(waiting)
+        assert (await dispatcher.snapshot()).groups == ()
+        await worker.announce()
+        assert await soon(waiting) == 1
+
+    @in_a_loop
+    async def test_what_it_still_says_counts_no_more(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order = await worker.order()
+        await worker.die("killed")
+        assert (await soon(worker.ask(done(order)))).stop is True
+
+    @in_a_loop
+    async def test_one_that_cannot_start_is_given_up_at_the_third_death(self) -> None:
         dispatcher, _ = await make_pool(1)
-        for _ in range(2):
-            await dispatcher.start_failed(1, "No module named 'net'")
-        assert (await dispatcher.snapshot()).broken == ""
-        await dispatcher.start_failed(1, "No module named 'net'")
+        deaths = [await dispatcher.group_died(1, "no module named 'net'") for _ in range(3)]
+        assert deaths == [True, True, False]
         assert (await dispatcher.snapshot()).broken == (
-            "group 1 failed 3 times to start: No module named 'net'"
+            "group 1 has ended 3 times in a row before it took an order: no module named 'net'."
         )
 
     @in_a_loop
-    async def test_a_group_that_was_ready_once_may_lose_its_workers_any_number_of_times(
+    async def test_one_that_dies_idle_is_given_up_unless_it_does_something_in_between(
         self,
     ) -> None:
-        dispatcher, _ = await make_pool(1)
-        for _ in range(10):
-            await dispatcher.start_failed(0, "killed")
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        rebuilt = [await worker.die("killed"), await (await worker.announce()).die("killed")]
+        await worker.announce()
+        worker.ask(done(await worker.order()))
+        await soon(dispatcher.wait("0000"))
+        for _ in range(4):
+            rebuilt.append(await worker.die("killed"))
+            await worker.announce()
+        assert rebuilt == [True, True, True, True, True, False]
+
+    @in_a_loop
+    async def test_one_that_dies_at_its_orders_is_started_again_however_often(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        for trial in range(3):
+            await lent(dispatcher, f"{trial:04}", 0)
+            for _ in range(MAX_ATTEMPTS):
+                await worker.order()
+                assert await worker.die("it exited with status 3", 'File "net.py", line 7') is True
+                await worker.announce()
+            [outcome] = await soon(dispatcher.wait(f"{trial:04}"))
+            assert outcome.error == (
+                "3 times a worker failed alone or its process ended on fold 0; the last time:\n"
+                'File "net.py", line 7\nit exited with status 3'
+            )
+            await dispatcher.release(f"{trial:04}")
         assert (await dispatcher.snapshot()).broken == ""
+
+
+class TestGroupsThatDoNotStop:
+    @in_a_loop
+    async def test_the_time_counts_from_when_its_trial_is_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = time.monotonic()
+        monkeypatch.setattr(dispatcher_module.time, "monotonic", lambda: now)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        order = await worker.order()
+        now += 5
+        assert await stopping(dispatcher) == [0.0]
+        await dispatcher.release("0000")
+        now += 5
+        await dispatcher.interrupt()
+        now += 5
+        assert await stopping(dispatcher) == [10.0]
+        worker.ask(done(order))
+        await is_waiting(begin(dispatcher.snapshot()))
+        assert await stopping(dispatcher) == [0.0]
+
+    @in_a_loop
+    async def test_idle_groups_have_nothing_to_end(self) -> None:
+        dispatcher, _ = await make_pool(2)
+        await dispatcher.stop()
+        assert await stopping(dispatcher) == [0.0, 0.0]
+
+    @in_a_loop
+    async def test_one_that_fell_silent_is_named_until_it_is_known_to_be_dead(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        worker.fall_silent()
+        assert (await dispatcher.snapshot()).silent == (0,)
+        await worker.die("")
+        assert (await dispatcher.snapshot()).silent == ()
 
 
 class TestFailingRanks:
@@ -710,7 +807,9 @@ class TestFailingRanks:
             await worker.announce()
         [outcome] = await soon(dispatcher.wait("0000"))
         assert outcome.task == task("0000", 0)
-        assert re.search(r"alone or died 3 times on fold 0;.*\nout of range$", outcome.error or "")
+        assert re.search(
+            r"^3 times a worker failed alone.* fold 0;.*\nout of range$", outcome.error or ""
+        )
         assert (await worker.order()).fold == 1
 
     @in_a_loop

@@ -37,7 +37,7 @@ def state(*results: TrialResult, **changes: Any) -> StudyState:
 def pool(*groups: GroupState, num_groups: int | None = None) -> Snapshot:
     return Snapshot(
         groups=groups,
-        num_groups=len(groups) if num_groups is None else num_groups,
+        ready=tuple(range(len(groups) if num_groups is None else num_groups)),
         num_busy=sum(group.trial is not None for group in groups),
         ready_at=min(group.ready_at for group in groups),
     )
@@ -177,7 +177,11 @@ class TestPlainLines:
         monkeypatch.setattr(progress_module, "PLAIN_SECONDS", 3600.0)
         assert self.lines(state(), state()) == ["digits: 0/5 trials, starting groups"]
         monkeypatch.setattr(progress_module, "PLAIN_SECONDS", 0.0)
-        assert len(self.lines(state(), state())) == 2
+        idle = state(pool=pool(group(0)))
+        assert self.lines(state(), state(), state(), idle, idle) == [
+            "digits: 0/5 trials, starting groups",
+            "digits: 0/5 trials, groups 0 of 1 busy",
+        ]
 
 
 class TestTables:

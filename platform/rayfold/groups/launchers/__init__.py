@@ -1,0 +1,1 @@
+"""What starts the processes of groups, one file per way."""

@@ -1,0 +1,99 @@
+"""Why a process has ended: what it could still write down, and what Ray knows.
+
+Ray tells of a dead process no more than that its connection broke. So each worker leaves a file
+that says what ended it: the signal of a crash, with the lines of Python that it crashed in, or
+the status that it exited with. A process that was killed from outside writes nothing.
+"""
+
+import faulthandler
+import os
+import re
+import site
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+_SIGNALS = {
+    "Segmentation fault": "SIGSEGV, an access to memory that is not its own",
+    "Aborted": "SIGABRT, from os.abort or a failed check in compiled code",
+    "Floating-point exception": "SIGFPE, an arithmetic error in compiled code",
+    "Floating point exception": "SIGFPE, an arithmetic error in compiled code",
+    "Bus error": "SIGBUS, an access to memory that cannot be served",
+    "Illegal instruction": "SIGILL, an instruction that this processor does not know",
+}
+
+_LIBRARIES = (
+    Path(os.__file__).parent,  # Python's own
+    *(Path(path) for path in (*site.getsitepackages(), site.getusersitepackages())),
+    Path(__file__).parents[2],  # ours
+)
+
+_OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
+
+
+def keep_last_words(path: Path) -> None:
+    """Have this process write to ``path`` what ends it; called once, when it starts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    words = path.open("w")
+    faulthandler.enable(words, all_threads=False)
+    os.register_at_fork(after_in_child=_forget)
+    leave, process_id = os._exit, os.getpid()
+
+    def exit_with_words(status: int) -> NoReturn:
+        if os.getpid() == process_id:
+            frames = reversed(traceback.extract_stack()[:-1])
+            lines = [f'  File "{it.filename}", line {it.lineno} in {it.name}' for it in frames]
+            words.write("\n".join([f"os._exit({status})", *lines, ""]))
+            words.flush()
+        leave(status)
+
+    os._exit = exit_with_words  # there is no hook for it
+
+
+def _forget() -> None:
+    """Leave the file to the parent: a child's end is not its own."""
+    faulthandler.enable(sys.__stderr__ or 2, all_threads=False)
+
+
+def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> tuple[str, str]:
+    """Say why a worker's process has ended.
+
+    Args:
+        path: The file that it was to leave its last words in.
+        message: What Ray says of it.
+        out_of_memory: Whether Ray has ended it because its node runs out of memory.
+
+    Returns:
+        The cause in one line, and the lines of Python that it was in, if they are known.
+    """
+    words = path.read_text(errors="replace") if path.is_file() else ""
+    if told := _cause_in_words(words):
+        return told, words.strip()
+    if out_of_memory:
+        return f"it was ended by Ray, since its node runs out of memory; {_OUT_OF_MEMORY}", ""
+    if "its node has died" in message:
+        return "its node is gone", ""
+    return (
+        "it was killed (SIGKILL), or left by exit() in compiled code; the system kills a process "
+        f"when memory runs out: if it did, {_OUT_OF_MEMORY}",
+        "",
+    )
+
+
+def _cause_in_words(words: str) -> str:
+    """Return the cause that a process has written down, in one line; empty if it wrote none."""
+    if exited := re.search(r"^os\._exit\((-?\d+)\)", words, re.MULTILINE):
+        return f"it exited with status {exited[1]} (os._exit){_place(words)}"
+    if crashed := re.search(r"^Fatal Python error: (.+)$", words, re.MULTILINE):
+        name = crashed[1].strip()
+        return f"it was ended by {_SIGNALS.get(name, name)}{_place(words)}"
+    return ""
+
+
+def _place(words: str) -> str:
+    """Return the innermost line of code that is neither a library's nor ours, or nothing."""
+    for path, line in re.findall(r'File "([^"]+)", line (\d+)', words):
+        if not any(Path(path).is_relative_to(folder) for folder in _LIBRARIES):
+            return f" (in {path}, line {line})"
+    return ""

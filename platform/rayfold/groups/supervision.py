@@ -1,0 +1,148 @@
+"""What keeps the groups of a pool going: growth, and a new start of those that have ended."""
+
+import logging
+import math
+import time
+from typing import Protocol
+
+from rayfold.groups.growth import groups_at_first, may_grow
+from rayfold.groups.launchers.base import Launcher
+from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import GroupState, Snapshot
+
+logger = logging.getLogger(__name__)
+
+GROW_SECONDS = 5.0
+"""How often the cluster is asked whether it has room for another group."""
+
+PATIENCE_SECONDS = 90.0
+"""How long no group may be ready before the log tells what is asked for and what is free."""
+
+GRACE_SECONDS = 15.0
+"""How long a group may take to end an order once it is told to.
+
+It ends after its epoch. One that does not within this time may hang in a step, and is killed: of a
+trial that is over nothing is lost by it, and an interrupted fold goes on from its last checkpoint.
+"""
+
+
+class Registry(Protocol):
+    """What a supervisor needs of the dispatcher."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the groups that are ready, and what they do."""
+
+    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+        """Tell of a group's end, and return whether to start it again."""
+
+
+class Supervisor:
+    """Starts groups as there is room, and starts those again that have ended.
+
+    Args:
+        groups: How many, and how large.
+        launcher: Who starts them.
+        registry: Who knows what they do: the dispatcher.
+        grace_seconds: How long a group may take to end an order once it is told to.
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        launcher: Launcher,
+        registry: Registry,
+        *,
+        grace_seconds: float,
+    ) -> None:
+        self._groups, self._launcher, self._registry = groups, launcher, registry
+        self._grace_seconds = grace_seconds
+        self._running: set[int] = set()
+        self._num_given_up = 0
+        self._grow_at = 0.0
+        self._tell_at = math.inf
+
+    def begin(self) -> None:
+        """Ask for as many groups as there is room for, at least ``groups.minimum``."""
+        for _ in range(groups_at_first(self._groups, self._launcher.room())):
+            self._start_another()
+        self._grow_at = time.monotonic() + GROW_SECONDS
+        self._tell_at = time.monotonic() + PATIENCE_SECONDS
+
+    def look(self, timeout: float) -> None:
+        """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
+        for ending in self._launcher.endings(timeout):
+            if self._registry.group_died(ending.group, ending.cause, ending.details):
+                if ending.cause:
+                    logger.warning("Group %d starts anew: %s.", ending.group, ending.cause)
+                self._launcher.start(ending.group)
+            else:
+                logger.error("Group %d is not started again: %s.", ending.group, ending.cause)
+                self._running.discard(ending.group)
+                self._num_given_up += 1
+        snapshot = self._registry.snapshot()
+        self._kill_those_that_hang(snapshot)
+        self._grow(num_ready=snapshot.num_groups)
+
+    def end(self) -> None:
+        """End all groups; those that train may end their order first, within the grace period.
+
+        The registry has told them to stop.
+        """
+        snapshot = self._registry.snapshot()
+        waited = max((group.stopping_seconds for group in snapshot.stopping), default=0.0)
+        deadline = time.monotonic() + self._grace_seconds - waited
+        left = self._running & set(snapshot.ready)
+        while left and (patience := deadline - time.monotonic()) > 0:
+            left -= {ending.group for ending in self._launcher.endings(min(patience, 1.0))}
+        for group in snapshot.stopping:
+            if group.group in left:
+                self._tell_of_the_end(group)
+        self.kill()
+
+    def kill(self) -> None:
+        """End all groups at once, whatever they do."""
+        self._launcher.stop()
+        self._running.clear()
+
+    def _kill_those_that_hang(self, snapshot: Snapshot) -> None:
+        for group in snapshot.stopping:
+            if group.stopping_seconds > self._grace_seconds:
+                self._tell_of_the_end(group)
+                self._launcher.kill(group.group)
+        for number in snapshot.silent:
+            logger.warning("Group %d has fallen silent; its processes are killed.", number)
+            self._launcher.kill(number)
+
+    def _tell_of_the_end(self, group: GroupState) -> None:
+        logger.warning(
+            "Group %d has not ended fold %s of trial %s within %.0f s of being told to: it may "
+            "hang, so its processes are killed. What the fold has not written is lost.",
+            group.group,
+            group.fold,
+            group.trial,
+            self._grace_seconds,
+        )
+
+    def _grow(self, *, num_ready: int) -> None:
+        now = time.monotonic()
+        if not num_ready and now > self._tell_at:
+            self._tell_at = math.inf
+            logger.warning(
+                "No group is ready after %.0f s; one needs %s. The study waits.",
+                PATIENCE_SECONDS,
+                self._launcher.shortage(),
+            )
+        if now < self._grow_at:
+            return
+        self._grow_at = now + GROW_SECONDS
+        started = self._num_given_up + len(self._running)
+        if may_grow(self._groups, started=started, ready=self._num_given_up + num_ready) and (
+            self._launcher.room() >= 1
+        ):
+            logger.info("The cluster has room: starting group %d.", started)
+            self._start_another()
+
+    def _start_another(self) -> None:
+        number = self._num_given_up + len(self._running)
+        self._running.add(number)
+        self._launcher.start(number)
