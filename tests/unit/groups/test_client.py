@@ -118,6 +118,7 @@ def test_of_groups_that_should_end_those_told_first_come_first(client: LocalClie
     tokens = announce(client, 4)
     for number in range(8):
         client._send(Dispatcher.acquire, f"digits/{number:04d}", 1)
+    client.snapshot()  # by then, those that can have a group have one
     holders = [
         (group, lease.trial.removeprefix("digits/"))
         for actor in client._actors
