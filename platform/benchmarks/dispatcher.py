@@ -264,8 +264,10 @@ class Crowd:
             trial = f"digits/{self._groups.start}-{number}-{count}"
             if not await self._call(Dispatcher.acquire, trial, 1):
                 return
-            await self._call(Dispatcher.submit, trial, tasks(trial, 0, 1))
-            for fold in range(FOLDS_PER_TRIAL):
+            first = self._random.randrange(FOLDS_PER_TRIAL) if count == 0 else 0  # not in step
+            folds = range(first, FOLDS_PER_TRIAL)
+            await self._call(Dispatcher.submit, trial, tasks(trial, *folds[:2]))
+            for fold in folds:
                 if not await self._call(Dispatcher.wait, trial):
                     return
                 if fold + 2 < FOLDS_PER_TRIAL:
