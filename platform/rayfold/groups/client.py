@@ -59,9 +59,14 @@ class DispatcherClient:
                 ``GROUPS_PER_DISPATCHER``, so that none is without groups.
         """
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_concurrency=MAX_CALLS)(Dispatcher)
+        actor = ray.remote(
+            num_cpus=0,
+            max_concurrency=MAX_CALLS,
+            enable_task_events=False,  # Ray would report each call to the head node
+            scheduling_strategy=here,
+        )(Dispatcher)
         number = max(1, num_groups // GROUPS_PER_DISPATCHER)
-        return cls([actor.options(scheduling_strategy=here).remote() for _ in range(number)])
+        return cls([actor.remote() for _ in range(number)])
 
     def end(self) -> None:
         """End the dispatchers' processes, whatever they do."""

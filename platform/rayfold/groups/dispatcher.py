@@ -22,13 +22,13 @@ POLL_SECONDS = 20.0
 BEAT_SECONDS = 1.0
 """How often a group in training tells how far it is, in a small pool."""
 
-BEATS_PER_SECOND = 100.0
+BEATS_PER_SECOND = 50.0
 """How many of these calls all groups together make: in a large pool each calls less often."""
 
 LOST_SECONDS = 60.0
 """A group that has been silent for this long has lost its order to another group.
 
-In pools of more than 3,000 groups it is twice the seconds between two of its calls.
+In pools of more than 1,500 groups it is twice the seconds between two of its calls.
 """
 
 MAX_ATTEMPTS = 3
