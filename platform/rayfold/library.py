@@ -13,6 +13,7 @@ PyTorch is imported when the first model is resolved, not with this module.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import inspect
@@ -215,17 +216,20 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
 
 
 def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a model.
+    """Build a model; what its constructor does to its arguments or to the process stays with it.
 
     Args:
         model_class: The model.
-        arguments: Keyword arguments, as ``model_arguments`` returns them.
+        arguments: Keyword arguments, as ``model_arguments`` returns them; the model gets copies.
 
     Raises:
         ModelError: If the constructor refuses the arguments.
     """
+    from rayfold.isolation import isolated
+
     try:
-        return model_class(**arguments)
+        with isolated():
+            return model_class(**copy.deepcopy(dict(arguments)))
     except (TypeError, ValueError, RuntimeError) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise ModelError(

@@ -1,4 +1,4 @@
-"""A race of folds, unchanged, as a Ray job on a cluster of two nodes started on this machine.
+"""A race of folds, unchanged, as a Ray job on a cluster of three nodes on this machine.
 
 The recipe is a regression of two feature arrays that maximises a metric; the other tests of whole
 studies minimise the loss of a classification.
@@ -60,11 +60,16 @@ def free_port() -> int:
 
 
 class Cluster:
-    """Two nodes of one CPU each, with ports and temporary folders of their own."""
+    """A head that computes nothing and two nodes of one CPU each.
+
+    Each has ports and a temporary folder of its own. ``seen`` holds the names of the processes
+    that each node had while a job ran, the head's first.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._nodes: list[subprocess.Popen[bytes]] = []
+        self.seen: list[set[str]] = []
         self.port, self.dashboard_port = free_port(), free_port()
         token = folder / "token"
         token.write_text("0123456789abcdef" * 4)
@@ -77,9 +82,16 @@ class Cluster:
         }
 
     def start(self) -> None:
-        head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
+        head = [
+            "--head",
+            "--num-cpus=0",
+            f"--port={self.port}",
+            f"--dashboard-port={self.dashboard_port}",
+        ]
         self._start_node(*head, "--include-dashboard=true")
-        self._start_node(f"--address=127.0.0.1:{self.port}")
+        for _ in range(2):
+            self._start_node("--num-cpus=1", f"--address=127.0.0.1:{self.port}")
+        self.seen = [set() for _ in self._nodes]
 
     def _start_node(self, *options: str) -> None:
         number = len(self._nodes)
@@ -87,7 +99,7 @@ class Cluster:
         temporary.mkdir()
         log = self._folder / f"node-{number}.log"
         command = [
-            str(BIN / "ray"), "start", "--block", "--num-cpus=1", f"--temp-dir={temporary}",
+            str(BIN / "ray"), "start", "--block", f"--temp-dir={temporary}",
             *options,
         ]  # fmt: skip
         ports = [
@@ -120,14 +132,25 @@ class Cluster:
             f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
             "--", str(BIN / "rayfold"), "run", "table.yaml",
         ]  # fmt: skip
-        return subprocess.run(
-            command,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEADLINE_SECONDS,
-        )
+        log, deadline = self._folder / "job.log", time.monotonic() + DEADLINE_SECONDS
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                command, env=self.environment, stdout=output, stderr=output
+            ) as process,
+        ):
+            while process.poll() is None:
+                assert time.monotonic() < deadline, log.read_text()
+                self._look()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+        return subprocess.CompletedProcess(command, process.returncode, log.read_text())
+
+    def _look(self) -> None:
+        for node, names in zip(self._nodes, self.seen, strict=True):
+            for process in psutil.Process(node.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    names.add(process.name())
 
     def stop(self) -> None:
         """End both nodes and all that they have started, by process id."""
@@ -162,6 +185,7 @@ class Finished:
     work: Path
     storage: Path
     output: str
+    seen: list[set[str]]
 
     @property
     def entries(self) -> list[Entry]:
@@ -182,8 +206,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
             done = cluster.submit(work, storage)
         finally:
             cluster.stop()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Finished(work, storage, done.stdout)
+    assert done.returncode == 0, done.stdout
+    return Finished(work, storage, done.stdout, cluster.seen)
 
 
 @pytest.fixture
@@ -199,6 +223,20 @@ def test_groups_were_on_both_nodes(finished: Finished) -> None:
     nodes = [entry.fields["node"] for entry in finished.entries if entry.event == "group"]
     assert len(nodes) == len(set(nodes)) == 2
     assert re.search(r"8/8 trials|trial 000\d (completed|stopped)", finished.output)
+
+
+def test_the_head_has_no_process_of_a_group_or_trial(finished: Finished) -> None:
+    """A thousand groups would fill it: a group and a trial are processes of the other nodes."""
+
+    def has(names: set[str], kind: str) -> bool:
+        return any(name.startswith(f"ray::{kind}") for name in names)
+
+    head, *others = finished.seen
+    assert has(head, "Dispatcher")
+    assert [has(names, "GroupWorker") for names in (head, *others)] == [False, True, True]
+    assert not has(head, "TrialRunner")
+    assert any(has(names, "TrialRunner") for names in others)
+    assert not any(has(names, "TrainController") for names in finished.seen)
 
 
 def test_weak_trials_are_dropped_after_a_fold_or_two(result: rf.StudyResult) -> None:

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 from rayfold.errors import TrackingError
 from rayfold.journal import Journal, read_journal
 from rayfold.results import FoldResult
-from rayfold.tracking import Uploader, list_studies, read_study, tracking_uri
+from rayfold.tracking import Uploader, check_store, list_studies, read_study, tracking_uri
 from rayfold.tracking.mirror import StudyMirror
-from rayfold.tracking.store import describe, search_runs
+from rayfold.tracking.store import StoreError, describe, search_runs, sqlite_file
 from rayfold.tracking.tags import config_from_tags, config_to_tags
 
 T0 = 1_700_000_000.0
@@ -445,9 +445,75 @@ def test_a_store_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> Non
 
 def test_a_file_that_is_no_store_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to be read")
-    with pytest.raises(TrackingError, match=r"MLflow at sqlite:\S+ cannot be read: ") as raised:
+    with pytest.raises(
+        StoreError, match=r"mlflow\.db is no SQLite database .*; move it"
+    ) as raised:
         read_study("digits", uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "cut short"])
+def test_an_upload_to_what_is_no_database_ends_at_once(
+    study: Study, storage: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waiting does not mend is not waited for: MLflow itself would try for 100 s."""
+    file = storage / "mlflow.db"
+    whole = file.read_bytes()
+    file.unlink()
+    if kind == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(whole[:3000] if kind == "cut short" else b"no database" * 100)
+    uploader = study.uploader().start()
+    uploader._thread.join(TIMEOUT_S)
+    assert not uploader._thread.is_alive()
+    assert not uploader.finish(TIMEOUT_S)
+    [line] = [record.getMessage() for record in caplog.records if "rayfold" in record.name]
+    assert f"{file} is " in line
+    assert "move it away" in line
+    with pytest.raises(StoreError, match="move it away"):
+        check_store(tracking_uri(storage))
+
+
+def test_a_deleted_experiment_is_told_as_that_with_the_way_back(
+    study: Study,
+    storage: Path,
+    client: mlflow.MlflowClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study.complete("0000")
+    study.upload()
+    experiment = client.get_experiment_by_name("rayfold")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    caplog.clear()
+    assert not study.uploader().start().finish(TIMEOUT_S)
+    [line] = [record.getMessage() for record in caplog.records if "uploader" in record.name]
+    assert line.startswith("MLflow's experiment 'rayfold' was deleted in sqlite:///")
+    assert f"mlflow experiments restore -x {experiment.experiment_id}'" in line
+    with pytest.raises(StoreError, match="was deleted"):
+        study.read()
+    client.restore_experiment(experiment.experiment_id)
+    study.upload()
+    assert len(study.read().trials) == 1
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a b", "a#b?c", "ünï", "a+b", "50%", "a&b=c;d"])
+def test_whatever_the_storage_is_called_everything_lies_in_it(
+    tmp_path: Path, empty_store: Path, name: str
+) -> None:
+    """And nothing beside it."""
+    storage = tmp_path / "all" / name
+    storage.mkdir(parents=True)
+    shutil.copy(empty_store, storage / "mlflow.db")
+    study = Study(storage)
+    study.complete("0000")
+    study.upload()
+    [trial] = study.read().trials
+    assert load_file(trial.weights(1))["weight"].tolist() == [1.0, 1.0, 1.0]
+    assert [place.name for place in (tmp_path / "all").iterdir()] == [name]
+    assert sqlite_file(tracking_uri(storage)) == storage / "mlflow.db"
+    assert list((storage / "artifacts").rglob("weights.safetensors"))
 
 
 def test_passwords_in_uris_stay_out_of_messages() -> None:
@@ -490,6 +556,17 @@ def test_an_outage_and_its_end_are_told_once_each(study: Study, storage: Path) -
     assert back.endswith("mlflow.db is back; all is uploaded.")
     [trial] = read_study("digits", uri=f"sqlite:///{place / 'mlflow.db'}").trials
     assert trial.folds == (0, 1)
+
+
+def test_a_wait_for_the_store_is_told_with_its_length(
+    study: Study, storage: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (storage / "elsewhere").write_text("in the way")
+    uploader = study.uploader(f"sqlite:///{storage / 'elsewhere' / 'mlflow.db'}").start()
+    assert not uploader.finish(2.5)
+    waiting = [text for text in caplog.messages if text.startswith("Waiting for MLflow at ")]
+    assert len(waiting) == 1
+    assert "for 2 s at most; all is in the journal" in waiting[0]
 
 
 def test_finish_gives_up_when_the_store_stays_away(study: Study, storage: Path) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file as load_tensors
 from torch import nn
 
 from rayfold.errors import EnsembleError
+from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
 
@@ -49,7 +50,7 @@ def load_model(
         EnsembleError: If the weights do not fit the model, or the file is no safetensors.
         ModelError: If the constructor refuses the arguments.
     """
-    with torch.random.fork_rng(devices=[]):  # the first weights are thrown away
+    with own_generators(0):  # the first weights are thrown away
         model = build_model(model_class, arguments)
     try:
         tensors = load_tensors(file)

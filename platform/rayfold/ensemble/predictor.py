@@ -1,6 +1,7 @@
 """An ensemble as one module, and predictions with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,14 +12,21 @@ from rayfold.data import to_float
 from rayfold.ensemble.combination import Combination
 from rayfold.ensemble.records import Signature
 from rayfold.errors import DataError, EnsembleError
+from rayfold.isolation import Snapshot, isolated, own_generators, seed_generators
 
 BATCH_SIZE = 1024
 
 _LARGEST_BYTE = 255.0
+_SEED = 0  # of what models draw while they predict
+
+_Call: TypeAlias = Callable[[nn.Module, Sequence[torch.Tensor]], torch.Tensor]
 
 
 class EnsembleModule(nn.Module):
     """All models of an ensemble as one: from features to probabilities or values.
+
+    No model hears of another, nor of earlier rows: each gets copies of the features, begins with
+    generators of its own, and is put back to what it was; so are PyTorch's settings.
 
     Args:
         members: The models of each member, in evaluation mode; a member's models count alike.
@@ -35,9 +43,12 @@ class EnsembleModule(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(nn.ModuleList(models) for models in members)
         self.combination = combination
+        self.signature = signature
         self.num_outputs = signature.num_outputs
         self._is_class = signature.task == "classification"
         self._scaled = tuple(entry.dtype == "uint8" for entry in signature.inputs)
+        self._parameters_stay: set[nn.Module] = set()  # seen to leave them alone: no more copies
+        self._buffers_change: set[nn.Module] = set()
         self.eval()
 
     def forward(self, *features: torch.Tensor) -> torch.Tensor:
@@ -57,27 +68,63 @@ class EnsembleModule(nn.Module):
         combined: torch.Tensor = self.combination(torch.stack(bags))
         return combined
 
-    def each(self, *features: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the predictions of each member's models, shape ``(models, rows, outputs)``."""
+    def each(self, *features: torch.Tensor) -> list[torch.Tensor]:
+        """Return the predictions of each member's models, shape ``(models, rows, outputs)``."""
         inputs = [
             tensor.to(torch.float32) / _LARGEST_BYTE if scaled else tensor
             for tensor, scaled in zip(features, self._scaled, strict=True)
         ]
+        if torch.compiler.is_compiling():  # a program that is exported has been tried before
+            return self._each(self._traced, inputs)
+        with own_generators(_SEED, inputs[0].device):
+            return self._each(self._run, inputs)
+
+    def _each(self, call: _Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = []
         for models in self.members:
             assert isinstance(models, nn.ModuleList)
-            yield torch.stack([self._predict(model, inputs) for model in models])
+            bag = torch.stack(
+                [call(model, [tensor.clone() for tensor in inputs]) for model in models]
+            )
+            bag = bag.double()  # in float32, probabilities would not add up to 1
+            found.append(bag.softmax(2) if self._is_class else bag)
+        return found
 
-    def _predict(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        outputs: torch.Tensor = model(*inputs)
-        if not torch.compiler.is_compiling():  # a program that is exported has been tried before
-            expected = (len(inputs[0]), self.num_outputs)
-            if outputs.shape != expected:
+    def _run(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Call a model, and put back what it has changed."""
+        num_rows, versions = len(inputs[0]), _versions(model)
+        before = Snapshot(model, parameters=model not in self._parameters_stay)
+        seed_generators(_SEED, inputs[0].device)
+        with isolated():
+            outputs: torch.Tensor = model(*inputs)
+            if outputs.shape != (expected := (num_rows, self.num_outputs)):
                 raise EnsembleError(
                     f"{type(model).__name__} returned shape {tuple(outputs.shape)}, "
                     f"expected {expected}."
                 )
-        outputs = outputs.double()  # in float32, probabilities would not add up to 1
-        return outputs.softmax(1) if self._is_class else outputs
+            outputs = outputs.clone()  # it may be a part of the model
+        changed = before.restore()
+        if changed.buffers:
+            self._buffers_change.add(model)
+        if changed.parameters or _versions(model) != versions:
+            self._parameters_stay.discard(model)
+        else:
+            self._parameters_stay.add(model)
+        return outputs
+
+    def _traced(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Call a model so that its program changes nothing from one call to the next."""
+        outputs: torch.Tensor
+        if model in self._buffers_change:
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            outputs = torch.func.functional_call(model, buffers, tuple(inputs))
+        else:
+            outputs = model(*inputs)
+        return outputs
+
+
+def _versions(model: nn.Module) -> int:
+    return sum(parameter._version for parameter in model.parameters())
 
 
 def batches(features: Sequence[NDArray[np.generic]]) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -108,7 +155,7 @@ def predict_each(
     """
     shares = module.combination.shares
     with torch.no_grad():
-        parts = [torch.cat([*module.each(*batch)]).numpy() for batch in batches(features)]
+        parts = [torch.cat(module.each(*batch)).numpy() for batch in batches(features)]
     sizes = [len(models) for models in module.members]  # type: ignore[arg-type]
     weights = np.repeat(np.array(shares) / sizes, sizes)
     empty = np.zeros((sum(sizes), 0, module.num_outputs))
@@ -131,7 +178,7 @@ def predict_variants(
     parts = []
     with torch.no_grad():
         for batch in batches(features):
-            members = [*module.each(*batch)]
+            members = module.each(*batch)
             variants = [
                 module.combination(torch.stack([each[i % len(each)] for each in members]))
                 for i in range(num_variants)

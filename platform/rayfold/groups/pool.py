@@ -20,7 +20,7 @@ from rayfold.training import StudySetup
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 """How long the end of a group is waited for, between two looks at the others."""
 
 
@@ -79,7 +79,7 @@ class Pool:
             ResourcesError: If no group is left, because those that were started could not work.
         """
         state = self.dispatcher.snapshot()
-        if state.broken and not state.num_groups:
+        if state.broken and not self._supervisor.has_groups:
             raise ResourcesError(state.broken)
         return state
 
@@ -118,4 +118,7 @@ class Pool:
             try:
                 self._supervisor.look(LOOK_SECONDS)
             except (DispatcherLostError, ray.exceptions.RayError):  # the study sees it, too
+                return
+            except Exception:
+                logger.exception("Groups that end are not started again any more.")
                 return

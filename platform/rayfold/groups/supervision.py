@@ -61,6 +61,11 @@ class Supervisor:
         self._grow_at = 0.0
         self._tell_at = math.inf
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether there is any group that was not given up, be it ready or not."""
+        return bool(self._running)
+
     def begin(self) -> None:
         """Ask for as many groups as there is room for, at least ``groups.minimum``."""
         for _ in range(groups_at_first(self._groups, self._launcher.room())):

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -24,7 +24,7 @@ from rayfold.data import (
     SubProblems,
     load,
 )
-from rayfold.errors import RecipeError, one_of
+from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
@@ -59,12 +59,18 @@ from rayfold.study.description import (
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.result import StudyResult
-from rayfold.tracking import SEEN_ROWS, Uploader, tracking_uri
+from rayfold.tracking import SEEN_ROWS, Uploader, check_store, tracking_uri
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_schedule_keeps_shapes, check_shapes_stay
 from rayfold.training.hyperparameters import check_hyperparameters
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_metrics, check_mode, metric_mode, scored_names
+from rayfold.training.metrics import (
+    check_defined,
+    check_metrics,
+    check_mode,
+    metric_mode,
+    scored_names,
+)
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -81,6 +87,9 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+SUSPENDED_UPLOAD_SECONDS = 5.0
+"""The same after a fault of the machine, which may be MLflow's, too."""
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
@@ -277,7 +286,9 @@ class Study:
             DataError: If the data hold too few rows for them.
         """
         if self._fold_plan is None:
-            self._fold_plan = self.folds.split(self.dataset)
+            plan = self.folds.split(self.dataset)
+            check_defined(self._metric, plan, self.dataset)
+            self._fold_plan = plan
         return self._fold_plan
 
     @property
@@ -386,12 +397,15 @@ class Study:
             DataError: If the data are wrong.
             ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
+            TrackingError: If MLflow's store is a file that is no database.
+            SuspendedError: If a fault of the machine, or of Ray, lasts; run it again to go on.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
 
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         num_trials = self.plan(num_trials).num_trials
+        check_store(tracking_uri(self.storage))
         call = Call(address=address, deadline=deadline, show_progress=show_progress)
         check_reachable(address)
         with Journal.open(self.folder / "journal.jsonl") as journal:
@@ -476,6 +490,7 @@ class Study:
         folders = [study.setup.folder for study in studies]
         uploader = Uploader(folders, uri, self.storage / "artifacts")
         uploader.start()
+        patience = UPLOAD_SECONDS
         try:
             if not call.ended and not all(study.ledger.exhausted for study in studies):
                 with (
@@ -497,8 +512,14 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
+        except SuspendedError:
+            patience = SUSPENDED_UPLOAD_SECONDS
+            for study in studies:
+                with suppress(JournalError):  # on a full disk; the next run ends this one
+                    study.journal.append("run", state="interrupted")
+            raise
         finally:
-            uploaded = uploader.finish(UPLOAD_SECONDS)
+            uploaded = uploader.finish(patience)
         if not uploaded:
             logger.warning(
                 "MLflow at %s does not hold everything yet; the journal does. "

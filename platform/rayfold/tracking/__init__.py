@@ -13,7 +13,7 @@ from rayfold.tracking.runs import (
     list_studies,
     read_study,
 )
-from rayfold.tracking.store import experiment_name, tracking_uri
+from rayfold.tracking.store import check_store, experiment_name, tracking_uri
 from rayfold.tracking.tags import SEEN_ROWS
 from rayfold.tracking.ui import ui_command
 from rayfold.tracking.uploader import Uploader
@@ -26,6 +26,7 @@ __all__ = [
     "StudyRun",
     "Uploader",
     "check_model_name",
+    "check_store",
     "experiment_name",
     "list_descriptions",
     "list_studies",

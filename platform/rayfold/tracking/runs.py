@@ -17,6 +17,7 @@ from rayfold.tracking import tags as tag
 from rayfold.tracking.store import (
     describe,
     experiment_name,
+    find_experiment,
     open_store,
     search_runs,
     sqlite_file,
@@ -317,8 +318,7 @@ def _open_existing(uri: str) -> "MlflowClient":
 
 
 def _experiment_id(client: "MlflowClient") -> str | None:
-    experiment = client.get_experiment_by_name(experiment_name())
-    return None if experiment is None else str(experiment.experiment_id)
+    return find_experiment(client, experiment_name())
 
 
 @contextmanager

@@ -4,10 +4,14 @@ import fcntl
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
+from rayfold.errors import TrackingError
 from rayfold.storage import fsync_folder
 
 if TYPE_CHECKING:
@@ -16,12 +20,17 @@ if TYPE_CHECKING:
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _PAGE_SIZE = 1000
+_ESCAPES = str.maketrans({sign: quote(sign) for sign in "%?#"})
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+class StoreError(TrackingError):
+    """A store that waiting does not mend: it is no database, or its experiment is deleted."""
 
 
 def tracking_uri(storage: Path) -> str:
     """Return ``$MLFLOW_TRACKING_URI``, or the SQLite file ``mlflow.db`` in ``storage``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage.absolute() / "mlflow.db")
 
 
 def experiment_name() -> str:
@@ -29,10 +38,42 @@ def experiment_name() -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "rayfold"
 
 
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of an SQLite file, in which signs that URIs give a meaning are escaped."""
+    return f"sqlite:///{str(file).translate(_ESCAPES)}"
+
+
 def sqlite_file(uri: str) -> Path | None:
     """Return the file behind a ``sqlite:///`` URI; None for any other store."""
     path = uri.removeprefix("sqlite:///")
-    return Path(path) if path not in (uri, "", ":memory:") else None
+    return Path(unquote(path.partition("?")[0])) if path not in (uri, "", ":memory:") else None
+
+
+def check_store(uri: str) -> None:
+    """Check that an SQLite file is a database, if it is there; it takes milliseconds.
+
+    MLflow would try for minutes to open it.
+
+    Raises:
+        StoreError: If it is none.
+    """
+    file = sqlite_file(uri)
+    if file is None or not file.exists():
+        return
+    what = "is a folder" if file.is_dir() else None
+    if what is None:
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as opened:
+                opened.execute("select count(*) from sqlite_master")
+        except sqlite3.OperationalError:
+            return  # it is locked, or out of reach: that may pass
+        except sqlite3.DatabaseError as error:
+            what = f"is no SQLite database ({error})"
+    if what is not None:
+        raise StoreError(
+            f"{file} {what}, so it cannot be MLflow's store; move it away, or name another one "
+            "with storage=, RAYFOLD_STORAGE or MLFLOW_TRACKING_URI."
+        )
 
 
 def holds_own_artifacts(uri: str) -> bool:
@@ -72,9 +113,25 @@ def open_store(uri: str) -> "MlflowClient":
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    if (file := sqlite_file(uri)) is not None:
-        _create_sqlite(file)
-    return MlflowClient(tracking_uri=uri)
+    if (file := sqlite_file(uri)) is None:
+        return MlflowClient(tracking_uri=uri)
+    check_store(uri)
+    _create_sqlite(file)
+    with _without_stray_folder(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _without_stray_folder(uri: str) -> Iterator[None]:
+    """Remove the empty folder that MLflow makes for a URI with escapes, since it reads none."""
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def open_experiment(client: "MlflowClient", name: str, artifacts: Path) -> str:
@@ -84,13 +141,35 @@ def open_experiment(client: "MlflowClient", name: str, artifacts: Path) -> str:
         client: The store.
         name: The experiment's name.
         artifacts: Where the artifacts of a new one lie, if no server decides that.
+
+    Raises:
+        StoreError: If it was deleted.
     """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
+    existing = find_experiment(client, name)
+    if existing is not None:
+        return existing
     own = holds_own_artifacts(client.tracking_uri)
     location = artifacts.absolute().as_uri() if own else None
     return str(client.create_experiment(name, artifact_location=location))
+
+
+def find_experiment(client: "MlflowClient", name: str) -> str | None:
+    """Return an experiment's id; None if there is none.
+
+    Raises:
+        StoreError: If it was deleted.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage == "deleted":
+        place = without_password(client.tracking_uri)
+        raise StoreError(
+            f"MLflow's experiment {name!r} was deleted in {place}; restore it by 'mlflow "
+            f"experiments restore -x {experiment.experiment_id}' with MLFLOW_TRACKING_URI set to "
+            "that, or name another one in MLFLOW_EXPERIMENT_NAME."
+        )
+    return str(experiment.experiment_id)
 
 
 def search_runs(
@@ -146,7 +225,7 @@ def _create_sqlite(file: Path) -> None:
             return
         unfinished = file.with_name(f".{file.name}.new")
         unfinished.unlink(missing_ok=True)
-        engine = database.create_sqlalchemy_engine(f"sqlite:///{unfinished}")
+        engine = database.create_sqlalchemy_engine(sqlite_uri(unfinished))
         try:
             database._initialize_tables(engine)
         finally:

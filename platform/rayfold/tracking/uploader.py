@@ -8,20 +8,28 @@ from typing import Self
 
 from rayfold.journal import JournalReader
 from rayfold.tracking.mirror import StudyMirror
-from rayfold.tracking.store import describe, experiment_name, open_store, without_password
+from rayfold.tracking.store import (
+    StoreError,
+    describe,
+    experiment_name,
+    open_store,
+    without_password,
+)
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_MOMENT_S = 2.0
 
 
 class Uploader:
     """Follow the journals of one or more studies and log what is new, in a daemon thread.
 
     Nothing that goes wrong in it reaches the study. While the store is out of reach it tries
-    again with growing pauses, and tells this once, and once that the store is back. Its place is
+    again with growing pauses, and tells this once, and once that the store is back. A store that
+    waiting does not mend is told once, too, and left to the next uploader. Its place is
     kept by the tags of the runs: a new uploader, in another process too, goes on from there.
 
     Args:
@@ -39,6 +47,7 @@ class Uploader:
         self._finishing = threading.Event()
         self._abandoned = threading.Event()
         self._everything_uploaded = False
+        self._out_of_reach = False
         self._thread = threading.Thread(target=self._run, name="rayfold-uploader", daemon=True)
 
     def start(self) -> Self:
@@ -54,21 +63,30 @@ class Uploader:
         """Upload what the journal holds now, and end the thread.
 
         Args:
-            timeout_s: How long to wait, seconds; then the rest is left to the next uploader.
+            timeout_s: How long to wait, seconds; then the rest is left to the next uploader. A
+                wait of more than a moment is told.
 
         Returns:
             Whether everything is uploaded.
         """
         self._finishing.set()
         self._nudged.set()
-        self._thread.join(timeout_s)
+        self._thread.join(min(_MOMENT_S, timeout_s))
+        if self._thread.is_alive() and timeout_s > _MOMENT_S:
+            logger.warning(
+                "Waiting for MLflow at %s%s to take the rest, for %d s at most; all is in the "
+                "journal, and Ctrl-C leaves the upload to the next run.",
+                without_password(self._uri),
+                ", which is out of reach," if self._out_of_reach else "",
+                timeout_s,
+            )
+            self._thread.join(timeout_s - _MOMENT_S)
         self._abandoned.set()
         return self._everything_uploaded
 
     def _run(self) -> None:
         mirrors: list[tuple[JournalReader, StudyMirror]] = []
         pause = _FIRST_PAUSE_S
-        out_of_reach = False
         place = without_password(self._uri)
         while not self._abandoned.is_set():
             finishing = self._finishing.is_set()
@@ -77,22 +95,25 @@ class Uploader:
                 mirrors = mirrors or self._open_mirrors()
                 for reader, mirror in mirrors:
                     mirror.apply(reader.new_entries())
+            except StoreError as error:
+                logger.warning("%s The study goes on; run it again to upload it.", error)
+                return
             except Exception as error:  # whatever it is, the study goes on
                 logger.debug("uploading to %s failed", place, exc_info=True)
-                if not out_of_reach:
+                if not self._out_of_reach:
                     logger.warning(
                         "MLflow at %s is out of reach (%s); the study goes on and uploads later.",
                         place,
                         describe(error),
                     )
-                out_of_reach = True
+                self._out_of_reach = True
                 mirrors = []  # what reached the store is unknown: look again, from the start
                 (self._abandoned if finishing else self._finishing).wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             else:
-                if out_of_reach:
+                if self._out_of_reach:
                     logger.warning("MLflow at %s is back; all is uploaded.", place)
-                out_of_reach = False
+                self._out_of_reach = False
                 pause = _FIRST_PAUSE_S
                 if finishing:
                     self._everything_uploaded = True

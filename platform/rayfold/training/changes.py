@@ -9,6 +9,7 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError, RecipeError
+from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, Value
 from rayfold.space import SearchSpace
@@ -107,6 +108,6 @@ def _shapes(model_class: type[nn.Module], config: dict[str, Value], data: DataSe
         with torch.device("meta"):
             model = build_model(model_class, arguments)
     except (ModelError, NotImplementedError):  # it computes with its weights
-        with torch.random.fork_rng(devices=[]):
+        with own_generators(0):
             model = build_model(model_class, arguments)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

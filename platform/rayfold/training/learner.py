@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
+from rayfold.isolation import Snapshot, isolated
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.checkpoint import ShrinkAndPerturb
@@ -122,10 +123,12 @@ class Learner:
             ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        outputs = self._checked(self._forward(*batch.features), len(batch.labels))
+        with isolated():
+            outputs = self._checked(self._forward(*batch.features), len(batch.labels))
         rows = self._training_loss(outputs, batch.labels)
         total = rows.sum() * batch.weight
-        (total * (self._gradient_scale / batch.total_rows)).backward()
+        with isolated():  # a model may have its own backward passes and hooks
+            (total * (self._gradient_scale / batch.total_rows)).backward()
         self._optimizer.step()
         self._schedule.step()
         return total.detach()
@@ -134,9 +137,13 @@ class Learner:
     def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return predictions ``(rows, classes or outputs)`` and plain losses ``(rows,)``.
 
-        Predictions are class probabilities, or values for regression.
+        Predictions are class probabilities, or values for regression. The model is afterwards as
+        it was before, so that no batch depends on another and what predicts is what is saved.
         """
-        outputs = self._checked(self.model(*batch.features), len(batch.labels))
+        before = Snapshot(self.model, parameters=True)
+        with isolated():
+            outputs = self._checked(self.model(*batch.features), len(batch.labels)).clone()
+        before.restore()
         losses = self._plain_loss(outputs, batch.labels)
         return (outputs.softmax(1) if self._classification else outputs), losses
 

@@ -16,6 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rayfold.data import DataSet, to_float
+from rayfold.isolation import (
+    generator_states,
+    own_generators,
+    seed_generators,
+    set_generator_states,
+)
 from rayfold.orders import FoldTask, StateSource
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
@@ -29,7 +35,7 @@ from rayfold.training.checkpoint import (
 )
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
 from rayfold.training.learner import Batch, Learner
-from rayfold.training.metrics import evaluate
+from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
 from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
 from rayfold.training.strategies import Strategy
@@ -77,7 +83,7 @@ class FoldRun:
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
         num_rows = len(self._fold.training_rows)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
-        torch.manual_seed(self._seed)
+        seed_generators(self._seed, strategy.device)
         self._learner = Learner(
             config,
             setup=setup,
@@ -86,8 +92,9 @@ class FoldRun:
             steps_per_epoch=math.ceil(num_rows / self._batch_size),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
-        torch.manual_seed(self._seed + 1 + strategy.rank)  # dropout differs between workers
-        self._generators = _generator_states(strategy.device)
+        # Dropout differs between workers.
+        seed_generators(self._seed + 1 + strategy.rank, strategy.device)
+        self._generators = generator_states(strategy.device)
         self._history: list[dict[str, float]] = []
         self._predictions: Tensor | None = None
         self._started_at = time.time()
@@ -130,12 +137,17 @@ class FoldRun:
         Raises:
             FloatingPointError: If a loss or the study's metric is no longer finite.
         """
-        _set_generator_states(self._generators, self._strategy.device)
+        set_generator_states(self._generators, self._strategy.device)
+        try:
+            return self._advance(task, should_stop)
+        finally:
+            self._generators = generator_states(self._strategy.device)
+
+    def _advance(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldResult | None:
         epochs = self._setup.settings.epochs
         while self.epoch < task.until_epoch:
             self._train_epoch()
             self._check_finite(task)
-            self._generators = _generator_states(self._strategy.device)
             stop = self._strategy.broadcast(self.epoch < task.until_epoch and should_stop())
             if stop:
                 self._save()
@@ -190,7 +202,15 @@ class FoldRun:
         return Batch(features, labels, total_rows=len(rows), weight=weight)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
-        """Predict the validation rows, and score those that count; the same on every rank."""
+        """Predict the validation rows, and score those that count; the same on every rank.
+
+        What a model draws while it predicts follows from the fold's seed alone, and training goes
+        on with the numbers that it would have drawn without.
+        """
+        with own_generators(self._seed + self._strategy.rank, self._strategy.device):
+            return self._predict_and_score()
+
+    def _predict_and_score(self) -> tuple[Tensor | None, dict[str, float]]:
         learner, strategy = self._learner, self._strategy
         learner.train(False)
         strategy.share_buffers(learner.model)  # what is predicted with is what is saved
@@ -221,11 +241,13 @@ class FoldRun:
         return gathered, strategy.broadcast(values)
 
     def _check_finite(self, task: FoldTask) -> None:
-        metrics = self._history[-1]
-        for name in ("train_loss", "val_loss", self._setup.settings.metric):
-            if not math.isfinite(metrics[name]):
+        metrics, wanted = self._history[-1], self._setup.settings.metric
+        for name in ("train_loss", "val_loss", wanted):
+            if name not in metrics:
+                check_defined(wanted, self._setup.plan, self._data)
+            if not math.isfinite(metrics.get(name, math.nan)):
                 raise FloatingPointError(
-                    f"fold {task.fold} diverged: {name} is {metrics[name]} after epoch "
+                    f"fold {task.fold} diverged: {name} is {metrics.get(name)} after epoch "
                     f"{self.epoch}; a smaller optimizer.learning_rate may help."
                 )
 
@@ -250,14 +272,15 @@ class FoldRun:
             self.milestone = (identity, state) if identity is not None else None
         self._saved_at = time.monotonic()
 
-    def _gathered_generators(self) -> list[Tensor]:
+    def _gathered_generators(self) -> dict[str, Tensor]:
         """Return the generators' states, of each kind those of all workers, on every worker."""
         strategy = self._strategy
-        gathered = [
-            strategy.gather_rows(state[None], strategy.world_size) for state in self._generators
-        ]
-        on_rank_0 = [states.cpu() for states in gathered if states is not None]
-        generators: list[Tensor] = strategy.broadcast(on_rank_0)
+        gathered = {
+            name: strategy.gather_rows(state[None], strategy.world_size)
+            for name, state in generator_states(strategy.device).items()
+        }
+        on_rank_0 = {name: states.cpu() for name, states in gathered.items() if states is not None}
+        generators: dict[str, Tensor] = strategy.broadcast(on_rank_0)
         return generators
 
     def _restore(self, path: Path, kept: dict[str, Any] | None) -> None:
@@ -272,11 +295,14 @@ class FoldRun:
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]
         self._predictions = None
-        if all(len(states) == self._strategy.world_size for states in state["generators"]):
-            self._generators = [
-                states[self._strategy.rank].cpu().clone()  # PyTorch crashes on a view
-                for states in state["generators"]
-            ]
+        generators = state["generators"]
+        if isinstance(generators, list):  # written when PyTorch's alone were kept
+            generators = dict(zip(("torch", "cuda"), generators, strict=False))
+        if all(len(states) == self._strategy.world_size for states in generators.values()):
+            self._generators |= {
+                name: states[self._strategy.rank].cpu().clone()  # PyTorch crashes on a view
+                for name, states in generators.items()
+            }
 
     def _finish(self, task: FoldTask) -> FoldResult:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
@@ -332,16 +358,3 @@ def fold_seed(random_seed: int, trial: str, fold: int) -> int:
     """Return the seed of one fold, in [0, 2**31), from the study's seed, trial id and fold."""
     digest = hashlib.sha256(f"{random_seed}/{trial}/{fold}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
-
-
-def _set_generator_states(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)

@@ -1,86 +1,131 @@
-"""Metrics by name, computed by torchmetrics over all validation rows at once."""
+"""Metrics by name, computed by scikit-learn over all validation rows at once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rayfold.data import Task
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.data import DataSet, FoldPlan, Task
+from rayfold.errors import DataError, RecipeError, did_you_mean
 from rayfold.results import Mode
+
+Scores: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A metric of torchmetrics, which only those import who compute it.
+class _Metric:
+    """A metric.
 
     Attributes:
         meaning: What it measures, in a few words, for docs and ``rayfold metrics``.
         mode: Whether a small or a large value is good.
-        name: The class, in its module of torchmetrics.
-        arguments: What it is made with.
+        compute: Takes labels and predictions, as ``evaluate`` does; NaN where it is undefined.
     """
 
     meaning: str
     mode: Mode
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    compute: Callable[[Labels, Scores], float]
 
 
-METRICS: Mapping[Task, Mapping[str, _Source]] = {
+def _of_classes(name: str, **arguments: Any) -> Callable[[Labels, Scores], float]:
+    """Return a metric of scikit-learn of the labels and the most probable classes."""
+
+    def compute(labels: Labels, probabilities: Scores) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(labels, probabilities.argmax(axis=1), **arguments))
+
+    return compute
+
+
+def _of_values(name: str) -> Callable[[Labels, Scores], float]:
+    """Return a metric of scikit-learn of the labels and the values."""
+
+    def compute(labels: Labels, values: Scores) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(labels, values))
+
+    return compute
+
+
+def _auroc(labels: Labels, probabilities: Scores) -> float:
+    """Return the mean over the classes that are there of each one's AUROC against the rest."""
+    from sklearn.metrics import roc_auc_score
+
+    present = np.unique(labels)
+    if len(present) < 2:
+        return math.nan
+    return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in present]))
+
+
+def _calibration_error(labels: Labels, probabilities: Scores) -> float:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    return float(
+        multiclass_calibration_error(
+            torch.from_numpy(probabilities),
+            torch.from_numpy(labels),
+            num_classes=probabilities.shape[1],
+        )
+    )
+
+
+METRICS: Mapping[Task, Mapping[str, _Metric]] = {
     "classification": {
-        "accuracy": _Source(
+        "accuracy": _Metric(
             "share of rows whose most probable class is right",
             "max",
-            "MulticlassAccuracy",
-            {"average": "micro"},
+            _of_classes("accuracy_score"),
         ),
-        "balanced_accuracy": _Source(
-            "recall of each class, averaged (macro)",
+        "balanced_accuracy": _Metric(
+            "recall of each class that has rows, averaged (macro)",
             "max",
-            "MulticlassAccuracy",
-            {"average": "macro"},
+            _of_classes("balanced_accuracy_score"),
         ),
-        "f1": _Source(
+        "f1": _Metric(
             "harmonic mean of precision and recall of each class, averaged (macro)",
             "max",
-            "MulticlassF1Score",
-            {"average": "macro"},
+            _of_classes("f1_score", average="macro", zero_division=0),
         ),
-        "precision": _Source(
+        "precision": _Metric(
             "share of right rows among those predicted as a class, averaged (macro)",
             "max",
-            "MulticlassPrecision",
-            {"average": "macro"},
+            _of_classes("precision_score", average="macro", zero_division=0),
         ),
-        "recall": _Source(
+        "recall": _Metric(
             "share of a class's rows that are predicted as it, averaged (macro)",
             "max",
-            "MulticlassRecall",
-            {"average": "macro"},
+            _of_classes("recall_score", average="macro", zero_division=0),
         ),
-        "auroc": _Source(
-            "area under the ROC curve of each class against the rest, averaged (macro)",
+        "auroc": _Metric(
+            "area under the ROC curve of each class with rows against the rest, averaged (macro)",
             "max",
-            "MulticlassAUROC",
+            _auroc,
         ),
-        "matthews": _Source(
-            "Matthews correlation coefficient", "max", "MulticlassMatthewsCorrCoef"
+        "matthews": _Metric(
+            "Matthews correlation coefficient", "max", _of_classes("matthews_corrcoef")
         ),
-        "calibration_error": _Source(
+        "calibration_error": _Metric(
             "expected calibration error of the most probable class, 15 equal bins",
             "min",
-            "MulticlassCalibrationError",
+            _calibration_error,
         ),
     },
     "regression": {
-        "mse": _Source("mean squared error", "min", "MeanSquaredError"),
-        "rmse": _Source(
-            "root of the mean squared error", "min", "MeanSquaredError", {"squared": False}
+        "mse": _Metric("mean squared error", "min", _of_values("mean_squared_error")),
+        "rmse": _Metric(
+            "root of the mean squared error", "min", _of_values("root_mean_squared_error")
         ),
-        "mae": _Source("mean absolute error", "min", "MeanAbsoluteError"),
-        "r2": _Source("coefficient of determination", "max", "R2Score"),
+        "mae": _Metric("mean absolute error", "min", _of_values("mean_absolute_error")),
+        "r2": _Metric("coefficient of determination", "max", _of_values("r2_score")),
     },
 }
 
@@ -126,6 +171,32 @@ def metric_mode(metric: str, metrics: Sequence[str], task: Task) -> Mode:
     return "min" if metric == "val_loss" else METRICS[task][metric.removeprefix("val_")].mode
 
 
+def check_defined(metric: str, plan: FoldPlan, data: DataSet) -> None:
+    """Check that what a study searches for is defined in every fold.
+
+    Args:
+        metric: ``"val_loss"`` or ``"val_"`` + a metric's name.
+        plan: The folds.
+        data: The data set.
+
+    Raises:
+        DataError: If it is not, for one line names the fold, the reason and the remedy.
+    """
+    for fold in plan.folds:
+        rows = fold.validation_rows if fold.scored is None else fold.validation_rows[fold.scored]
+        labels = data.labels[rows]
+        reason = None
+        if metric == "val_auroc" and data.classes is not None and len(np.unique(labels)) < 2:
+            reason = f"all its validation rows have the class {data.classes[labels[0]]!r}"
+        elif metric == "val_r2" and len(rows) < 2:
+            reason = "it has a single validation row"
+        if reason is not None:
+            raise DataError(
+                f"fold {fold.index}: {metric} is undefined, since {reason}; "
+                "use fewer folds, other row groups, or another metric."
+            )
+
+
 def check_mode(mode: Mode | None, metric: str, own: Mode) -> Mode:
     """Return the mode of a study: the metric's own.
 
@@ -159,14 +230,20 @@ def scored_names(metrics: Sequence[str], metric: str = "val_loss") -> tuple[str,
 
 
 def load_metrics() -> None:
-    """Import torchmetrics now, and not in the midst of a fold: that takes seconds."""
-    import torchmetrics  # noqa: F401
+    """Import scikit-learn's now, and not in the midst of a fold: that takes seconds."""
+    import sklearn.metrics  # noqa: F401
 
 
 def evaluate(
     names: Sequence[str], task: Task, predictions: Tensor, labels: Tensor
 ) -> dict[str, float]:
     """Compute metrics over all rows.
+
+    Their values are scikit-learn's, also where a class is absent, predictions are constant or
+    there is a single row. ``f1``, ``precision`` and ``recall`` are means over the classes that
+    occur among labels or predictions, 0 for one without such rows; ``balanced_accuracy`` is the
+    mean recall of the classes that occur among the labels; ``auroc`` the mean over these of one
+    class against the rest. Of several outputs, regression takes the mean over the outputs.
 
     Args:
         names: Keys of ``METRICS[task]``.
@@ -175,26 +252,13 @@ def evaluate(
         labels: Class indices ``(rows,)`` or values ``(rows, outputs)``.
 
     Returns:
-        Each name with its value.
+        Each name with its value. Undefined ones are left out: ``auroc`` where all rows have one
+        class, ``r2`` of a single row, and all where a prediction is not finite.
     """
-    from torchmetrics import classification, regression
-
-    arguments: dict[str, Any] = {"sync_on_compute": False}  # rank 0 has all rows, and is alone
-    if task == "classification":
-        arguments["num_classes"] = predictions.shape[1]
-    else:
-        predictions, labels = _squeeze_single_output(predictions, labels)
-    module = classification if task == "classification" else regression
-    values = {}
-    for name in names:
-        source = METRICS[task][name]
-        metric = getattr(module, source.name)(**source.arguments, **arguments)
-        metric.update(predictions, labels)
-        values[name] = float(metric.compute())
-    return values
-
-
-def _squeeze_single_output(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if predictions.dim() == 2 and predictions.shape[1] == 1:
-        return predictions[:, 0].contiguous(), labels[:, 0].contiguous()
-    return predictions, labels
+    scores, truth = predictions.double().cpu().numpy(), labels.cpu().numpy()
+    if not np.isfinite(scores).all():
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn tells of absent classes and single rows
+        values = {name: METRICS[task][name].compute(truth, scores) for name in names}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

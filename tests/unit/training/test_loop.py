@@ -1,4 +1,5 @@
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
+from rayfold.library import resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
@@ -42,6 +44,14 @@ MakeRun = Callable[..., FoldRun]
 def order(trial: str = "0000", fold: int = 0, until_epoch: int = 4, **changes: Any) -> FoldTask:
     config = {**CONFIG, **changes.pop("config", {})}
     return FoldTask(trial=trial, config=config, fold=fold, until_epoch=until_epoch, **changes)
+
+
+def bare(trial: str = "0000", **changes: Any) -> FoldTask:
+    """An order for a model that takes nothing of the configuration."""
+    task = order(trial, **changes)
+    return replace(
+        task, config={k: v for k, v in task.config.items() if not k.startswith("model.")}
+    )
 
 
 def train(run: FoldRun, task: FoldTask) -> FoldResult:
@@ -584,3 +594,146 @@ def test_a_fold_within_a_part_trains_on_it_is_scored_by_it_and_predicts_all(
     right = tensors["predictions"].argmax(1) == tensors["labels"]
     assert result.history[-1]["val_accuracy"] == pytest.approx(right[mine].float().mean().item())
     assert len(setup.plan.folds[0].training_rows) == 10
+
+
+class Drawing(nn.Module):
+    """Its weights are Python's and NumPy's, and it adds noise of all three."""
+
+    def __init__(self, *, num_outputs: int) -> None:
+        super().__init__()
+        begin = np.random.normal(size=num_outputs) + random.random()
+        self.bias = nn.Parameter(torch.tensor(begin, dtype=torch.float32))
+
+    def forward(self, features: Tensor) -> Tensor:
+        noise = random.gauss(0, 1) + np.random.normal() + float(torch.randn(()))
+        return self.bias.expand(len(features), -1) + noise * features[:, :1]
+
+
+class TestGenerators:
+    def test_a_model_that_draws_from_numpy_and_python_is_repeated_to_the_bit(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        ends = []
+        for folder in ("first", "second"):
+            setup = replace(make_setup(folder), model_class=Drawing)
+            random.seed()
+            np.random.seed()
+            ends.append(losses(train(make_run(bare(), setup), bare())))
+        assert ends[0] == ends[1]
+
+    @pytest.mark.parametrize("pause", ["file", "turns"])
+    def test_it_goes_on_with_the_same_numbers_after_a_pause(
+        self, make_setup: MakeSetup, make_run: MakeRun, pause: str
+    ) -> None:
+        task = bare()
+        whole = train(make_run(task, replace(make_setup("whole"), model_class=Drawing)), task)
+        setup = replace(make_setup("paused"), model_class=Drawing)
+        run = make_run(task, setup)
+        run.advance(replace(task, until_epoch=2, save=True))
+        other = bare(fold=1)
+        train(make_run(other, setup), other)  # another fold takes its turn in this process
+        np.random.seed(0)
+        random.seed(0)
+        paused = train(make_run(task, setup) if pause == "file" else run, task)
+        assert losses(paused) == losses(whole)
+
+    def test_a_checkpoint_of_pytorchs_generators_alone_is_taken_up(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        whole = train(make_run(order(), make_setup("whole")), order())
+        make_run(order(), setup).advance(order(until_epoch=2, save=True))
+        path = setup.folder / order().folder / "milestone_00002.pt"
+        state = load_checkpoint(path, CPU)
+        torch.save({**state, "generators": [state["generators"]["torch"]]}, path)
+        assert losses(train(make_run(order(), setup), order())) == losses(whole)
+
+    def test_drawing_while_it_predicts_shifts_nothing_of_the_training(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        class Noisy(resolve_model("mlp")):  # type: ignore[misc]
+            def forward(self, *features: Tensor) -> Tensor:
+                if not self.training:
+                    torch.rand(7)
+                return super().forward(*features)  # type: ignore[no-any-return]
+
+        plain = train(make_run(order(), make_setup("plain")), order())
+        noisy = train(make_run(order(), replace(make_setup(), model_class=Noisy)), order())
+        assert losses(noisy) == losses(plain)
+
+
+class TestIsolation:
+    def test_what_a_model_does_to_the_process_ends_with_its_call(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        class Meddling(resolve_model("mlp")):  # type: ignore[misc]
+            def __init__(
+                self, *, input_shapes: Any, num_outputs: int, hidden: int, dropout: float
+            ) -> None:
+                super().__init__(
+                    input_shapes=input_shapes,
+                    num_outputs=num_outputs,
+                    hidden=hidden,
+                    dropout=dropout,
+                )
+                torch.set_num_threads(torch.get_num_threads() + 1)
+                torch.set_default_dtype(torch.float64)
+
+            def forward(self, *features: Tensor) -> Tensor:
+                outputs = super().forward(*features)
+                features[0].zero_()
+                torch.set_grad_enabled(not self.training)
+                torch.set_default_dtype(torch.float64)
+                torch.set_default_device("meta")
+                return outputs  # type: ignore[no-any-return]
+
+        threads = torch.get_num_threads()
+        plain = train(make_run(order(), make_setup("plain")), order())
+        setup = replace(make_setup(), model_class=Meddling)
+        assert losses(train(make_run(order(), setup), order())) == losses(plain)
+        assert torch.get_num_threads() == threads
+        assert torch.is_grad_enabled()
+        assert torch.empty(0).dtype == torch.float32
+
+    def test_a_constructor_may_change_the_lists_that_it_is_given(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        class Popping(nn.Module):
+            def __init__(self, *, sizes: list[list[int]]) -> None:
+                super().__init__()
+                self.layer = nn.Linear(4, sizes[0].pop())
+
+            def forward(self, features: Tensor) -> Tensor:
+                return self.layer(features)  # type: ignore[no-any-return]
+
+        config: dict[str, Any] = {**bare().config, "model.sizes": [[3, 3]]}
+        setup = replace(make_setup(), model_class=Popping)
+        for fold in range(2):
+            task = replace(bare(fold=fold), config=config)
+            train(make_run(task, setup), task)
+        assert config["model.sizes"] == [[3, 3]]
+
+    def test_buffers_that_change_while_it_predicts_are_as_training_left_them(
+        self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun, monkeypatch: Any
+    ) -> None:
+        """Each batch of one row is predicted with what is saved."""
+
+        class Counting(nn.Module):
+            def __init__(self, *, num_outputs: int) -> None:
+                super().__init__()
+                self.bias = nn.Parameter(torch.zeros(num_outputs))
+                self.register_buffer("calls", torch.zeros(()))
+
+            def forward(self, features: Tensor) -> Tensor:
+                self.calls += 1
+                return self.bias.expand(len(features), -1) * self.calls
+
+        monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 1)
+        setup = replace(make_setup(), model_class=Counting)
+        task = bare()
+        result = train(make_run(task, setup), task)
+        saved = load_file(setup.folder / result.predictions)["predictions"]
+        weights = weights_of(result, setup)
+        assert weights["calls"].item() == 4 * 3  # epochs times batches of 16 in 40 rows
+        expected = (weights["bias"] * (weights["calls"] + 1)).softmax(0)
+        torch.testing.assert_close(saved, expected.expand(20, -1))

@@ -1,10 +1,21 @@
 import math
+import warnings
+from typing import Any
 
+import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 
-from rayfold.errors import RecipeError
-from rayfold.training.metrics import METRICS, check_metrics, evaluate, metric_mode
+from rayfold.data import DataSet, Fold, FoldPlan
+from rayfold.errors import DataError, RecipeError
+from rayfold.training.metrics import (
+    METRICS,
+    check_defined,
+    check_metrics,
+    evaluate,
+    metric_mode,
+)
 
 # Classes 0 0 0 1 are predicted as 0 0 1 1.
 PROBABILITIES = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
@@ -87,7 +98,7 @@ def test_regression_metrics_of_two_outputs_are_averaged() -> None:
     labels = torch.cat([TRUE_VALUES, TRUE_VALUES], dim=1)
     names = ("mse", "rmse", "mae", "r2")
     assert evaluate(names, "regression", predictions, labels) == pytest.approx(
-        {"mse": 1.0, "rmse": 1.0, "mae": 2 / 3, "r2": (1 / 4 + 1) / 2}
+        {"mse": 1.0, "rmse": math.sqrt(2) / 2, "mae": 2 / 3, "r2": (1 / 4 + 1) / 2}
     )
 
 
@@ -97,3 +108,135 @@ def test_perfect_classes_are_best_in_every_metric(name: str) -> None:
     values = evaluate((name,), "classification", sure, torch.tensor([0, 1, 2, 2]))
     best = 0.0 if METRICS["classification"][name].mode == "min" else 1.0
     assert values == pytest.approx({name: best})
+
+
+def test_classes_without_rows_count_for_nothing() -> None:
+    """All rows of classes 0 and 1 are in order; class 2 has none."""
+    probabilities = torch.tensor(
+        [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]
+    )
+    labels = torch.tensor([0, 0, 1, 1])
+    assert evaluate(("auroc",), "classification", probabilities, labels) == {"auroc": 1.0}
+    flipped = torch.eye(3)[torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])]  # 8 of 10 right
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 0])
+    values = evaluate(("balanced_accuracy",), "classification", flipped, labels)
+    assert values == pytest.approx({"balanced_accuracy": (5 / 6 + 3 / 4) / 2})
+
+
+def degenerate_rows(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A few rows: absent classes, a single row or class, equal rows, ties and sure ones."""
+    random = np.random.default_rng(seed)
+    rows, classes = int(random.integers(1, 9)), int(random.integers(2, 6))
+    labels = random.integers(0, random.integers(1, classes + 1), rows)
+    probabilities = random.dirichlet(np.ones(classes), rows)
+    kind = seed % 4
+    if kind == 1:
+        probabilities[:] = probabilities[0]
+    elif kind == 2:
+        probabilities = np.round(probabilities * 4) + 1e-3
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    elif kind == 3:
+        probabilities = np.eye(classes)[random.integers(0, classes, rows)]
+    return torch.from_numpy(probabilities), torch.from_numpy(labels)
+
+
+@pytest.mark.filterwarnings("ignore:::sklearn")
+@pytest.mark.filterwarnings("ignore:::numpy")
+def test_classification_agrees_with_scikit_learn_however_few_the_rows() -> None:
+    metrics = sklearn.metrics
+    for seed in range(400):
+        probabilities, labels = degenerate_rows(seed)
+        names = tuple(METRICS["classification"])
+        found = evaluate(names, "classification", probabilities, labels)
+        truth, guesses = labels.numpy(), probabilities.numpy().argmax(1)
+        macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = {
+                "accuracy": metrics.accuracy_score(truth, guesses),
+                "balanced_accuracy": metrics.balanced_accuracy_score(truth, guesses),
+                "f1": metrics.f1_score(truth, guesses, **macro),
+                "precision": metrics.precision_score(truth, guesses, **macro),
+                "recall": metrics.recall_score(truth, guesses, **macro),
+                "matthews": metrics.matthews_corrcoef(truth, guesses),
+            }
+        assert found.pop("calibration_error") >= 0
+        present = np.unique(truth)
+        if len(present) > 1:  # scikit-learn's own mean is undefined where a class is absent
+            columns = probabilities.numpy()[:, present]
+            expected["auroc"] = metrics.roc_auc_score(
+                truth[:, None] == present, columns, average="macro"
+            )
+        assert found == pytest.approx(expected), seed
+
+
+def test_regression_agrees_with_scikit_learn_however_few_the_rows() -> None:
+    metrics = sklearn.metrics
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        shape = int(random.integers(1, 5)), int(random.integers(1, 3))
+        labels, values = random.normal(size=shape), random.normal(size=shape)
+        if seed % 2:
+            labels[:] = labels[0]
+        if seed % 3 == 0:
+            values = labels + 0.0
+        found = evaluate(
+            tuple(METRICS["regression"]),
+            "regression",
+            torch.from_numpy(values),
+            torch.from_numpy(labels),
+        )
+        expected = {
+            "mse": metrics.mean_squared_error(labels, values),
+            "rmse": metrics.root_mean_squared_error(labels, values),
+            "mae": metrics.mean_absolute_error(labels, values),
+        }
+        if shape[0] > 1:
+            expected["r2"] = metrics.r2_score(labels, values)
+        assert found == pytest.approx(expected), seed
+
+
+def test_what_is_undefined_is_left_out() -> None:
+    one_class = evaluate(("auroc", "accuracy"), "classification", PROBABILITIES[:2], CLASSES[:2])
+    assert one_class == {"accuracy": 1.0}
+    assert evaluate(("r2", "mae"), "regression", VALUES[:1], TRUE_VALUES[:1]) == {"mae": 1.0}
+    assert evaluate(("mae",), "regression", VALUES * torch.nan, TRUE_VALUES) == {}
+
+
+def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldPlan, DataSet]:
+    rows = np.arange(len(labels))
+    data = DataSet(
+        features=(np.zeros((len(labels), 1), np.float32),),
+        feature_names=("x",),
+        labels=np.array(labels),
+        row_groups=None,
+        task=task,
+        classes=("cat", "dog") if task == "classification" else None,
+        digest="d" * 64,
+        development_rows=rows,
+        test_rows=np.arange(0),
+    )
+    folds = tuple(
+        Fold(index, np.setdiff1d(rows, chosen), np.array(chosen))
+        for index, chosen in enumerate(validation)
+    )
+    return FoldPlan(folds, digest="f" * 64), data
+
+
+def test_a_study_whose_metric_is_undefined_in_a_fold_is_refused() -> None:
+    plan, data = plan_of([0, 1, 1, 1], "classification", [0, 1], [2, 3])
+    with pytest.raises(DataError, match=r"fold 1: val_auroc is undefined.*'dog'; use fewer folds"):
+        check_defined("val_auroc", plan, data)
+    check_defined("val_accuracy", plan, data)
+    check_defined("val_loss", plan, data)
+    plan, data = plan_of([[0.0], [1.0], [2.0]], "regression", [0, 1], [2])
+    with pytest.raises(DataError, match=r"fold 1: val_r2 is undefined.*single validation row"):
+        check_defined("val_r2", plan, data)
+
+
+def test_of_a_part_only_the_rows_that_count_decide() -> None:
+    plan, data = plan_of([0, 1, 0, 1], "classification", [0, 1])
+    [fold] = plan.folds
+    scored = Fold(0, fold.training_rows, fold.validation_rows, np.array([True, False]))
+    with pytest.raises(DataError, match=r"class 'cat'"):
+        check_defined("val_auroc", FoldPlan((scored,), digest="f" * 64), data)

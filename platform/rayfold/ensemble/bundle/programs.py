@@ -194,6 +194,8 @@ def _export(
 ) -> torch.export.ExportedProgram:
     examples = tuple(torch.from_numpy(array) for array in example_rows(signature, _EXAMPLE_ROWS))
     try:
+        with torch.no_grad():
+            module(*examples)  # tells it which models write to their buffers
         return _exported(module, examples)
     except Exception as error:
         floats = tuple(tensor.to(torch.float32) for tensor in examples)

@@ -6,18 +6,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import nn
 
 from rayfold.ensemble.bundle.programs import Predict, example_rows
 from rayfold.ensemble.bundle.reading import read_bundle
+from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.errors import BundleError
@@ -67,14 +69,15 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verifica
         contents: The same, as it was exported.
 
     Raises:
-        BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE``.
+        BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE`` from what
+            its models predict when each has rows of its own and runs alone.
     """
     spread = contents.spread or (1.0,) * contents.signature.num_outputs
     expected: dict[str, NDArray[Any]] = {SCALE: np.array(spread)}
     for number in BATCH_SIZES:
         features = example_rows(contents.signature, number, random_seed=number)
         expected |= {f"{number}/input/{i}": array for i, array in enumerate(features)}
-        expected[f"{number}/expected"] = predict_rows(module, features)
+        expected[f"{number}/expected"] = _each_alone(module, features)
     classes = {member.model: type(member.models[0]) for member in contents.members}
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         rows = Path(place, "rows.safetensors")
@@ -98,6 +101,22 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verifica
                     f"of {rows_at_once}, at most {TOLERANCE:g} is allowed; nothing was exported."
                 )
     return Verification(checked, here)
+
+
+def _each_alone(
+    module: EnsembleModule, features: Sequence[NDArray[np.generic]]
+) -> NDArray[np.float64]:
+    """Return what the ensemble predicts if its models share nothing."""
+    signature = module.signature
+    bags = []
+    for models in module.members:
+        assert isinstance(models, nn.ModuleList)
+        alone = [
+            EnsembleModule([[model]], WeightedMean(torch.ones(1)), signature) for model in models
+        ]
+        bags.append(np.mean([predict_rows(each, features) for each in alone], axis=0))
+    combined: torch.Tensor = module.combination(torch.from_numpy(np.stack(bags)))
+    return combined.numpy()
 
 
 def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differences:

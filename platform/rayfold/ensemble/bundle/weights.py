@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from rayfold.errors import BundleError, ModelError
+from rayfold.isolation import own_generators
 from rayfold.library import build_model
 from rayfold.storage import open_to_readers
 
@@ -87,7 +88,7 @@ def check_declared(model_class: type[nn.Module], arguments: Mapping[str, Any], f
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with own_generators(0), torch.device("meta"):
             state = build_model(model_class, arguments).state_dict()
     except _TooLargeError:
         raise BundleError(

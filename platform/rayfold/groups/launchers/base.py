@@ -46,8 +46,7 @@ class Launcher(ABC):
     def endings(self, timeout: float) -> Sequence[Ending]:
         """Return the groups that have ended since the last call; wait for one for a while.
 
-        Of a group that loses one process the others are ended first. After an ending nothing of
-        the group is left.
+        Of a group that loses one process the others are killed; what was reserved for it is free.
 
         Args:
             timeout: Seconds to wait at most.

@@ -11,6 +11,7 @@ import re
 import site
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,9 +34,15 @@ _OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
 
 
 def keep_last_words(path: Path) -> None:
-    """Have this process write to ``path`` what ends it; called once, when it starts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = path.open("w")
+    """Have this process write to ``path`` what ends it; called once, when it starts.
+
+    It does its work even if it cannot write there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        words = path.open("w")
+    except OSError:
+        return
     faulthandler.enable(words, all_threads=False)
     os.register_at_fork(after_in_child=_forget)
     leave, process_id = os._exit, os.getpid()
@@ -44,8 +51,9 @@ def keep_last_words(path: Path) -> None:
         if os.getpid() == process_id:
             frames = reversed(traceback.extract_stack()[:-1])
             lines = [f'  File "{it.filename}", line {it.lineno} in {it.name}' for it in frames]
-            words.write("\n".join([f"os._exit({status})", *lines, ""]))
-            words.flush()
+            with suppress(OSError):
+                words.write("\n".join([f"os._exit({status})", *lines, ""]))
+                words.flush()
         leave(status)
 
     os._exit = exit_with_words  # there is no hook for it

@@ -9,8 +9,8 @@ a run whose controller dies is over. Here a group is its workers and nothing els
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class RayTrainLauncher(Launcher):
     """Starts groups as actors in a placement group each, on whichever nodes have room.
 
     Nothing of a group is on the driver's node unless its workers are. The driver owns all of it,
-    so that nothing is left when the driver dies.
+    so that nothing is left when the driver dies. A group that is started again gets a new place.
 
     Args:
         groups: How large they are.
@@ -42,60 +42,60 @@ class RayTrainLauncher(Launcher):
 
     def __init__(self, groups: Groups, work: Callable[[int], GroupWork], *, folder: Path) -> None:
         self._groups, self._work, self._folder = groups, work, folder
-        self._places: dict[int, PlacementGroup] = {}
         self._running: dict[int, _Running] = {}
-        self._endings: list[Ending] = []
+        self._killed: list[int] = []
 
     def room(self) -> int:
         """Return how many more groups the nodes have room for."""
         return room_for_groups(self._groups)
 
     def start(self, group: int) -> None:
-        """Reserve room for a group, unless it has some, and start its workers there."""
+        """Ask for room for a group, and start its workers there once Ray has it."""
         need, size = self._groups.worker_resources, self._groups.workers
-        if group not in self._places:
-            self._places[group] = placement_group([need] * size, strategy="PACK")
-        running = _Running()
-        for rank in range(size):
-            running.words.append(self._folder / f"group-{group}-{rank}.txt")
-            running.workers.append(
-                GroupWorker.options(  # type: ignore[attr-defined]
-                    num_cpus=need["CPU"],
-                    num_gpus=need.get("GPU", 0),
-                    scheduling_strategy=PlacementGroupSchedulingStrategy(
-                        self._places[group], placement_group_bundle_index=rank
-                    ),
-                ).remote(running.words[rank])
+        place = placement_group([need] * size, strategy="PACK")
+        words = [self._folder / f"group-{group}-{rank}.txt" for rank in range(size)]
+        workers = []
+        for rank, path in enumerate(words):
+            path.unlink(missing_ok=True)
+            actor = GroupWorker.options(  # type: ignore[attr-defined]
+                num_cpus=need["CPU"],
+                num_gpus=need.get("GPU", 0),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(place, rank),
             )
-        address = running.workers[0].address.remote() if size > 1 else None
-        work = ray.put(self._work(group))
-        running.ends = [
-            worker.run.remote(work, rank, size, address, bool(self._groups.gpus_per_worker))
-            for rank, worker in enumerate(running.workers)
+            workers.append(actor.remote(path))
+        address = workers[0].address.remote() if size > 1 else None
+        work, has_gpu = ray.put(self._work(group)), "GPU" in need
+        ends = [
+            worker.run.remote(work, rank, size, address, has_gpu)
+            for rank, worker in enumerate(workers)
         ]
-        self._running[group] = running
+        self._running[group] = _Running(place, workers, ends, words)
 
     def kill(self, group: int) -> None:
         """End the workers' processes, which does not need them to answer."""
         if running := self._running.pop(group, None):
             running.kill()
-            self._endings.append(Ending(group=group))
+            self._killed.append(group)
 
     def endings(self, timeout: float) -> Sequence[Ending]:
         """Return the groups that have lost a worker, or whose workers have all returned."""
-        ends = [end for running in self._running.values() for end in running.ends]
-        if ends and not self._endings:
-            ray.wait(ends, timeout=timeout)
+        open_ends = {
+            end: group for group, running in self._running.items() for end in running.open_ends
+        }
+        patience = 0.0 if self._killed else timeout
+        if not open_ends:
+            time.sleep(patience)
+        elif ray.wait(list(open_ends), timeout=patience)[0]:  # any of them, then all of those
+            over, _ = ray.wait(list(open_ends), num_returns=len(open_ends), timeout=0)
+            for end in over:
+                self._running[open_ends[end]].note(end)
+        endings = [Ending(group=group) for group in self._killed]
+        self._killed = []
         for group, running in list(self._running.items()):
-            over, _ = ray.wait(running.ends, num_returns=len(running.ends), timeout=0)
-            errors = [error for end in over if (error := _error(end)) is not None]
-            if not errors and len(over) < len(running.ends):
-                continue
-            running.kill()
-            del self._running[group]
-            cause, details = running.cause(over) if errors else ("", "")
-            self._endings.append(Ending(group=group, cause=cause, details=details))
-        endings, self._endings = self._endings, []
+            if running.errors or not running.open_ends:
+                endings.append(running.ending(group))
+                running.kill()
+                del self._running[group]
         return endings
 
     def shortage(self) -> str:
@@ -110,39 +110,48 @@ class RayTrainLauncher(Launcher):
         """End all workers, and give their places back."""
         for running in self._running.values():
             running.kill()
-        for place in self._places.values():
-            remove_placement_group(place)
-        self._running, self._places = {}, {}
+        self._running = {}
 
 
-@dataclass
 class _Running:
-    """The workers of one group, by rank: their actors, the ends of their runs, their words."""
+    """A group: its place, and by rank its actors, the ends of their runs and their last words."""
 
-    workers: list[Any] = field(default_factory=list)
-    ends: list[Any] = field(default_factory=list)
-    words: list[Path] = field(default_factory=list)
+    def __init__(
+        self, place: PlacementGroup, workers: list[Any], ends: list[Any], words: list[Path]
+    ) -> None:
+        self._place, self._workers, self._ends, self._words = place, workers, ends, words
+        self.open_ends = set(ends)
+        self.errors: dict[int, RayError] = {}
+
+    def note(self, end: Any) -> None:
+        """Note that a worker's run is over."""
+        self.open_ends.remove(end)
+        try:
+            ray.get(end)
+        except RayError as error:
+            self.errors[self._ends.index(end)] = error
 
     def kill(self) -> None:
-        for worker in self.workers:
+        for worker in self._workers:
             ray.kill(worker)
+        remove_placement_group(self._place)
 
-    def cause(self, over: Sequence[Any]) -> tuple[str, str]:
-        """Say why the group has ended: a death comes before the errors that it causes."""
-        told = []
-        for rank, end in enumerate(self.ends):
-            if end not in over or (error := _error(end)) is None:
-                continue
-            out_of_memory = isinstance(error, OutOfMemoryError)
-            died = out_of_memory or isinstance(error, RayActorError)
-            cause, details = (
-                cause_of_death(self.words[rank], str(error), out_of_memory=out_of_memory)
-                if died
-                else _text(error)
-            )
-            told.append((not died, rank, cause, details))
-        _, rank, cause, details = min(told)
-        return (f"rank {rank}: {cause}" if len(self.ends) > 1 else cause), details
+    def ending(self, group: int) -> Ending:
+        """Say why the group has ended.
+
+        A worker's death comes before the errors that it causes in others, though Ray may tell of
+        it later: then it is waited for.
+        """
+        if self.errors and self.open_ends and not any(map(_is_death, self.errors.values())):
+            over, _ = ray.wait([*self.open_ends], num_returns=len(self.open_ends), timeout=2.0)
+            for end in over:
+                self.note(end)
+        if not self.errors:
+            return Ending(group=group)
+        rank = min(self.errors, key=lambda rank: (not _is_death(self.errors[rank]), rank))
+        cause, details = _cause(self.errors[rank], self._words[rank])
+        cause = f"rank {rank}: {cause}" if len(self._ends) > 1 else cause
+        return Ending(group=group, cause=cause, details=details)
 
 
 @ray.remote(max_restarts=0)
@@ -174,7 +183,9 @@ class GroupWorker:
         """
         if not has_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        if address is not None:
+        if address is None:  # of a single worker: it must not join what others have set up
+            os.environ.pop("RANK", None)
+        else:
             os.environ |= {
                 "MASTER_ADDR": address[0],
                 "MASTER_PORT": str(address[1]),
@@ -190,17 +201,17 @@ class GroupWorker:
         ).fit()
 
 
-def _error(end: Any) -> RayError | None:
-    """Return why a run has ended before its time; None if it has returned."""
-    try:
-        ray.get(end)
-    except RayError as error:
-        return error
-    return None
+def _is_death(error: RayError) -> bool:
+    return isinstance(error, RayActorError | OutOfMemoryError)
 
 
-def _text(error: RayError) -> tuple[str, str]:
-    """Return the last line of an error that a worker has raised, and its traceback."""
+def _cause(error: RayError, last_words: Path) -> tuple[str, str]:
+    """Return why a worker's run has ended before its time, in one line, and where if known."""
+    if isinstance(error, OutOfMemoryError):
+        return cause_of_death(last_words, str(error), out_of_memory=True)
     text = str(error).strip()
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return f"{type(cause).__name__}: {cause}".splitlines()[0], text
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return cause_of_death(last_words, text)
+    raised = error.cause if isinstance(error, RayTaskError) else None
+    cause = f"{type(raised).__name__}: {raised}".splitlines()[0] if raised else ""
+    return cause or text.splitlines()[-1], text

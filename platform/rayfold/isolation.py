@@ -1,0 +1,203 @@
+"""What a user's code may change of the process, put back after each call into it.
+
+A model runs in processes that other models, folds and rows share. Whatever its code sets there
+(grad mode, default type and device, threads, generators ...) and whatever it writes to its own
+state while it predicts is undone when the call returns.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_Settings: TypeAlias = tuple[Any, ...]
+_Place: TypeAlias = MutableMapping[str, Any]
+
+
+class isolated:  # noqa: N801  used like contextlib's own, and cheaper than a generator
+    """Put PyTorch's process-wide settings back when the block ends, also by an exception.
+
+    These are: grad mode, default type, default device, number of threads, deterministic
+    algorithms, precision of matrix products, cuDNN's choices and anomaly detection. A block costs
+    some microseconds. Generators of random numbers are left alone: see ``own_generators``.
+    """
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _settings()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        after = _settings()
+        if after != self._before:
+            for setting, old, new in zip(_SETTERS, self._before, after, strict=True):
+                if old != new:
+                    setting(old)
+
+
+def _settings() -> _Settings:
+    probe = torch.empty(0)
+    return (
+        torch.is_grad_enabled(),
+        probe.dtype,
+        probe.device,
+        torch.get_num_threads(),
+        (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        torch.get_float32_matmul_precision(),
+        (torch._C._get_cudnn_benchmark(), torch._C._get_cudnn_deterministic()),
+        torch.is_anomaly_enabled(),
+    )
+
+
+def _set_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def _set_deterministic(flags: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+
+
+def _set_cudnn(flags: tuple[bool, bool]) -> None:
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = flags
+
+
+_SETTERS: tuple[Callable[[Any], Any], ...] = (
+    torch.set_grad_enabled,
+    torch.set_default_dtype,
+    _set_device,
+    torch.set_num_threads,
+    _set_deterministic,
+    torch.set_float32_matmul_precision,
+    _set_cudnn,
+    torch.autograd.set_detect_anomaly,
+)
+
+
+def seed_generators(seed: int, device: torch.device | None = None) -> None:
+    """Seed the process's generators of PyTorch, NumPy (the global one) and Python.
+
+    Args:
+        seed: In [0, 2**32).
+        device: A GPU whose generator is seeded as well.
+    """
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def generator_states(device: torch.device | None = None) -> dict[str, Tensor]:
+    """Return the states of these generators by name, each a tensor of one axis on the CPU."""
+    numpy_state: Any = np.random.get_state(legacy=True)
+    _, keys, place, has_normal, normal = numpy_state
+    version, integers, next_normal = random.getstate()
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.tensor([*keys.tolist(), place, has_normal, normal], dtype=torch.float64),
+        "python": torch.tensor(
+            [version, *integers, next_normal is not None, next_normal or 0.0],
+            dtype=torch.float64,
+        ),
+    }
+    if device is not None and device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generator_states(states: dict[str, Tensor], device: torch.device | None = None) -> None:
+    """Put back what ``generator_states`` has returned; generators without a state stay."""
+    if (state := states.get("torch")) is not None:
+        torch.set_rng_state(state)
+    if (state := states.get("numpy")) is not None:
+        *keys, place, has_normal, normal = state.tolist()
+        legacy = np.array(keys, np.uint32), int(place), int(has_normal), normal
+        np.random.set_state(("MT19937", *legacy))
+    if (state := states.get("python")) is not None:
+        version, *integers, has_next, next_normal = state.tolist()
+        following = next_normal if has_next else None
+        random.setstate((int(version), tuple(map(int, integers)), following))
+    if (state := states.get("cuda")) is not None and device is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def own_generators(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let the block draw as it likes: the process's generators go on afterwards as before it.
+
+    Args:
+        seed: What they are seeded with in the block.
+        device: A GPU whose generator is one of them.
+    """
+    before = generator_states(device)
+    try:
+        seed_generators(seed, device)
+        yield
+    finally:
+        set_generator_states(before, device)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What of a model has changed while it predicted."""
+
+    buffers: bool
+    parameters: bool
+
+
+class Snapshot:
+    """A model's buffers, and its parameters if wanted, as they are before it predicts.
+
+    Values are compared, and not only ``Tensor._version``, which writes through ``.data`` or NumPy
+    leave as it is.
+
+    Args:
+        model: The model.
+        parameters: Whether to keep its parameters as well, which takes their memory again.
+    """
+
+    def __init__(self, model: nn.Module, *, parameters: bool) -> None:
+        modules = [*model.modules()]
+        self._buffers = _copies(module._buffers for module in modules)
+        self._parameters = _copies(module._parameters for module in modules if parameters)
+
+    def restore(self) -> Changed:
+        """Put back what has changed, and tell what had."""
+        return Changed(buffers=_restore(self._buffers), parameters=_restore(self._parameters))
+
+
+def _copies(places: Iterable[_Place]) -> list[tuple[_Place, str, Tensor, Tensor]]:
+    return [
+        (place, name, tensor, tensor.detach().clone())
+        for place in places
+        for name, tensor in place.items()
+        if tensor is not None
+    ]
+
+
+def _restore(kept: list[tuple[_Place, str, Tensor, Tensor]]) -> bool:
+    changed = False
+    with torch.no_grad():
+        for place, name, tensor, copy in kept:
+            if isinstance(place, dict) and place.get(name) is not tensor:  # TorchScript's are none
+                place[name] = tensor
+                changed = True
+            if not torch.equal(tensor, copy):
+                tensor.detach().copy_(copy)
+                changed = True
+    return changed
