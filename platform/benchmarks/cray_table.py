@@ -318,7 +318,8 @@ class Experiment:
     def _epoch_seconds(self, config: Config) -> float:
         """Return what an epoch takes according to the table, and giving it to a node."""
         row = self.table.find(config).row
-        return Charges().fold_start + float(self.table.seconds[row].mean()) / self.grid.epochs
+        seconds: float = self.table.seconds[row].mean()
+        return Charges().fold_start + seconds / self.grid.epochs
 
 
 class Until:

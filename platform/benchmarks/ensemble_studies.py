@@ -81,7 +81,7 @@ class Predicted:
     refits: NDArray[np.float64]
 
 
-def predictions_of(case: Case, mnist: Path, store: Path) -> Predicted:
+def predictions_of(case: Case, mnist: Path | None, store: Path) -> Predicted:
     """Run a study and train its winner anew, unless that was done, and return the predictions."""
     file = store / f"{case.name}.safetensors"
     if not file.exists():
@@ -110,15 +110,13 @@ def _complete(
     )
 
 
-def _predict(case: Case, mnist: Path, store: Path) -> dict[str, NDArray[np.generic]]:
+def _predict(case: Case, mnist: Path | None, store: Path) -> dict[str, NDArray[np.generic]]:
+    path = _write_digits(store / "digits.h5") if case.data == "digits" else mnist
+    assert path is not None
     study = rf.Study(
         case.name,
         model=case.model,
-        data=rf.HDF5(
-            mnist if case.data == "mnist8k" else _write_digits(store / "digits.h5"),
-            test_fraction=TEST_FRACTION,
-            random_seed=case.split,
-        ),
+        data=rf.HDF5(path, test_fraction=TEST_FRACTION, random_seed=case.split),
         space=_space(case),
         searcher=rf.search.Random(random_seed=case.split),
         folds=rf.Folds(case.num_folds, random_seed=case.split),

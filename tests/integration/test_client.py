@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import psutil
 import pytest
@@ -47,7 +48,7 @@ def test_the_death_of_the_dispatcher_is_one_error_in_all_that_wait_for_it(
     client.submit("digits", "0000", [FoldTask(trial="0000", config={}, fold=0, until_epoch=1)])
     assert client.exchange(0, token, None).task is not None
     with ThreadPoolExecutor() as threads:
-        waiting = [
+        waiting: list[Future[Any]] = [
             threads.submit(client.wait, "digits", "0000"),
             threads.submit(client.acquire, "digits", "0001", 1),
             threads.submit(client.exchange, 0, token, None),

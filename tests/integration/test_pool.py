@@ -99,6 +99,10 @@ def task(trial: str, fold: int, until_epoch: int = 3, **config: Any) -> FoldTask
     return FoldTask(trial=trial, config={**CONFIG, **config}, fold=fold, until_epoch=until_epoch)
 
 
+def hazardous(hazard: str) -> dict[str, Any]:
+    return {"model.hazard": hazard}
+
+
 def train_here(data: DataSet, folder: Path, order: FoldTask) -> FoldResult:
     """Train the same fold in this process, to its end."""
     setup = make_setup(data, folder)
@@ -231,7 +235,7 @@ class TestOneGroupOfTwoWorkers:
         (group,) = pool.snapshot().groups
         workers = [
             process
-            for process in psutil.Process(group.process_id).parent().children()
+            for process in psutil.Process(psutil.Process(group.process_id).ppid()).children()
             if process.name().startswith("ray::GroupWorker")
         ]
         assert group.process_id in {process.pid for process in workers}
@@ -276,7 +280,7 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         with leased(pool, "0000"):
             (before,) = pool.snapshot().groups
-            outcome = carry_out(pool, task("0000", 0, **{"model.hazard": hazard}))[0]
+            outcome = carry_out(pool, task("0000", 0, **hazardous(hazard)))[0]
             well = carry_out(pool, task("0000", 1))[1]
         (after,) = pool.snapshot().groups
         assert outcome.error is not None
@@ -298,7 +302,7 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         trial = f"of {hazard}"
         with leased(pool, trial):
-            outcome = carry_out(pool, task(trial, 0, **{"model.hazard": hazard}))[0]
+            outcome = carry_out(pool, task(trial, 0, **hazardous(hazard)))[0]
             well = carry_out(pool, task(trial, 1))[1]
         assert outcome.error is not None
         assert outcome.error.splitlines()[-1].startswith(cause)
@@ -307,7 +311,7 @@ class TestWhatAModelMayDoToItsWorker:
 
     def test_a_model_that_hangs_loses_its_worker_when_its_trial_is_over(self, pool: Pool) -> None:
         with leased(pool, "0005"):
-            order = task("0005", 0, **{"model.hazard": "hang"})
+            order = task("0005", 0, **hazardous("hang"))
             pool.dispatcher.submit("", "0005", [order])
             hanging = wait_for(pool, lambda group: group.trial == "0005")
         process = psutil.Process(hanging.process_id)

@@ -118,7 +118,8 @@ class Run:
 
     def close(self) -> None:
         """Kill whatever is left."""
-        for process in [self.process, *self._family]:
+        left: list[subprocess.Popen[bytes] | psutil.Process] = [self.process, *self._family]
+        for process in left:
             try:
                 process.kill()
             except psutil.NoSuchProcess:

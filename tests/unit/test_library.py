@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from rayfold.library import (
     resolve_space,
     shipped_by_value,
 )
+from rayfold.results import Config, Value
 
 NET = """
 from torch import nn
@@ -34,26 +36,30 @@ number = 3
 
 
 class Linear(nn.Module):
-    def __init__(self, *, input_shape, num_outputs, gain, bias=True):
+    def __init__(
+        self, *, input_shape: tuple[int], num_outputs: int, gain: float, bias: bool = True
+    ) -> None:
         super().__init__()
         if gain < 0:
             raise ValueError(f"gain must be at least 0, got {gain}.")
-        self.layer = nn.Linear(*input_shape, num_outputs, bias=bias)
+        self.layer = nn.Linear(input_shape[0], num_outputs, bias=bias)
 
 
 class Anything(nn.Module):
-    def __init__(self, num_outputs, **hyperparameters):
+    def __init__(self, num_outputs: int, **hyperparameters: Value) -> None:
         super().__init__()
         self.hyperparameters = hyperparameters
 
 
 class OptionalShape(nn.Module):
-    def __init__(self, *, input_shapes, input_shape=None):
+    def __init__(
+        self, *, input_shapes: Sequence[Sequence[int]], input_shape: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
 
 
 class ByPosition(nn.Module):
-    def __init__(self, width, /):
+    def __init__(self, width: int, /) -> None:
         super().__init__()
 
 
@@ -249,7 +255,12 @@ class TestResolveSpace:
 
 class TestModelArguments:
     def test_hyperparameters_lose_their_prefix_and_the_data_fill_in_the_rest(self) -> None:
-        config = {"model.gain": 2.0, "model.bias": False, "batch_size": 32, "optimizer.name": "x"}
+        config: Config = {
+            "model.gain": 2.0,
+            "model.bias": False,
+            "batch_size": 32,
+            "optimizer.name": "x",
+        }
         arguments = model_arguments(Linear, config, input_shapes=[(4,)], num_outputs=3)
         assert arguments == {"gain": 2.0, "bias": False, "input_shape": (4,), "num_outputs": 3}
         assert isinstance(build_model(Linear, arguments), Linear)

@@ -21,7 +21,9 @@ def run(
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
 
-    Exit status 1 when the best trial does not reach what the recipe accepts, or all failed.
+    Exit status: 0 done; 1 the best trial does not reach what the recipe accepts, or all failed;
+    2 wrong input; 75 a fault of the machine or of Ray, run the same again when it is mended;
+    130 interrupted, run the same again to go on.
     """
     from rayfold.recipe import load_recipe
 

@@ -109,9 +109,17 @@ class DispatcherClient:
         """Tell how far a group is, and wait for a reason to end its order."""
         return self._call(Dispatcher.listen, group, token, epoch)
 
-    def rank_failed(self, group: int, token: str, rank: int, world_size: int, error: str) -> bool:
+    def rank_failed(
+        self,
+        group: int,
+        token: str,
+        rank: int,
+        world_size: int,
+        error: str,
+        fault: str | None = None,
+    ) -> bool:
         """Tell that a rank has failed, and return whether all ranks of its group have."""
-        return self._call(Dispatcher.rank_failed, group, token, rank, world_size, error)
+        return self._call(Dispatcher.rank_failed, group, token, rank, world_size, error, fault)
 
     # -- for the driver and what watches over groups
 

@@ -3,15 +3,15 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psutil
 import ray
 
 from rayfold.errors import ResourcesError
 from rayfold.groups.plan import Groups
+from rayfold.groups.ray_processes import RayProcesses
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
+def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     """Connect to Ray for the length of the block.
 
     A connection that stands already is used and left as it is. Otherwise ``address``, else
@@ -35,8 +35,7 @@ def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
     and ended afterwards.
 
     Yields:
-        Tells whether a Ray that was started here is still there: a signal to a whole group of
-        processes ends it, too. Of any other Ray it is always true.
+        What tells whether Ray is still there.
 
     Raises:
         ResourcesError: If no cluster answers at the address.
@@ -46,15 +45,16 @@ def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
     for name in ("ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
-        yield lambda: True
+        with closing(RayProcesses.of_driver(own=False)) as processes:
+            yield processes
         return
     check_reachable(address)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _connect(address)
     _protect_token()
-    raylet = _own_raylet() if address == "local" else None
     try:
-        yield lambda: raylet is None or _is_running(raylet)
+        with closing(RayProcesses.of_driver(own=address == "local")) as processes:
+            yield processes
     finally:
         ray.shutdown()
 
@@ -129,19 +129,6 @@ def _connect(address: str) -> None:
                 if own
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
             ) from error
-
-
-def _own_raylet() -> psutil.Process | None:
-    """Return the process of the node that this one has started."""
-    children = psutil.Process().children()
-    return next((child for child in children if child.name() == "raylet"), None)
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _protect_token() -> None:

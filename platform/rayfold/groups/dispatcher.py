@@ -187,9 +187,17 @@ class Dispatcher:
         return should_end or state.token != token
 
     async def rank_failed(
-        self, group: int, token: str, rank: int, world_size: int, error: str
+        self,
+        group: int,
+        token: str,
+        rank: int,
+        world_size: int,
+        error: str,
+        fault: str | None = None,
     ) -> bool:
         """Tell that one rank of a group has failed on the present order, and wait for the others.
+
+        Where the machine is at fault, the order ends with that as soon as the group is rebuilt.
 
         Returns:
             True when all ranks failed, so that the group can go on with the next order. False
@@ -212,7 +220,7 @@ class Dispatcher:
         if len(failures.ranks) >= world_size:
             return True
         if job is not None:
-            job.error = error
+            job.error, job.fault = error, fault
         return False
 
     async def group_died(self, group: int, cause: str, details: str = "") -> bool:
@@ -387,11 +395,13 @@ class Dispatcher:
         if job is None:
             return
         job.attempts += 1
+        if job.fault is not None:
+            lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
+            lease.wake.set()
+            return
         if job.attempts >= MAX_ATTEMPTS:
-            error = (
-                f"{job.attempts} times a worker failed alone or its process ended on fold "
-                f"{job.task.fold}; the last time:\n{job.error or 'it started anew'}"
-            )
+            cause = job.error.rstrip(" .\n") or "it started anew"
+            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return

@@ -12,11 +12,12 @@ from rayfold.orders import FoldOutcome, FoldTask
 
 @dataclass(eq=False)
 class Job:
-    """An order, and how often it was lost with its worker."""
+    """An order, how often it was lost with its worker, and why it was the last time."""
 
     task: FoldTask
     attempts: int = 0
     error: str = ""
+    fault: str | None = None
 
 
 @dataclass(eq=False)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from rayfold.errors import RecipeError
 
-GROUP_MEMORY = 0.8e9
-"""Bytes of a group of one worker: its controller, the worker, and their helpers (measured)."""
-
 WORKER_MEMORY = 0.45e9
-"""Bytes of every further worker, mostly PyTorch itself (measured)."""
+"""Bytes of a worker, mostly PyTorch itself (measured)."""
+
+TRIAL_MEMORY = 0.15e9
+"""Bytes of the actor of a trial, and of its share in those that wait for a group (measured)."""
 
 DRIVER_MEMORY = 1.5e9
-"""Bytes of the driver, Ray's own processes and the trials' actors (measured)."""
+"""Bytes of the driver, of Ray's own processes and of the dispatcher (measured)."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,9 @@ class Plan:
     @property
     def memory_bytes(self) -> float:
         """Estimated bytes of all processes and of one copy of the data; models come on top."""
-        per_group = GROUP_MEMORY + (self.groups.workers - 1) * WORKER_MEMORY
-        return DRIVER_MEMORY + self.groups.maximum * per_group + self.data_bytes
+        groups = self.groups
+        workers = groups.maximum * groups.workers * WORKER_MEMORY
+        return DRIVER_MEMORY + workers + groups.trials_at_once * TRIAL_MEMORY + self.data_bytes
 
     def lines(self) -> list[str]:
         """Return the plan in words, a line each."""

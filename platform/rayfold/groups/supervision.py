@@ -9,6 +9,7 @@ from rayfold.groups.growth import groups_at_first, may_grow
 from rayfold.groups.launchers.base import Launcher
 from rayfold.groups.plan import Groups
 from rayfold.groups.snapshot import GroupState, Snapshot
+from rayfold.tracebacks import summary
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +77,13 @@ class Supervisor:
     def look(self, timeout: float) -> None:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
         for ending in self._launcher.endings(timeout):
+            told = summary(f"{ending.details}\n{ending.cause}")
             if self._registry.group_died(ending.group, ending.cause, ending.details):
                 if ending.cause:
-                    logger.warning("Group %d starts anew: %s.", ending.group, ending.cause)
+                    logger.warning("Group %d starts anew: %s.", ending.group, told)
                 self._launcher.start(ending.group)
             else:
-                logger.error("Group %d is not started again: %s.", ending.group, ending.cause)
+                logger.error("Group %d is not started again: %s.", ending.group, told)
                 self._running.discard(ending.group)
                 self._num_given_up += 1
         snapshot = self._registry.snapshot()

@@ -99,7 +99,7 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         run_id="b",
         description={"metric": "val_accuracy", "metrics": ["f1", "accuracy"], "mode": "max"},
         trials=(),
-        _downloads=None,
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
     assert list(logged_table(study).columns) == [
         "trial",

@@ -464,7 +464,8 @@ class TestGoingOn:
     def test_a_tuple_among_the_parameters_does_not_keep_it_from_going_on(
         self, make_study: MakeStudy
     ) -> None:
-        space = SearchSpace({"batch_size": Choice(np.int64(8), 16)})
+        size: Any = np.int64(8)
+        space = SearchSpace({"batch_size": Choice(size, 16)})
         parameters = {"model.layers": (np.int64(8), 16)}
         for _ in range(2):
             study = make_study(

@@ -12,7 +12,7 @@ class Ending:
     Attributes:
         group: Its number.
         cause: Why, in one line; empty if that was asked for.
-        details: Where in the code, if that is known: text of several lines, or nothing.
+        details: Where in the code, if that is known: a traceback up to the line of the cause.
     """
 
     group: int

@@ -214,4 +214,5 @@ def _cause(error: RayError, last_words: Path) -> tuple[str, str]:
         return cause_of_death(last_words, text)
     raised = error.cause if isinstance(error, RayTaskError) else None
     cause = f"{type(raised).__name__}: {raised}".splitlines()[0] if raised else ""
-    return cause or text.splitlines()[-1], text
+    *lines, last = text.splitlines()
+    return cause or last, "\n".join(lines)
