@@ -5,7 +5,7 @@ how far they are, and hand in results with a history of 30 epochs. As many trial
 more take one group each, for three folds. Beside them, as in a study, the driver looks at the pool
 twice a second. In the end the run is interrupted.
 
-Prints for each number of groups, after all have their first order:
+Prints for each number of groups, when almost all train:
 
 * how long an exchange takes, from handing in an outcome to holding the next order: while the next
   fold of the same trial waits ("order"), and when a new trial comes in between ("new trial");
@@ -41,6 +41,9 @@ FOLDS_PER_TRIAL = 3
 SPARE = 0.25
 """Trials that wait for a group, as a share of the groups."""
 
+ALMOST_ALL = 0.95
+"""Groups that train when measuring begins, as a share: a few are always between two trials."""
+
 LOOK_SECONDS = 0.5
 START_SECONDS = 120.0
 
@@ -74,12 +77,12 @@ def measure(num_groups: int, fold_seconds: float, seconds: float, num_processes:
     began = time.monotonic()
     ray.get([crowd.start.remote() for crowd in crowds])
     try:
-        while (busy := client.snapshot().num_busy) < num_groups:
+        while (busy := client.snapshot().num_busy) < ALMOST_ALL * num_groups:
             if time.monotonic() - began > START_SECONDS:
                 print(f"  only {busy} have an order after {START_SECONDS:g} s")
                 return
             time.sleep(0.2)
-        print(f"  all have an order after      {time.monotonic() - began:8.1f} s")
+        print(f"  {ALMOST_ALL:.0%} have an order after     {time.monotonic() - began:8.1f} s")
         ray.get([crowd.forget.remote() for crowd in crowds])
         with looking(client) as looks, cpu_shares() as shares:
             time.sleep(seconds)
