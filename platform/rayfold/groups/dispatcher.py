@@ -304,11 +304,11 @@ class Dispatcher:
         return max(BEAT_SECONDS, len(self._groups) / BEATS_PER_SECOND)
 
     def _ask_all_to_stop(self) -> None:
-        for lease in self._leases.values():
-            lease.wake.set()
-        for group in self._groups.values():
+        for group in self._groups.values():  # before the trials: theirs are the calls that hurry
             group.ask_to_stop()
             group.wake_all()
+        for lease in self._leases.values():
+            lease.wake.set()
 
     def _grant(self) -> None:
         """Serve the trials that wait, in their order, each whole or not at all."""
