@@ -5,7 +5,7 @@ how far they are, and hand in results with a history of 30 epochs. As many trial
 more take one group each, for three folds. Beside them, as in a study, the driver looks at the pool
 twice a second. In the end the run is interrupted.
 
-Prints for each number of groups, when almost all train:
+Prints for each number of groups, from ``--warm-up`` seconds after almost all of them train:
 
 * how long an exchange takes, from handing in an outcome to holding the next order: while the next
   fold of the same trial waits ("order"), and when a new trial comes in between ("new trial");
@@ -14,7 +14,7 @@ Prints for each number of groups, when almost all train:
 * how long it takes from the interruption until the last group in training knows of it.
 
 Usage: ``python platform/benchmarks/dispatcher.py [--groups 100 1000 4000] [--fold-seconds 60]
-[--seconds 40] [--processes 3]``
+[--warm-up 60] [--seconds 40] [--processes 3]``
 """
 
 import argparse
@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--groups", type=int, nargs="+", default=[100, 1000, 4000])
     parser.add_argument("--fold-seconds", type=float, default=60.0)
+    parser.add_argument("--warm-up", type=float, default=60.0)
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--processes", type=int, default=3)
     arguments = parser.parse_args()
@@ -62,11 +63,12 @@ def main() -> None:
                 f"{num_groups} groups, folds of {arguments.fold_seconds:g} s, "
                 f"{arguments.processes} processes pretend:"
             )
-            measure(num_groups, arguments.fold_seconds, arguments.seconds, arguments.processes)
+            measure(num_groups, arguments)
 
 
-def measure(num_groups: int, fold_seconds: float, seconds: float, num_processes: int) -> None:
+def measure(num_groups: int, arguments: argparse.Namespace) -> None:
     """Run one number of groups and print what came of it."""
+    fold_seconds, num_processes = arguments.fold_seconds, arguments.processes
     client = DispatcherClient.start(num_groups)
     crowds = [
         ray.remote(num_cpus=0, max_concurrency=8)(Crowd).remote(
@@ -83,9 +85,10 @@ def measure(num_groups: int, fold_seconds: float, seconds: float, num_processes:
                 return
             time.sleep(0.2)
         print(f"  {ALMOST_ALL:.0%} have an order after     {time.monotonic() - began:8.1f} s")
+        time.sleep(arguments.warm_up)
         ray.get([crowd.forget.remote() for crowd in crowds])
         with looking(client) as looks, cpu_shares() as shares:
-            time.sleep(seconds)
+            time.sleep(arguments.seconds)
         times = [ray.get(crowd.times.remote()) for crowd in crowds]
         show("order", [value for each in times for value in each["order"]])
         show("new trial", [value for each in times for value in each["new trial"]])
