@@ -24,7 +24,7 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_each, predict_rows
-from rayfold.library import resolve_model, resolve_space
+from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldTask
 from rayfold.results import TrialResult
 from rayfold.tracking import read_study
@@ -174,7 +174,7 @@ def _refit(
     rows = data.development_rows
     model_class = resolve_model(case.model)
     setup = StudySetup(
-        model_class=model_class,
+        model=model_source(case.model),
         settings=Settings(epochs=case.epochs),
         plan=FoldPlan((Fold(0, rows, rows[:1]),), data.digest),
         folder=folder,

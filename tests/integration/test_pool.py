@@ -26,7 +26,11 @@ from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.data.staging import stage
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+<<<<<<< HEAD
 from rayfold.groups.snapshot import GroupState
+=======
+from rayfold.library import model_source
+>>>>>>> main
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -88,7 +92,7 @@ def data(digits: Path) -> DataSet:
 
 def make_setup(data: DataSet, folder: Path) -> StudySetup:
     return StudySetup(
-        model_class=Net,
+        model=model_source(Net),
         settings=Settings(epochs=EPOCHS, metrics=("accuracy",), checkpoint_seconds=0.0),
         plan=Folds(3).split(data),
         folder=folder,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import rayfold as rf
 from rayfold.journal import Entry, read_journal
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask, fold_folder, lineage_folder
 from rayfold.results import Config, Exploit
 from rayfold.tracking.store import open_store
@@ -170,7 +170,7 @@ def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run
 def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
     """Trained here from the donor's file, as it was at the exploit, it ends with these weights."""
     setup = StudySetup(
-        model_class=resolve_model("mlp"),
+        model=model_source("mlp"),
         settings=Settings(epochs=EPOCHS),
         plan=run.study.folds.split(run.study.dataset),
         folder=tmp_path,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask, StateSource
 from rayfold.training import (
     Batch,
@@ -95,7 +95,7 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     rows = np.arange(NUM_TRAINING + NUM_VALIDATION)
     fold = Fold(0, rows[:NUM_TRAINING], rows[NUM_TRAINING:])
     return StudySetup(
-        model_class=Normalised if model == "normalised" else resolve_model(model),
+        model=model_source(Normalised if model == "normalised" else model),
         settings=Settings(epochs=3, metrics=("accuracy",)),
         plan=FoldPlan((fold,), digest="f" * 64),
         folder=folder,

@@ -17,6 +17,16 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; else $RAY_ADDRESS, else start Ray.")
     ] = None,
+    accept_changed_code: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed-code",
+            help="Go on although the model's code has changed; recorded for each trial.",
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
+    ] = False,
     all_columns: AllColumns = False,
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
@@ -31,7 +41,9 @@ def run(
     from rayfold.study import Study
 
     study = Study.from_recipe(loaded)
-    result = study.run(address=address)
+    result = study.run(
+        address=address, accept_changed_code=accept_changed_code, retry_failed=retry_failed
+    )
     for part in result.parts:
         typer.echo(part.name)
         print_table(part.table(), all_columns=all_columns)
@@ -41,7 +53,8 @@ def run(
     if failed:
         typer.echo(
             f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow (tag "
-            f"rayfold.error) and in {study.folder / 'journal.jsonl'}"
+            f"rayfold.error) and in {study.folder / 'journal.jsonl'}. Mend the code, or add "
+            "--retry-failed, and the same command tries them again."
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:

@@ -123,9 +123,11 @@ class DispatcherClient:
 
     # -- for the driver and what watches over groups
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone, and return whether to start it again."""
-        return self._call(Dispatcher.group_died, group, cause, details)
+        return self._call(Dispatcher.group_died, group, cause, details, node_lost=node_lost)
 
     def snapshot(self) -> Snapshot:
         """Return the pool as it is."""

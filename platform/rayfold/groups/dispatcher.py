@@ -223,8 +223,12 @@ class Dispatcher:
             job.error, job.fault = error, fault
         return False
 
-    async def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    async def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone; its order is given out again.
+
+        The loss of a node is not counted, neither against the group nor against the order.
 
         Returns:
             Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
@@ -233,15 +237,16 @@ class Dispatcher:
         """
         state = self._groups.get(group)
         early = state is None or not (state.job or state.num_outcomes or state.lost)
-        if early:
+        if early and not node_lost:
             self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
-        else:
+        elif not early:
             self._early_deaths.pop(group, None)
         hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
         if state is not None:
             state.token, state.dead = "", True
             if state.job is not None:
                 state.job.error = state.job.error or f"{details}\n{cause}".strip()
+                state.job.attempts -= node_lost  # taking it back counts one
             self._take_back(state)
             state.wake_all()
             self._note(state)

@@ -97,7 +97,8 @@ class _FoldTrainer:
             self._runs.clear()
             fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)
-            text = str(error) if diverged else traceback.format_exc()
+            model = self._setups[task.study].model
+            text = str(error) if diverged else model.told(traceback.format_exc())
             if not link.all_ranks_failed(text, fault):
                 raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             if fault is not None:

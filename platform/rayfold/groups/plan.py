@@ -99,9 +99,12 @@ class Plan:
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
+        model: What a try of the model at the ends of the space has shown, a line each.
+        warnings: What may be wrong, a line each.
         hints: What could be better, a line each.
         past: Which earlier studies the search starts from and why, a line each.
         parts: The sub-studies that run first, in one pool.
+        done: What earlier runs of the study have done; empty for a new one.
     """
 
     groups: Groups
@@ -109,9 +112,12 @@ class Plan:
     num_folds: int
     epochs: int
     data_bytes: int
+    model: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     parts: tuple[PartPlan, ...] = ()
+    done: str = ""
 
     @property
     def num_nodes(self) -> int:
@@ -149,6 +155,8 @@ class Plan:
             f"(N_W {groups.workers} x N_GPU {math.ceil(groups.gpus_per_worker) or '1 (a CPU)'})"
         )
         return [
+            *([f"done       {self.done}"] if self.done else []),
+            *(f"model      {line}" for line in self.model),
             f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
             f"N_nodes    {formula} = {self.num_nodes}",
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
@@ -159,6 +167,7 @@ class Plan:
                 for part in self.parts
             ),
             *(f"past       {line}" for line in self.past),
+            *(f"warning    {line}" for line in self.warnings),
             *(f"hint       {hint}" for hint in self.hints),
         ]
 

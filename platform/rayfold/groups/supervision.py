@@ -33,7 +33,9 @@ class Registry(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the groups that are ready, and what they do."""
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell of a group's end, and return whether to start it again."""
 
 
@@ -78,7 +80,9 @@ class Supervisor:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
         for ending in self._launcher.endings(timeout):
             told = summary(f"{ending.details}\n{ending.cause}")
-            if self._registry.group_died(ending.group, ending.cause, ending.details):
+            if self._registry.group_died(
+                ending.group, ending.cause, ending.details, node_lost=ending.node_lost
+            ):
                 if ending.cause:
                     logger.warning("Group %d starts anew: %s.", ending.group, told)
                 self._launcher.start(ending.group)

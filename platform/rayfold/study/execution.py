@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
-from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
@@ -24,7 +21,6 @@ from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.groups.ray_processes import RayProcesses
-from rayfold.library import shipped_by_value
 from rayfold.machine import machine_fault
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
@@ -102,7 +98,7 @@ class Execution:
             reference = stage(data)
             listening = self._call.interruption.listening()  # again: Ray has taken SIGTERM
             guarded = self._ending_with_ray(ray_processes)
-            with listening, guarded, _by_value(self._setup.model_class):
+            with listening, guarded:
                 pool = Pool(
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
@@ -319,17 +315,3 @@ class _StopsWhen(tune.Stopper):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it for a resume that we never use."""
         return {}
-
-
-@contextmanager
-def _by_value(model_class: type[nn.Module]) -> Iterator[None]:
-    """Ship a class that workers cannot import, because it came from a file, with its code."""
-    module = sys.modules.get(model_class.__module__)
-    if module is None or not shipped_by_value(model_class):
-        yield
-        return
-    ray.cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(module)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayfold.data import DataSet, to_float
 from rayfold.isolation import (
@@ -106,6 +106,11 @@ class FoldRun:
             kept = memory.find(checkpoint) if memory is not None else None
             self.taken_up = "file" if kept is None else "memory"
             self._restore(checkpoint, kept)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+        return self._learner.model
 
     @property
     def epoch(self) -> int:

@@ -736,6 +736,18 @@ class TestDyingGroups:
             await dispatcher.release(f"{trial:04}")
         assert (await dispatcher.snapshot()).broken == ""
 
+    @in_a_loop
+    async def test_a_lost_node_is_counted_neither_against_the_group_nor_its_order(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(2 * MAX_ATTEMPTS):
+            await worker.order()
+            died = dispatcher.group_died(0, "its node is gone", node_lost=True)
+            assert await died is True
+            assert await dispatcher.group_died(0, "its node is gone", node_lost=True) is True
+            await worker.announce()
+        assert await worker.order() == task("0000", 0)
+
 
 class TestGroupsThatDoNotStop:
     @in_a_loop
