@@ -26,11 +26,8 @@ from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.data.staging import stage
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
-<<<<<<< HEAD
 from rayfold.groups.snapshot import GroupState
-=======
 from rayfold.library import model_source
->>>>>>> main
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
