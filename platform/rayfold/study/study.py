@@ -594,7 +594,7 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
-        except SuspendedError:
+        except (SuspendedError, JournalError):
             patience = SUSPENDED_UPLOAD_SECONDS
             for study in studies:
                 with suppress(JournalError):  # on a full disk; the next run ends this one
