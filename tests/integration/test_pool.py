@@ -289,13 +289,14 @@ class TestWhatAModelMayDoToItsWorker:
         assert well.error is None
         assert (after.num_starts, after.process_id) == (before.num_starts, before.process_id)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("hazard", "cause"),
         [
             ("segfault", "it was ended by SIGSEGV, "),
-            pytest.param("os._exit", "it exited with status 3 (os._exit)", marks=pytest.mark.slow),
-            pytest.param("abort", "it was ended by SIGABRT, ", marks=pytest.mark.slow),
-            pytest.param("kill", "it was killed (SIGKILL)", marks=pytest.mark.slow),
+            ("abort", "it was ended by SIGABRT, "),
+            ("os._exit", "it exited with status 3 (os._exit)"),
+            ("kill", "it was killed (SIGKILL)"),
         ],
     )
     def test_a_worker_that_ends_three_times_fails_its_order_with_the_true_cause(
