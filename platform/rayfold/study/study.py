@@ -29,7 +29,13 @@ from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
-from rayfold.recipe import Acceptance, Recipe, check_study_name
+from rayfold.recipe import (
+    DEFAULT_EPOCHS,
+    DEFAULT_NUM_TRIALS,
+    Acceptance,
+    Recipe,
+    check_study_name,
+)
 from rayfold.report import create_progress
 from rayfold.results import Mode, TrialResult
 from rayfold.schedulers import Population, Replay, Scheduler
@@ -88,6 +94,9 @@ logger = logging.getLogger(__name__)
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
 
+NUM_TRIALS = "num_trials"
+"""Field of a study's description: trials that it began with, which its searcher is fitted to."""
+
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
 
@@ -104,7 +113,7 @@ class Study:
         searcher: Proposes the trials; None takes ``search.Genetic()``, and ``search.Random()`` for
             the first values of a population. Any searcher of Ray Tune will do, see
             ``tuning.foreign``.
-        folds: How each trial is cross-validated.
+        folds: How each trial is cross-validated; a number alone is that of the folds.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
         metrics: Names of the metrics; none takes the task's default.
@@ -149,8 +158,8 @@ class Study:
         searcher: "Searcher | TuneSearcher | None" = None,
         scheduler: "Scheduler | TrialScheduler | None" = None,
         max_time_per_trial: float | None = None,
-        folds: Folds | None = None,
-        epochs: int = 10,
+        folds: Folds | int | None = None,
+        epochs: int = DEFAULT_EPOCHS,
         loss: str | None = None,
         metrics: Sequence[str] = (),
         metric: str = "val_loss",
@@ -178,7 +187,9 @@ class Study:
         epochs = whole_number("epochs", epochs, at_least=1)
         self.name = name
         self.space = resolve_space(space, base=base)
-        self.folds = folds or Folds()
+        self.folds = (
+            folds if isinstance(folds, Folds) else Folds(*([] if folds is None else [folds]))
+        )
         self.groups = groups or Groups()
         self.storage = Path(storage).absolute() if storage is not None else default_storage()
         self._model_class = resolve_model(model, base=base)
@@ -222,7 +233,11 @@ class Study:
             model=fixed.model,
             data=fixed.data.source(base),
             space=recipe.search.space,
-            searcher=search.create(*recipe.search.searcher_call),
+            searcher=(
+                search.create(*recipe.search.searcher_call)
+                if recipe.search.searcher_call
+                else None
+            ),
             scheduler=(
                 schedulers.create(*recipe.search.scheduler_call)
                 if recipe.search.scheduler_call
@@ -382,7 +397,7 @@ class Study:
 
         Args:
             num_trials: Trials at most, those of earlier runs included; None takes what the
-                searcher or the recipe says.
+                recipe or the searcher says, else 50.
             max_time: Seconds after which the study ends in order: no new trials, and folds in
                 training write a checkpoint after their epoch. Run it again to go on for as long.
                 None takes what the recipe says.
@@ -442,11 +457,13 @@ class Study:
         """Begin the study in its journal, or take it up where that ends."""
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
-        searcher = copy.deepcopy(self._searcher)
+        begun = _description_in(entries)
+        planned = num_trials if begun is None else begun.get(NUM_TRIALS, num_trials)
+        searcher = copy.deepcopy(self._searcher.fitted(planned))
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
         weights = self._head_start.weights(entries)
-        self._begin(journal, entries)
+        self._begin(journal, entries, num_trials)
         ledger = Ledger(
             searcher,
             journal,
@@ -594,17 +611,15 @@ class Study:
         wanted = num_trials if num_trials is not None else self._num_trials
         if wanted is not None:
             wanted = whole_number("num_trials", wanted, at_least=1)
-        limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
-        if not limits:
+        capacity = self._searcher.capacity
+        limit = wanted or capacity or DEFAULT_NUM_TRIALS
+        if capacity is not None:
+            limit = min(limit, capacity)
+        if isinstance(self._scheduler, Population) and limit < 2:
             raise RecipeError(
-                "num_trials is missing (search.num_trials in a recipe), and this searcher never "
-                "ends by itself; say how many trials."
+                f"num_trials is the size of the population, at least 2, not {limit}."
             )
-        if isinstance(self._scheduler, Population) and min(limits) < 2:
-            raise RecipeError(
-                f"num_trials is the size of the population, at least 2, not {min(limits)}."
-            )
-        return min(limits)
+        return limit
 
     def _settings(self) -> Settings:
         """Check all names against the task and the model."""
@@ -674,13 +689,13 @@ class Study:
 
     def _check_begun(self, entries: Sequence[Entry]) -> bool:
         """Check that a study goes on as it began; return whether it has begun at all."""
-        begun = next((entry for entry in entries if entry.event == "study"), None)
+        begun = _description_in(entries)
         if begun is not None:
             present = self._description(self._head_start.start(entries))
-            check_same(self.name, begun.fields["description"], present)
+            check_same(self.name, begun, present)
         return begun is not None
 
-    def _begin(self, journal: Journal, entries: Sequence[Entry]) -> None:
+    def _begin(self, journal: Journal, entries: Sequence[Entry], num_trials: int) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
         What was taken from the past is written before anything can be suggested by it, and which
@@ -695,9 +710,15 @@ class Study:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)
-            description = self._description(start)
+            description = {**self._description(start), NUM_TRIALS: num_trials}
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
+
+
+def _description_in(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """Return what a study was when it began; None before that."""
+    begun = next((entry for entry in entries if entry.event == "study"), None)
+    return None if begun is None else begun.fields["description"]
 
 
 def _check_folder(folder: Path) -> None:

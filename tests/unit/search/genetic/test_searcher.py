@@ -156,8 +156,8 @@ def test_a_hierarchical_space_is_searched_on_all_levels() -> None:
 def test_a_preset_is_spelt_out_in_the_settings() -> None:
     assert Genetic(preset="nnlo").settings() == {
         "genetic": {
-            "population": 16,
-            "generations": 8,
+            "population": None,
+            "generations": None,
             "random_seed": 0,
             "elite_fraction": 0.2,
             "update": "generational",
