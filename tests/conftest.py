@@ -1,6 +1,9 @@
 """The order of the tests: two processes share them file by file, the long ones first."""
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +30,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A file system of 1 MB that fills up, and what gives it another size: ``enlarge("64m")``."""
+    disk = tmp_path / "small disk"
+    disk.mkdir()
+
+    def mount(options: str) -> None:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True, capture_output=True
+        )
+
+    try:
+        mount("size=1m")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting a small file system is not allowed here: {error}")
+    try:
+        yield disk, lambda size: mount(f"remount,size={size}")
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)

@@ -11,6 +11,7 @@
     │   └── DispatcherLostError         the process that gives out orders has died
     ├── JournalError                    a study's journal cannot be read, written or locked
     ├── TrackingError                   MLflow holds no such study, or cannot be reached
+    ├── SuspendedError                  a fault of the machine ended a study; run it again
     ├── EnsembleError    (ValueError)   trials cannot be combined
     └── BundleError      (ValueError)   an exported bundle is damaged, foreign or unknown
 
@@ -58,6 +59,10 @@ class JournalError(RayfoldError):
 
 class TrackingError(RayfoldError):
     """MLflow holds no such study, or cannot be reached."""
+
+
+class SuspendedError(RayfoldError):
+    """A fault of the machine, or of Ray, has ended a study that can go on when it is run again."""
 
 
 class EnsembleError(RayfoldError, ValueError):

@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,10 +57,15 @@ class Journal:
     """The one writer of a study's journal; a context manager.
 
     ``Journal.open`` makes one. ``append`` may be called from several threads.
+
+    Attributes:
+        path: The file.
+        waits_after: Asked when a line cannot be written; it waits, and says whether to try again.
     """
 
     def __init__(self, path: Path, file: int, lock: int | None, num_entries: int):
         self.path = path
+        self.waits_after: Callable[[JournalError], bool] = lambda error: False
         self._file = file
         self._lock = lock
         self._num_entries = num_entries
@@ -119,11 +124,20 @@ class Journal:
             The entry as a reader will see it.
 
         Raises:
-            JournalError: If the line cannot be written; the journal is as it was before.
+            JournalError: If the line cannot be written, and ``waits_after`` gives up; the journal
+                is as it was before.
             TypeError: If a field is no JSON value.
         """
         if taken := [name for name in fields if name in _OWN_KEYS]:
             raise ValueError(f"fields of an entry may not be named {taken[0]!r}; rename it.")
+        while True:
+            try:
+                return self._append(event, fields)
+            except JournalError as error:
+                if not self.waits_after(error):
+                    raise
+
+    def _append(self, event: str, fields: Mapping[str, Any]) -> Entry:
         with self._mutex:
             if self._file < 0:
                 raise JournalError(f"{self.path} is closed; open the journal again to write.")

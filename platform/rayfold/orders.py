@@ -73,6 +73,8 @@ class FoldOutcome:
             it has none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
+        fault: Which fault of the machine ended the order, or None. The order is to be given out
+            again when it is over; it says nothing about the configuration.
         diverged: Whether that is a loss, or the study's metric, which is no longer finite.
         taken_up: Where the state came from that the order took up; None where it took up none.
     """
@@ -82,6 +84,7 @@ class FoldOutcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: FoldResult | None = None
     error: str | None = None
+    fault: str | None = None
     diverged: bool = False
     taken_up: StateSource | None = None
 

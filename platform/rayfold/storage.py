@@ -1,9 +1,12 @@
 """Where a study keeps its files, and how a file appears there: whole, or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rayfold.machine import lacks_space
 
 
 def default_storage() -> Path:
@@ -17,6 +20,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Whoever reads ``path`` sees the old file or the new one, never half of it, even after a
     crash. When the block raises, the temporary file goes and ``path`` stays as it was.
+
+    Raises:
+        OSError: ``ENOSPC`` when the block has failed, in whatever way, on a full disk: libraries
+            raise errors of their own there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,8 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        full = isinstance(error, Exception) and lacks_space(error, path.parent)
         temporary.unlink(missing_ok=True)
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     fsync_folder(path.parent)
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,29 @@ def test_a_closed_journal_writes_nothing(path: Path) -> None:
     journal.close()
     with pytest.raises(JournalError, match="is closed; open the journal again"):
         journal.append("run", state="started")
+
+
+def test_a_line_that_cannot_be_written_is_tried_again_as_long_as_it_is_wanted(
+    small_disk: tuple[Path, Callable[[str], None]],
+) -> None:
+    folder, enlarge = small_disk
+    told: list[str] = []
+
+    def waits_after(error: JournalError) -> bool:
+        told.append(str(error))
+        if len(told) == 2:
+            enlarge("8m")
+        return len(told) < 3
+
+    with Journal.open(folder / "journal.jsonl") as journal:
+        journal.append("first")
+        with pytest.raises(JournalError, match="No space left on device"):
+            journal.append("second", text="x" * 2_000_000)
+        assert [entry.event for entry in read_journal(journal.path)] == ["first"]
+        journal.waits_after = waits_after
+        journal.append("second", text="x" * 2_000_000)
+        assert len(told) == 2
+        assert [entry.event for entry in read_journal(journal.path)] == ["first", "second"]
 
 
 def test_fields_cannot_take_the_names_of_the_line_itself(path: Path) -> None:

@@ -291,8 +291,8 @@ class TestErrors:
             )
         assert str(told.value).splitlines() == [
             "digits.yaml: fixed.epochs must be at least 1, got 0.",
-            "digits.yaml: search.space is wrong: model.depth: Int: low must be below high, got 8 and "
-            "2; a hyperparameter with one value is fixed, not searched.",
+            "digits.yaml: search.space is wrong: model.depth: Int: low must be below high, got 8 "
+            "and 2; a hyperparameter with one value is fixed, not searched.",
             "digits.yaml: search.num_trials must be at least 1, got 0.",
             "digits.yaml: search.mode must be 'min' or 'max', got 'up'.",
         ]

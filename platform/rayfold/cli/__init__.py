@@ -1,18 +1,27 @@
 """The command line: one file per command."""
 
+import os
 import sys
+from pathlib import Path
 
 import typer
 
 from rayfold.cli.app import app
-from rayfold.errors import RayfoldError
+from rayfold.errors import RayfoldError, RecipeError, SuspendedError, TrackingError
+from rayfold.machine import machine_fault
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit status: 0 done, 1 the recipe's ``accept`` is not met or all trials failed, 2 wrong input
-    (one line on standard error), 130 interrupted.
+    Exit status:
+
+    * 0: done.
+    * 1: the recipe's ``accept`` is not met, or all trials failed.
+    * 2: wrong input; one line on standard error, or one for each field of a recipe.
+    * 75: a fault of the machine, or of Ray; one line on standard error. Run the same again to go
+      on (``EX_TEMPFAIL`` of ``sysexits.h``).
+    * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
     """
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
@@ -20,11 +29,30 @@ def main() -> None:
         status = 130
     except typer.TyperException as error:
         status = _fail(error.format_message())
-    except RayfoldError as error:
+    except SuspendedError as error:
+        status = _fail(str(error), os.EX_TEMPFAIL)
+    except RecipeError as error:
+        status = _fail_by_lines(str(error) or "the recipe is wrong.")
+    except TrackingError as error:
         status = _fail(str(error))
+    except Exception as error:
+        fault = machine_fault(error, Path.cwd())
+        if fault is not None:
+            known = str(error).rstrip(".") if isinstance(error, RayfoldError) else fault
+            again = "When that is mended, run the same again."
+            status = _fail(f"{known}. {again}", os.EX_TEMPFAIL)
+        elif isinstance(error, RayfoldError):
+            status = _fail(str(error))
+        else:
+            raise
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 2) -> int:
     print(f"rayfold: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return status
+
+
+def _fail_by_lines(message: str) -> int:
+    """Tell each line as an error of its own: a recipe's, each of which names its field."""
+    return max(_fail(line) for line in message.splitlines())

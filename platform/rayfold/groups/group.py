@@ -14,6 +14,7 @@ import ray.train.torch
 from rayfold.data import DataSet
 from rayfold.errors import DispatcherLostError
 from rayfold.groups.client import DispatcherClient
+from rayfold.machine import machine_fault
 from rayfold.orders import FoldOutcome, FoldTask, Order
 from rayfold.training import (
     DataParallel,
@@ -86,6 +87,8 @@ class _FoldTrainer:
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
         """Return what became of ``task``; an error of the user's model is an outcome, too.
 
+        So is a fault of the machine, which is never an error of the model.
+
         Raises:
             RuntimeError: If only some ranks failed, so that the group must be rebuilt.
         """
@@ -94,10 +97,13 @@ class _FoldTrainer:
             return self._train(task, link.should_stop)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model may raise these
             self._runs.clear()
+            fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)
             text = str(error) if diverged else traceback.format_exc()
             if not link.all_ranks_failed(text):
                 raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
+            if fault is not None:
+                return FoldOutcome(task=task, fault=fault)
             return FoldOutcome(task=task, error=text, diverged=diverged)
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:

@@ -17,17 +17,19 @@ from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
-from rayfold.errors import DispatcherLostError, ResourcesError
+from rayfold.errors import DispatcherLostError, JournalError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
 from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.library import shipped_by_value
+from rayfold.machine import machine_fault
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
 from rayfold.schedulers import Population, Replay
 from rayfold.study.opened import Call, OpenStudy
+from rayfold.study.suspension import Suspension
 from rayfold.tracking import Uploader
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.exploits import Exploiter
@@ -72,12 +74,21 @@ class Execution:
         self._folds_before = self._ledgers.num_folds_done
         self._noted_groups: set[int] = set()
         self._failure: ResourcesError | None = None
+        self._suspension = Suspension(
+            self._setup.folder, interrupted=lambda: call.interruption.requested
+        )
+        for study in studies:
+            study.journal.waits_after = self._suspension.waits_after
         self._state = self._snapshot_ledgers()
 
     def run(self, data: DataSet) -> None:
         """Run until the ledgers are exhausted or the run is interrupted.
 
         Everything that was started is ended, whatever happens.
+
+        Raises:
+            ResourcesError: If no group can be started.
+            SuspendedError: If a fault of the machine, or of Ray, lasts; the next run goes on.
         """
         self._progress.update(self._state)
         address = self._call.address
@@ -99,6 +110,8 @@ class Execution:
                         self._tune(pool)
                     if self._failure is not None:
                         raise self._failure
+                    if not self._call.interruption.requested:
+                        self._suspension.check()
                 finally:
                     pool.stop()
                     shutil.rmtree(self._folder, ignore_errors=True)
@@ -133,12 +146,15 @@ class Execution:
                     self._ledgers,
                     release=pool.release,
                     on_change=self._on_change,
+                    on_fault=self._suspension.note,
+                    on_loss=self._suspension.end,
                     has_room=turns.has_room if turns else None,
                 ),
                 scheduler=SchedulerAdapter(
                     self._ledgers,
                     release=pool.release,
                     on_change=self._on_change,
+                    on_fault=self._suspension.note,
                     tune_scheduler=scheduler,
                     pauses_with_groups=not (self._scheduler and self._scheduler.milestones),
                 ),
@@ -154,7 +170,13 @@ class Execution:
                 progress_reporter=tune.CLIReporter(),  # the notebook's would wipe our table
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception as error:  # Tune wraps what its callbacks raise
+            fault = machine_fault(error, self._setup.folder)
+            if fault is None:
+                raise
+            self._suspension.end(fault)
 
     def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
         """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
@@ -220,7 +242,7 @@ class Execution:
                 try:
                     if time.monotonic() > call.deadline and not call.interruption.requested:
                         call.out_of_time = True
-                    if not ending and (call.ended or self._failure):
+                    if not ending and (call.ended or self._failure or self._suspension.reason):
                         ending = True
                         self._ledgers.close()
                         pool.interrupt()
@@ -228,11 +250,16 @@ class Execution:
                     self._note_groups(snapshot)
                     self._progress.update(self._state.with_pool(snapshot))
                 except DispatcherLostError as error:
-                    self._failure = error
+                    self._suspension.end(str(error))
                     self._ledgers.close()
                     return
                 except ResourcesError as error:
-                    self._failure = error
+                    if fault := machine_fault(error, self._setup.folder):
+                        self._suspension.end(fault)
+                    else:
+                        self._failure = error
+                except JournalError as error:
+                    self._suspension.end(str(error))
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C during a study."""
+"""What ends a study before it is done: a signal, or the death of Ray."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 class Interruption:
-    """Ctrl-C, or a scheduler's SIGTERM: the first asks for an orderly end, the second ends."""
+    """Ctrl-C, SIGTERM or SIGHUP: the first asks for an orderly end, the second ends at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -22,10 +22,10 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {
-            number: signal.signal(number, self._handle)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        heard = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            heard.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield
         finally:
@@ -51,4 +51,12 @@ class Interruption:
 
 
 def _say(line: bytes) -> None:
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line)
+    """Write to standard error; where the terminal is gone, as after SIGHUP, nothing can."""
+    error = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    try:
+        os.write(error, line)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, error):  # what writes there later must not fail
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)

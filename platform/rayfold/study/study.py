@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -24,7 +24,7 @@ from rayfold.data import (
     SubProblems,
     load,
 )
-from rayfold.errors import RecipeError, one_of
+from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_reference, resolve_model, resolve_space
@@ -96,6 +96,9 @@ UPLOAD_SECONDS = 120.0
 
 NUM_TRIALS = "num_trials"
 """Field of a study's description: trials that it began with, which its searcher is fitted to."""
+
+SUSPENDED_UPLOAD_SECONDS = 5.0
+"""The same after a fault of the machine, which may be MLflow's, too."""
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
@@ -187,9 +190,7 @@ class Study:
         epochs = whole_number("epochs", epochs, at_least=1)
         self.name = name
         self.space = resolve_space(space, base=base)
-        self.folds = (
-            folds if isinstance(folds, Folds) else Folds(*([] if folds is None else [folds]))
-        )
+        self.folds = Folds(folds) if isinstance(folds, int) else folds or Folds()
         self.groups = groups or Groups()
         self.storage = Path(storage).absolute() if storage is not None else default_storage()
         self._model_class = resolve_model(model, base=base)
@@ -410,6 +411,7 @@ class Study:
             ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
             TrackingError: If MLflow's store is a file that is no database.
+            SuspendedError: If a fault of the machine, or of Ray, lasts; run it again to go on.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
 
@@ -503,6 +505,7 @@ class Study:
         folders = [study.setup.folder for study in studies]
         uploader = Uploader(folders, uri, self.storage / "artifacts")
         uploader.start()
+        patience = UPLOAD_SECONDS
         try:
             if not call.ended and not all(study.ledger.exhausted for study in studies):
                 with (
@@ -524,8 +527,14 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
+        except SuspendedError:
+            patience = SUSPENDED_UPLOAD_SECONDS
+            for study in studies:
+                with suppress(JournalError):  # on a full disk; the next run ends this one
+                    study.journal.append("run", state="interrupted")
+            raise
         finally:
-            uploaded = uploader.finish(UPLOAD_SECONDS)
+            uploaded = uploader.finish(patience)
         if not uploaded:
             logger.warning(
                 "MLflow at %s does not hold everything yet; the journal does. "

@@ -19,6 +19,9 @@ from rayfold.tuning.ledgers import Ledgers
 Release: TypeAlias = Callable[[str, str], None]
 """Gives the groups of a trial back, told by its study and its id in that."""
 
+OnFault: TypeAlias = Callable[[str | None], None]
+"""Hears of each step which fault of the machine it has met; None: it went well."""
+
 
 class SearcherAdapter(TuneSearcher):
     """Hands the ledgers' trials to Ray Tune, and how they ended to their ledger.
@@ -27,6 +30,8 @@ class SearcherAdapter(TuneSearcher):
         ledgers: What the studies know.
         release: Gives the groups of a trial back.
         on_change: Called after anything was booked.
+        on_fault: Called after each trial's last step.
+        on_loss: Called, with what to tell, when a trial's actor cannot be kept alive.
         has_room: Tells whether another trial may start, where trials take turns; None where Tune
             limits them.
     """
@@ -37,11 +42,13 @@ class SearcherAdapter(TuneSearcher):
         *,
         release: Release,
         on_change: Callable[[], None] = lambda: None,
+        on_fault: OnFault = lambda fault: None,
+        on_loss: Callable[[str], None] = lambda text: None,
         has_room: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__()
         self._ledgers, self._release, self._on_change = ledgers, release, on_change
-        self._has_room = has_room
+        self._on_fault, self._on_loss, self._has_room = on_fault, on_loss, has_room
         self._ids: dict[str, tuple[str, str]] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -73,17 +80,20 @@ class SearcherAdapter(TuneSearcher):
     ) -> None:
         """Book the last step's folds, and how the trial ended.
 
-        Tune does not pass a trial's last result to ``on_trial_result``.
+        Tune does not pass a trial's last result to ``on_trial_result``. No model runs in a
+        trial's actor, so that its death is never the configuration's: the trial has no end then.
         """
         study, trial = self._ids.pop(trial_id)
         self._release(study, trial)
         ledger, result = self._ledgers[study], result or {}
         book(ledger, trial, result)
-        if result.get("interrupted") or (error and ledger.closed):
+        if error and not ledger.closed:
+            self._on_loss(f"the actor of trial {trial} died again and again; Ray's logs tell why")
+        if error or result.get("interrupted") or (result.get("fault") and ledger.closed):
             return  # it has no end in the journal, and so the next run takes it up again
-        if error or result.get("error"):
-            text = result.get("error") or "the trial's actor died; Ray's logs tell why."
-            ledger.trial_finished(trial, "failed", error=text)
+        self._on_fault(result.get("fault"))
+        if result.get("error"):
+            ledger.trial_finished(trial, "failed", error=result["error"])
         elif result.get("complete"):
             ledger.trial_finished(trial, "completed")
         else:
@@ -108,6 +118,7 @@ class SchedulerAdapter(FIFOScheduler):
         ledgers: What the studies know.
         release: Gives the groups of a trial back.
         on_change: Called after anything was booked.
+        on_fault: Called after each step.
         tune_scheduler: A scheduler of Ray Tune that decides on all others, ``score`` being its
             metric; None lets them go on.
         pauses_with_groups: Whether a trial that this scheduler pauses holds groups, and has to
@@ -120,11 +131,13 @@ class SchedulerAdapter(FIFOScheduler):
         *,
         release: Release,
         on_change: Callable[[], None] = lambda: None,
+        on_fault: OnFault = lambda fault: None,
         tune_scheduler: TrialScheduler | None = None,
         pauses_with_groups: bool = True,
     ) -> None:
         super().__init__()
         self._ledgers, self._release, self._on_change = ledgers, release, on_change
+        self._on_fault = on_fault
         self._inner = tune_scheduler or FIFOScheduler()
         self._pauses_with_groups = pauses_with_groups
         self._pausing: dict[str, TuneTrial] = {}
@@ -140,8 +153,11 @@ class SchedulerAdapter(FIFOScheduler):
         ledger = self._ledgers[trial.config["study"]]
         decision = book(ledger, trial.config["trial"], result)
         self._on_change()
-        if decision == "stop":
+        self._on_fault(result.get("fault"))
+        if decision == "stop" or (result.get("fault") and ledger.closed):
             return str(TrialScheduler.STOP)
+        if result.get("fault"):
+            return str(TrialScheduler.CONTINUE)
         if result.get("score") is None and not result.get("diverged"):
             return str(TrialScheduler.CONTINUE)
         action = str(self._inner.on_trial_result(tune_controller, trial, result))

@@ -15,6 +15,9 @@ from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
 
+RETRY_SECONDS = 5.0
+"""How long a trial waits after a fault of the machine before it tries again."""
+
 
 TRIAL_MEMORY = 1e6
 """Bytes reserved for a trial: few enough to be free always, enough to spread trials over nodes.
@@ -51,7 +54,8 @@ class TrialRunner(Trainable):
     Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
     ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
     and score, and ``taken_up``, pairs of fold and where the state came from of folds that a group
-    has taken up; ``complete``, ``error`` or ``interrupted`` in the last one.
+    has taken up; ``complete``, ``error`` or ``interrupted`` in the last one. A step that met a
+    ``fault`` of the machine says so; the next one waits a little and does the same again.
 
     Together with ``milestones``: after these epochs every fold writes its state, and the trial
     gives its groups back and asks for some again, so that trials take turns, and one that Tune
@@ -97,6 +101,7 @@ class TrialRunner(Trainable):
         self._control: int | None = new_config.get("control")
         self._num_groups = 0
         self._deadline = math.inf
+        self._faulty = False
         self._scores: dict[int, float] = {}
         self._finished: set[int] = set()
         self._taken_up: list[tuple[int, StateSource]] = []
@@ -113,12 +118,15 @@ class TrialRunner(Trainable):
             if not self._num_groups:
                 return {"interrupted": True, "done": True}
             self._deadline = time.monotonic() + self._max_seconds
+        if self._faulty:
+            self._sit_out()
         if self._order == "together":
             report = self._step_epoch(range(self._num_folds))
         elif self._first_fold_by_epoch and 0 not in self._finished:
             report = self._step_epoch(range(1))
         else:
             report = self._step_in_turn()
+        self._faulty = bool(report.get("fault"))
         report["done"] = report["done"] or self._time_left <= 0
         if report["done"]:
             self._release()
@@ -131,7 +139,9 @@ class TrialRunner(Trainable):
         """
         if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
             self._submit(range(self._num_folds), self._epoch, save=True)
-            self._wait_all(self._num_folds)
+            while _fault_of(self._wait_all(self._num_folds)):
+                self._sit_out()
+                self._submit(range(self._num_folds), self._epoch, save=True)
         write_pointer(Path(checkpoint_dir), self._trial, self._epoch)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -172,6 +182,8 @@ class TrialRunner(Trainable):
                 self._epoch = reached - 1
                 outcomes = self._train_epoch(folds)
         if not any(map(self._is_fatal, outcomes)):
+            if fault := _fault_of(outcomes):
+                return {"score": None, "fault": fault, "done": False}
             if len(outcomes) < len(folds):
                 return self._report_silence()
             if errors := [outcome.error for outcome in outcomes if outcome.error]:
@@ -188,6 +200,11 @@ class TrialRunner(Trainable):
         epoch = self._epoch + 1
         self._submit(folds, epoch, save=epoch in self._milestones)
         return self._wait_all(len(folds))
+
+    def _sit_out(self) -> None:
+        """Wait for a while, which is no time of the trial's."""
+        time.sleep(RETRY_SECONDS)
+        self._deadline += RETRY_SECONDS
 
     def _report_divergence(self, error: str) -> dict[str, Any]:
         """Give the groups back, and leave it to the scheduler whether the trial goes on."""
@@ -223,6 +240,7 @@ class TrialRunner(Trainable):
             "taken_up": taken_up,
             "folds": [fold.to_dict() for fold in folds],
             "error": errors[0] if errors else None,
+            "fault": _fault_of(outcomes),
             "complete": complete and not errors,
             "done": complete or bool(errors),
         }
@@ -279,4 +297,9 @@ def write_pointer(folder: Path, trial: str, epoch: int) -> None:
 
 
 def _all_well(outcomes: Sequence[FoldOutcome], number: int) -> bool:
-    return len(outcomes) == number and not any(outcome.error for outcome in outcomes)
+    return len(outcomes) == number and not any(out.error or out.fault for out in outcomes)
+
+
+def _fault_of(outcomes: Sequence[FoldOutcome]) -> str | None:
+    """Return the first fault of the machine among outcomes, or None."""
+    return next((outcome.fault for outcome in outcomes if outcome.fault), None)

@@ -78,9 +78,7 @@ def test_a_space_needs_parameters(domains: Any) -> None:
 
 def test_what_is_no_domain_is_refused_by_name() -> None:
     domains: Any = {"a": (0, 1)}
-    with pytest.raises(
-        SpaceError, match=r"^a: expected Float, Int, Choice or a constant, got \(0, 1\)"
-    ):
+    with pytest.raises(SpaceError, match=r"^a: expected Float, Int, Choice or a constant, got"):
         SearchSpace(domains)
 
 

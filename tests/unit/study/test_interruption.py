@@ -1,7 +1,10 @@
+import os
 import signal
 import subprocess
 import sys
 import threading
+
+import pytest
 
 from rayfold.study.interruption import Interruption
 
@@ -17,12 +20,23 @@ with interruption.listening():
     print("never reached", flush=True)
 """
 
+NOTED_AND_PRINTED = """
+import signal
+from rayfold.study.interruption import Interruption
 
-def test_the_first_interruption_is_only_noted() -> None:
+input()
+with Interruption().listening():
+    signal.raise_signal(signal.SIGHUP)
+    print("written", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_interruption_is_only_noted(number: signal.Signals) -> None:
     interruption = Interruption()
     assert not interruption.requested
     with interruption.listening():
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         assert interruption.requested
 
 
@@ -32,6 +46,33 @@ def test_afterwards_the_handlers_are_as_before() -> None:
         during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert during != before
+
+
+def test_a_process_under_nohup_goes_on_when_its_terminal_is_closed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interruption = Interruption()
+        with interruption.listening():
+            signal.raise_signal(signal.SIGHUP)
+        assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_is_no_error() -> None:
+    """All that is written to it later goes nowhere."""
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", NOTED_AND_PRINTED],
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=terminal,
+        text=True,
+    )
+    os.close(terminal)
+    os.close(master)
+    process.communicate("go on\n", timeout=120)
+    assert process.returncode == 0
 
 
 def test_the_second_interruption_ends_the_process_at_once() -> None:

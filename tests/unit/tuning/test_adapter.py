@@ -50,11 +50,20 @@ class Study:
         ledgers = Ledgers({"digits": self.ledger})
         self.released: list[tuple[str, str]] = []
         self.num_changes = 0
-        self.adapter = SearcherAdapter(ledgers, release=self._release, on_change=self._count)
+        self.faults: list[str | None] = []
+        self.losses: list[str] = []
+        self.adapter = SearcherAdapter(
+            ledgers,
+            release=self._release,
+            on_change=self._count,
+            on_fault=self.faults.append,
+            on_loss=self.losses.append,
+        )
         self.scheduler = SchedulerAdapter(
             ledgers,
             release=self._release,
             on_change=self._count,
+            on_fault=self.faults.append,
             tune_scheduler=tune_scheduler,
         )
 
@@ -123,15 +132,34 @@ def test_an_error_of_the_training_fails_the_trial_with_its_text(study: Study) ->
     assert (result.status, result.error) == ("failed", "ValueError: no")
 
 
-def test_a_trial_whose_actor_died_has_failed_and_gives_its_groups_back(study: Study) -> None:
+def test_a_trial_whose_actor_died_has_no_end_and_gives_its_groups_back(study: Study) -> None:
+    """No model runs there, so that it says nothing of the configuration."""
     study.adapter.suggest("a1")
     study.adapter.on_trial_complete("a1", None, error=True)
-    [result] = study.ledger.results
-    assert (result.status, result.error) == (
-        "failed",
-        "the trial's actor died; Ray's logs tell why.",
-    )
+    assert study.losses == ["the actor of trial 0000 died again and again; Ray's logs tell why"]
+    assert study.events == ["suggestion"]
     assert study.released == [("digits", "0000")]
+
+
+def test_a_fault_of_the_machine_is_told_and_the_trial_goes_on(tmp_path: Path) -> None:
+    """A scheduler of Tune hears nothing of it, though the trial has a score by then."""
+    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        study = Study(journal, tune_scheduler=tunes)
+        trial = study.add("a1")
+        fault = {"score": 0.25, "folds": [fold(0, 0.25)], "fault": "No space left on device"}
+        assert study.step(trial, **fault) == TrialScheduler.CONTINUE
+        study.end(trial, score=0.5, folds=[fold(1, 0.75)], complete=True, training_iteration=3)
+        [result] = study.ledger.results
+        assert (result.status, len(result.folds)) == ("completed", 2)
+        assert study.faults == ["No space left on device", None]
+
+
+def test_a_fault_of_the_machine_at_the_end_of_a_run_leaves_the_trial_open(study: Study) -> None:
+    trial = study.add("a1")
+    study.ledger.close()
+    assert study.step(trial, score=None, fault="No space left on device") == TrialScheduler.STOP
+    assert study.events == ["suggestion"]
 
 
 def test_a_trial_that_tune_stops_early_is_stopped_with_the_folds_it_has(study: Study) -> None:

@@ -46,6 +46,7 @@ class Pool:
         self.saved: list[tuple[int, int, int]] = []
         self.reached: dict[int, int] = {}
         self.errors: dict[int, tuple[str, bool]] = {}
+        self.faults: dict[int, str] = {}
         self.taken_up: dict[int, StateSource] = {}
         self.cancelled: list[int] = []
         self._hangs = hangs
@@ -89,6 +90,8 @@ class Pool:
         if task.fold in self.errors:
             error, diverged = self.errors.pop(task.fold)
             return FoldOutcome(task=task, error=error, diverged=diverged)
+        if task.fold in self.faults:
+            return FoldOutcome(task=task, fault=self.faults.pop(task.fold))
         done = task.until_epoch == EPOCHS
         metrics = {"val_loss": score(task.fold, task.until_epoch)}
         result = FoldResult(
@@ -239,6 +242,47 @@ def test_an_interrupted_trial_says_so(start: Start) -> None:
     runner, pool = start("in_turn", hangs=lambda task: True, max_seconds=1e6)
     pool.client.interrupt()
     assert runner.step() == {"interrupted": True, "done": True}
+
+
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize("order", ["in_turn", "together"])
+def test_a_fault_of_the_machine_is_told_and_its_fold_is_trained_again(
+    start: Start, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayfold.tuning.trainable.RETRY_SECONDS", 0.01)
+    runner, pool = start(order)
+    pool.faults = {1: FULL}
+    reports = run(runner)
+    assert [report.get("fault") for report in reports].count(FULL) == 1
+    assert {report.get("error") for report in reports} == {None}
+    assert reports[-1]["complete"]
+    assert (reports[-1]["score"], reports[-1]["num_folds"]) == (0.25, 3)
+    assert pool.orders.count((1, EPOCHS if order == "in_turn" else 1)) == 2
+
+
+def test_waiting_for_the_machine_is_no_time_of_the_trials(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayfold.tuning.trainable.RETRY_SECONDS", 0.01)
+    runner, pool = start("in_turn", max_seconds=1e6)
+    pool.faults = {0: FULL}
+    assert runner.step()["fault"] == FULL
+    deadline = runner._deadline
+    runner.step()
+    assert runner._deadline == deadline + 0.01
+
+
+def test_states_are_written_again_when_the_disk_was_full(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayfold.tuning.trainable.RETRY_SECONDS", 0.01)
+    runner, pool = start("together")
+    runner.step()
+    pool.faults = {2: FULL}
+    runner.save_checkpoint(str(tmp_path))
+    assert sorted(pool.saved) == [(fold, 1, 0) for fold in (0, 0, 1, 1, 2, 2)]
 
 
 def test_the_next_trial_in_the_same_process_has_its_own_time(start: Start, tmp_path: Path) -> None:

@@ -43,8 +43,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 POPULATION = 16
 """Size of the population where neither the caller nor the number of trials says otherwise."""
 
-SMALLEST_POPULATION = 5
+FEW = 8
+"""Size of the population of a study of 16 to 48 trials; a smaller one has half of its trials."""
+
 GENERATIONS = 8
+"""Generations where neither the caller nor the number of trials says otherwise."""
 
 PATIENCE = 5
 """A search restarts after so many populations of trials without a better one."""
@@ -72,8 +75,9 @@ class Genetic(Searcher):
     nor the number of groups changes what it is. ``settings()`` spells it out.
 
     With ``generations`` given, both forms suggest the same number of configurations, ``capacity``;
-    without, they never end by themselves. A study fits what is not given to its trials: a sixth
-    of them are the population, 5 to 16, and the last ones are the last generation.
+    without, they never end by themselves. A study fits what is not given to its trials: half
+    of them are the population, 8 at most, or a sixth of many, 16 at most; and the last trials are
+    the last generation.
 
     Configurations of a past
     that the search starts from stand in for random ones of the first population.
@@ -167,7 +171,8 @@ class Genetic(Searcher):
             return self._population
         if self._num_trials is None:
             return POPULATION
-        return min(POPULATION, max(SMALLEST_POPULATION, self._num_trials // 6))
+        few = min(FEW, self._num_trials // 2)  # smaller ones lost to random search
+        return min(POPULATION, max(2, few, self._num_trials // 6))
 
     @property
     def _num_generations(self) -> int:

@@ -1,0 +1,85 @@
+"""What a fault of the machine does to a run: it waits, goes on, or ends and can be run again."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rayfold.errors import JournalError, SuspendedError
+from rayfold.machine import machine_fault
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 600.0
+"""How long a run waits for the machine before it ends."""
+
+RETRY_SECONDS = 1.0
+"""How long the journal waits before it tries to write a line again."""
+
+
+class Suspension:
+    """Tells of faults of the machine, and ends a run in which nothing else has come for long.
+
+    Args:
+        folder: Where the study writes.
+        interrupted: Tells whether the run is to end anyway.
+        clock: Seconds that only grow.
+
+    Attributes:
+        reason: Why the run ends; empty while it need not.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        interrupted: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._interrupted, self._clock = folder, interrupted, clock
+        self._since: float | None = None
+        self.reason = ""
+
+    def note(self, fault: str | None) -> None:
+        """Take down which fault a step of a trial has met; None: it went well."""
+        if fault is None:
+            if self._since is not None:
+                logger.warning("The fault is over; the study goes on.")
+            self._since = None
+            return
+        if self._since is None:
+            self._since = self._clock()
+            logger.warning(
+                "%s. The study waits for %.0f minutes at most and goes on when that is mended. "
+                "No trial is failed by it; Ctrl-C ends the run, which can go on later.",
+                fault,
+                PATIENCE_SECONDS / 60,
+            )
+        elif self._clock() - self._since > PATIENCE_SECONDS:
+            self.end(fault)
+
+    def end(self, reason: str) -> None:
+        """Have the run end; the first reason counts."""
+        self.reason = self.reason or reason
+
+    def waits_after(self, error: JournalError) -> bool:
+        """Wait after a journal's line was not written; tell whether to try again."""
+        fault = machine_fault(error, self._folder)
+        if fault is None:
+            return False
+        self.note(fault)
+        if self.reason or self._interrupted():
+            return False
+        time.sleep(RETRY_SECONDS)
+        return True
+
+    def check(self) -> None:
+        """Raise what the run ends with.
+
+        Raises:
+            SuspendedError: If it ends for a fault.
+        """
+        if self.reason:
+            raise SuspendedError(
+                f"{self.reason}. When that is mended, run the same again to go on."
+            )
