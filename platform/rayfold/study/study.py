@@ -704,7 +704,9 @@ class Study:
             check_same(self.name, begun, present)
         return begun is not None
 
-    def _begin(self, journal: Journal, entries: Sequence[Entry], num_trials: int) -> None:
+    def _begin(
+        self, journal: Journal, entries: Sequence[Entry], num_trials: int | None = None
+    ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
         What was taken from the past is written before anything can be suggested by it, and which
@@ -719,7 +721,7 @@ class Study:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)
-            description = {**self._description(start), NUM_TRIALS: num_trials}
+            description = {**self._description(start), NUM_TRIALS: self._limit(num_trials)}
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
 
