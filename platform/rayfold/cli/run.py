@@ -38,8 +38,9 @@ def run(
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:
         typer.echo(
-            f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow (tag "
-            f"rayfold.error) and in {study.folder / 'journal.jsonl'}"
+            f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow "
+            f"(error.txt) and in {study.folder / 'journal.jsonl'}, their errors in "
+            f"'rayfold trials {study.name} --failed'"
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:

@@ -37,7 +37,7 @@ from rayfold.recipe import (
     check_study_name,
 )
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult
+from rayfold.results import Mode, TrialResult, shortened
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
@@ -278,6 +278,14 @@ class Study:
         study._num_trials = recipe.search.num_trials
         study._max_time = recipe.search.max_time
         return study
+
+    def __repr__(self) -> str:
+        """Return what it is in a line; the data are not read for it."""
+        searcher = next(iter(self._searcher.settings()))
+        return (
+            f"<Study {self.name!r}: {shortened(str(self._model_reference), 50)} by {searcher}, "
+            f"{len(self.space)} hyperparameters, {self.folds.total} folds x {self._epochs} epochs>"
+        )
 
     @property
     def folder(self) -> Path:

@@ -71,6 +71,8 @@ class LoggedTrial:
         data_digest: Digest of the data that it was trained on.
         fold_digest: Digest of the folds that it was validated with.
         metrics: The last value of each metric of its run, ``"fold_0/val_loss"`` say.
+        error: What went wrong, in a line with file and line of the user's code; None unless it
+            failed.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class LoggedTrial:
     data_digest: str
     fold_digest: str
     metrics: Mapping[str, float] = field(repr=False, default_factory=dict)
+    error: str | None = None
     _downloads: _Downloads = field(repr=False, compare=False)
 
     def measured(self, metric: str) -> tuple[float, float | None] | None:
@@ -303,6 +306,7 @@ def _trial(run: "Run", downloads: _Downloads) -> LoggedTrial:
         data_digest=tags.get(tag.DATA_DIGEST, ""),
         fold_digest=tags.get(tag.FOLD_DIGEST, ""),
         metrics=dict(run.data.metrics),
+        error=tags.get(tag.ERROR),
         _downloads=downloads,
     )
 

@@ -375,6 +375,14 @@ class TestArguments:
             Groups(0) if field == "groups" else make_study(**{field: wrong[field]})
         assert "\n" not in str(error.value)
 
+    def test_its_repr_is_a_line(self, make_study: MakeStudy) -> None:
+        study = make_study("d" * 100)
+        assert len(repr(study)) <= 200
+        assert repr(make_study()) == (
+            "<Study 'digits': rayfold.models.mlp:MLP by genetic, "
+            f"{len(study.space)} hyperparameters, 3 folds x 10 epochs>"
+        )
+
     def test_the_library_knows_the_space_of_its_models(self, make_study: MakeStudy) -> None:
         study = make_study(model="cnn")
         assert "model.channels" in study.space
