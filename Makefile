@@ -1,16 +1,27 @@
-# make demo    a study of real digits, from an empty machine to an exported ensemble
-# make test    linters, types, import layers and all tests
+# make demo       a study of real digits, from an empty machine to an exported ensemble
+# make test       linters, types, import layers and the quick tests, within ten minutes
+# make faults     studies under real faults: killed processes, full disks, models that crash
+# make test-all   the long and rare tests, too: `slow` ones, notebooks, distributions
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all test-slow faults lint clean
 
 demo: .venv/installed
 	$(BIN)/python platform/demo/demo.py rayfold-demo
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-all: test
+	$(MAKE) test-slow
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest --numprocesses 2 -m slow
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m faults --durations=0
 
 lint: .venv/installed
 	$(BIN)/ruff check

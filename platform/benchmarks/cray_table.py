@@ -318,7 +318,8 @@ class Experiment:
     def _epoch_seconds(self, config: Config) -> float:
         """Return what an epoch takes according to the table, and giving it to a node."""
         row = self.table.find(config).row
-        return Charges().fold_start + float(self.table.seconds[row].mean()) / self.grid.epochs
+        seconds: float = self.table.seconds[row].mean()
+        return Charges().fold_start + seconds / self.grid.epochs
 
 
 class Until:
@@ -349,10 +350,10 @@ def make_searcher(name: str, *, nodes: int, num_runs: int, seed: int) -> Searche
         return Random(random_seed=seed)
     if name == "bayesian":
         return Bayesian(random_seed=seed)
-    arguments: dict[str, Any] = {"random_seed": seed}
+    arguments: dict[str, Any] = {"random_seed": seed, "population": 16}
     if name == "generational":
         arguments |= {"update": "generational", "population": 2 * nodes}
-    first, second = (Genetic(generations=count, **arguments).capacity for count in (1, 2))
+    first, second = (Genetic(generations=count, **arguments).capacity or 0 for count in (1, 2))
     further = max(0, math.ceil((num_runs - first) / (second - first)))
     return Genetic(generations=1 + further, **arguments)
 

@@ -19,6 +19,7 @@ import torch
 
 from rayfold.data import HDF5, DataSet, Fold, FoldPlan, load
 from rayfold.errors import DataError
+from rayfold.library import model_source
 from rayfold.models.cnn import CNN
 from rayfold.orders import FoldTask
 from rayfold.results import Config, Value
@@ -111,7 +112,7 @@ class Digits:
             random_seed=random_seed,
         )
         return StudySetup(
-            model_class=CNN,
+            model=model_source(CNN),
             settings=settings,
             plan=FoldPlan((self.fold,), self.data.digest),
             folder=folder,

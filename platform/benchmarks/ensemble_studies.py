@@ -24,7 +24,7 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_each, predict_rows
-from rayfold.library import resolve_model, resolve_space
+from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldTask
 from rayfold.results import TrialResult
 from rayfold.tracking import read_study
@@ -81,7 +81,7 @@ class Predicted:
     refits: NDArray[np.float64]
 
 
-def predictions_of(case: Case, mnist: Path, store: Path) -> Predicted:
+def predictions_of(case: Case, mnist: Path | None, store: Path) -> Predicted:
     """Run a study and train its winner anew, unless that was done, and return the predictions."""
     file = store / f"{case.name}.safetensors"
     if not file.exists():
@@ -110,15 +110,13 @@ def _complete(
     )
 
 
-def _predict(case: Case, mnist: Path, store: Path) -> dict[str, NDArray[np.generic]]:
+def _predict(case: Case, mnist: Path | None, store: Path) -> dict[str, NDArray[np.generic]]:
+    path = _write_digits(store / "digits.h5") if case.data == "digits" else mnist
+    assert path is not None
     study = rf.Study(
         case.name,
         model=case.model,
-        data=rf.HDF5(
-            mnist if case.data == "mnist8k" else _write_digits(store / "digits.h5"),
-            test_fraction=TEST_FRACTION,
-            random_seed=case.split,
-        ),
+        data=rf.HDF5(path, test_fraction=TEST_FRACTION, random_seed=case.split),
         space=_space(case),
         searcher=rf.search.Random(random_seed=case.split),
         folds=rf.Folds(case.num_folds, random_seed=case.split),
@@ -176,7 +174,7 @@ def _refit(
     rows = data.development_rows
     model_class = resolve_model(case.model)
     setup = StudySetup(
-        model_class=model_class,
+        model=model_source(case.model),
         settings=Settings(epochs=case.epochs),
         plan=FoldPlan((Fold(0, rows, rows[:1]),), data.digest),
         folder=folder,

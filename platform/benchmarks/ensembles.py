@@ -14,7 +14,7 @@ Of digits there are several test splits; their rows are pooled, so that a row co
 is drawn, and the intervals are a little too narrow.
 
 Usage: ``OMP_NUM_THREADS=1 python platform/benchmarks/ensembles.py [CASE ...]
-[--mnist ../shared/data/mnist8k.h5] [--store ensembles] [--build-time]``
+[--mnist mnist8k.h5] [--store ensembles] [--build-time]``; ``mnist.py`` makes ``mnist8k.h5``.
 """
 
 import argparse
@@ -120,7 +120,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of {', '.join(CASES)}")
-    parser.add_argument("--mnist", type=Path, default=Path("../shared/data/mnist8k.h5"))
+    parser.add_argument(
+        "--mnist", type=Path, help="the file that mnist.py makes; for cases named mnist8k"
+    )
     parser.add_argument("--store", type=Path, default=Path("ensembles"))
     parser.add_argument("--build-time", action="store_true")
     found = parser.parse_args(arguments)
@@ -129,6 +131,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"CASE {name!r} is none of {', '.join(CASES)}")
     if not found.cases and not found.build_time:
         found.cases = list(CASES)
+    for name in found.cases:
+        if found.mnist is None and any(case.data == "mnist8k" for case in CASES[name]):
+            parser.error(f"CASE {name!r} needs --mnist, the file that mnist.py makes")
     found.store = found.store.absolute()
     return found
 

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
     if not arguments.table.exists():
-        np.savez(arguments.table, **{name: tabulate(name) for name in LOADERS})
+        np.savez(arguments.table, allow_pickle=False, **{name: tabulate(name) for name in LOADERS})
     tables = np.load(arguments.table)
     print("| data | searcher | " + " | ".join(f"{budget} folds" for budget in BUDGETS) + " |")
     print("|---|---|" + "---|" * len(BUDGETS))

@@ -24,7 +24,7 @@ from rayfold.data.staging import stage
 from rayfold.groups.cluster import cluster
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.training import Settings, StudySetup
 
@@ -51,7 +51,7 @@ def measure_orders(folder: Path, number: int) -> list[float]:
         file["features"], file["labels"] = digits.images.astype("float32"), digits.target
     data = load(HDF5(folder / "digits.h5"))
     setup = StudySetup(
-        model_class=resolve_model("cnn"),
+        model=model_source("cnn"),
         settings=Settings(epochs=1),
         plan=Folds(3).split(data),
         folder=folder,

@@ -59,8 +59,10 @@ def main() -> None:
     for on_head, place in ((True, "head"), (False, "elsewhere")):
         growth = bytes_at(measured[more], on_head) - bytes_at(measured[few], on_head)
         print(f"memory per group, {place:10}{growth / step / 1e6:8.0f} MB")
-    seconds = arguments.seconds
-    beside = processors_beside(measured[more], seconds) / more
+    beside = (
+        processors_beside(measured[more], arguments.seconds)
+        - processors_beside(measured[few], arguments.seconds)
+    ) / step
     print(f"core per group beside its worker  {100 * beside:6.1f} %")
     for on_head, place in ((True, "head"), (False, "elsewhere")):
         print(f"{place}, {more} groups:")

@@ -11,6 +11,7 @@ Usage: ``python peer_process.py skopt|optuna|deephyper SETTING``
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -61,6 +62,7 @@ class Optuna:
     def __init__(self, sampler: str, parameters: list[Any], random_seed: int) -> None:
         import optuna
         from optuna.distributions import (
+            BaseDistribution,
             CategoricalDistribution,
             FloatDistribution,
             IntDistribution,
@@ -68,7 +70,7 @@ class Optuna:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._failed = optuna.trial.TrialState.FAIL
-        self._distributions = {
+        self._distributions: dict[str, BaseDistribution] = {
             name: (
                 IntDistribution(0, size - 1)
                 if ordered
@@ -138,8 +140,12 @@ def serve(tool: str, setting: str) -> None:
     sys.stdout = sys.stderr  # what a tool prints is no answer
     begun = json.loads(lines.readline())
     sign = 1.0 if begun["mode"] == "min" else -1.0
-    kind = {"skopt": Skopt, "optuna": Optuna, "deephyper": DeepHyper}[tool]
-    search: Tool = kind(setting, begun["parameters"], begun["random_seed"])
+    tools: dict[str, Callable[[str, list[Any], int], Tool]] = {
+        "skopt": Skopt,
+        "optuna": Optuna,
+        "deephyper": DeepHyper,
+    }
+    search = tools[tool](setting, begun["parameters"], begun["random_seed"])
     answer: dict[str, Any] = {}
     while True:
         print(json.dumps(answer), file=answers, flush=True)

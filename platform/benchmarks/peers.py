@@ -140,8 +140,9 @@ def environment(requirements: tuple[str, ...], cache: Path) -> Path:
         constraints = folder / "constraints.txt"
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         constraints.write_text(f"{TORCH}\n")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        ended = subprocess.run([*pip, "--constraint", constraints, *requirements], check=False)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip += ["--constraint", str(constraints)]
+        ended = subprocess.run([*pip, *requirements], check=False)
         if ended.returncode:
             raise PeerError(f"{', '.join(requirements)} cannot be installed in {folder}.")
         done.touch()

@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("racing.npz"))
     path = parser.parse_args().table
     if not path.exists():
-        np.savez(path, **{name: tabulate(name) for name in ("digits", "breast_cancer")})
+        made = {name: tabulate(name) for name in ("digits", "breast_cancer")}
+        np.savez(path, allow_pickle=False, **made)
     tables = np.load(path)
     for name in tables:
         for rule, arguments in RULES.items():

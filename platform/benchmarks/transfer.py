@@ -17,7 +17,7 @@ down as that many.
 Trials are trained here, one after another in one process, by the same searcher, ledger, journal,
 training and MLflow as in a study on Ray, so that the many short studies need not wait for groups.
 
-Usage: ``OMP_NUM_THREADS=1 python platform/benchmarks/transfer.py ../shared/data/mnist8k.h5
+Usage: ``OMP_NUM_THREADS=1 python platform/benchmarks/transfer.py mnist8k.h5
 [--seeds 5] [--trials 44] [--folder DIR]``; studies that are in the folder are not run again.
 """
 
@@ -107,7 +107,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mnist", type=Path)
+    parser.add_argument("mnist", type=Path, help="the file that mnist.py makes")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=44)
     parser.add_argument("--epochs", type=int, default=3)

@@ -42,8 +42,8 @@ class Entry:
     Attributes:
         sequence: Number of the line, counted from 0.
         time: When it was written, Unix seconds.
-        event: What happened: ``"past"``, ``"study"``, ``"run"``, ``"group"``, ``"suggestion"``,
-            ``"epoch"``, ``"exploit"``, ``"fold"`` or ``"trial"``.
+        event: What happened: ``"past"``, ``"study"``, ``"run"``, ``"group"``, ``"code"``,
+            ``"suggestion"``, ``"retry"``, ``"epoch"``, ``"exploit"``, ``"fold"`` or ``"trial"``.
         fields: What is known about it, as plain JSON values.
     """
 

@@ -14,13 +14,9 @@ PyTorch is imported when the first model is resolved, not with this module.
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import inspect
-import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rayfold.errors import ModelError, SpaceError, did_you_mean
 from rayfold.results import Config
 from rayfold.space import SearchSpace, load_space
+from rayfold.user_code import Source, find_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,45 +33,58 @@ DATA_ARGUMENTS = ("input_shape", "input_shapes", "num_outputs")
 """Constructor arguments that are filled in from the data."""
 
 
-def resolve_model(reference: str | type, *, base: Path | None = None) -> type[nn.Module]:
+def resolve_model(reference: str | type | Source, *, base: Path | None = None) -> type[nn.Module]:
     """Return the model class that a reference names.
 
     Args:
-        reference: ``"cnn"``, ``"package.module:Net"``, ``"./net.py:Net"``, or the class itself.
+        reference: ``"cnn"``, ``"package.module:Net"``, ``"./net.py:Net"``, the class itself, or
+            its source.
         base: Folder that files are relative to; None is the current folder.
 
     Raises:
         ModelError: If there is no such model, it cannot be imported, or it is no subclass of
             ``torch.nn.Module``.
     """
-    if isinstance(reference, type):
-        return _checked(reference, _reference_of(reference))
-    if not isinstance(reference, str):
-        raise ModelError(
-            f"a model is a name, a reference or a class, got {type(reference).__name__}; "
-            "give the class itself, not an instance of it."
-        )
-    if ":" not in reference:
-        return _library_model(reference)
-    location, _, name = reference.rpartition(":")
-    if not location or not name:
-        raise ModelError(
-            f"model {reference!r}: write 'package.module:ClassName' or './file.py:ClassName'."
-        )
-    if is_file_reference(reference):
-        module = _load_file((base or Path()) / location, reference)
-    else:
-        module = _import_module(location, reference)
+    source = model_source(reference, base=base)
     try:
-        found = attrgetter(name)(module)
+        found = source.load()
     except AttributeError:
-        classes = _model_classes(module)
+        classes = _model_classes(source.load_module())
         known = f"; it defines {', '.join(classes)}" if classes else ""
         raise ModelError(
-            f"model {reference!r}: {location} has no {name!r}"
-            f"{did_you_mean(name, tuple(classes))}{known}."
+            f"model {source.reference!r}: {source.reference.rpartition(':')[0]} has no "
+            f"{source.name!r}{did_you_mean(source.name, tuple(classes))}{known}."
         ) from None
-    return _checked(found, reference)
+    return _checked(found, source.reference)
+
+
+def model_source(model: str | type | Source, *, base: Path | None = None) -> Source:
+    """Return the code of a model, which can travel to other processes, without running it.
+
+    Args:
+        model: As for ``resolve_model``.
+        base: Folder that files are relative to; None is the current folder.
+
+    Raises:
+        ModelError: If there is no such model, or its file cannot be read.
+    """
+    if isinstance(model, Source):
+        return model
+    if isinstance(model, type):
+        return find_source(_checked(model, f"{model.__module__}:{model.__qualname__}"))
+    if not isinstance(model, str):
+        raise ModelError(
+            f"a model is a name, a reference or a class, got {type(model).__name__}; "
+            "give the class itself, not an instance of it."
+        )
+    if ":" not in model:
+        return find_source(_library_model(model))
+    location, _, name = model.rpartition(":")
+    if not location or not name:
+        raise ModelError(
+            f"model {model!r}: write 'package.module:ClassName' or './file.py:ClassName'."
+        )
+    return find_source(model, base=base)
 
 
 def model_reference(model: str | type) -> str:
@@ -90,24 +100,9 @@ def model_reference(model: str | type) -> str:
     Raises:
         ModelError: If a name of the library is unknown.
     """
-    if isinstance(model, str):
-        return model if ":" in model else _reference_of(_library_model(model))
-    return _reference_of(model)
-
-
-def is_file_reference(reference: str) -> bool:
-    """Tell whether a reference names a class in a file: ``"./net.py:Net"``."""
-    location, separator, _ = reference.rpartition(":")
-    return bool(separator) and (location.endswith(".py") or "/" in location or "\\" in location)
-
-
-def shipped_by_value(model_class: type) -> bool:
-    """Tell whether a class came from a file, so that no worker can import its module.
-
-    Register such a class's module (``sys.modules[model_class.__module__]``) with cloudpickle's
-    ``register_pickle_by_value``. Classes of ``__main__`` need no such help.
-    """
-    return model_class.__module__.startswith(_FILE_MODULE)
+    if isinstance(model, str) and ":" in model:
+        return model
+    return model_source(model).reference
 
 
 def resolve_space(
@@ -238,7 +233,6 @@ def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> n
 
 
 _PREFIX = "model."
-_FILE_MODULE = "_rayfold_file_"
 _FOLDER = Path(__file__).parent
 _KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -253,7 +247,7 @@ def _library_model(name: str) -> type[nn.Module]:
             f"model {name!r} is unknown{hint}; choose from {', '.join(known)}, or give "
             "'package.module:ClassName' or './file.py:ClassName'."
         )
-    module = _import_module(f"rayfold.models.{name}", name)
+    module = importlib.import_module(f"rayfold.models.{name}")
     classes = _model_classes(module)
     if len(classes) != 1:
         raise ModelError(
@@ -282,54 +276,6 @@ def _model_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
     }
 
 
-def _import_module(name: str, reference: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        hint = "; for a class in a file, write './file.py:ClassName'"
-        is_missing = (
-            isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
-        )
-        raise ModelError(
-            f"model {reference!r}: cannot import {name}: {_one_line(error)}"
-            f"{hint if is_missing else ''}."
-        ) from error
-
-
-def _load_file(path: Path, reference: str) -> ModuleType:
-    """Run a file as a module, once for each of its contents.
-
-    The module's name follows from the file's path alone, so that a class is found again under it;
-    a file that has changed since is run anew.
-    """
-    path = path.resolve()
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ModelError(f"model {reference!r}: cannot read {path}: {reason}.") from None
-    stem = re.sub(r"\W", "_", path.stem)
-    name = f"{_FILE_MODULE}{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    before = sys.modules.get(name)
-    if before is not None and before.__dict__["_rayfold_source"] == source:
-        before.__dict__["_rayfold_location"] = reference.rpartition(":")[0]
-        return before
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    module.__dict__["_rayfold_source"] = source
-    module.__dict__["_rayfold_location"] = reference.rpartition(":")[0]
-    sys.modules[name] = module
-    try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
-    except Exception as error:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-        raise ModelError(f"model {reference!r}: cannot run {path}: {_one_line(error)}.") from error
-    return module
-
-
 def _checked(found: object, reference: str) -> type[nn.Module]:
     from torch import nn
 
@@ -339,13 +285,6 @@ def _checked(found: object, reference: str) -> type[nn.Module]:
             f"model {reference!r} must be a subclass of torch.nn.Module itself, got {came}."
         )
     return found
-
-
-def _reference_of(model_class: type) -> str:
-    location = model_class.__module__
-    if shipped_by_value(model_class) and location in sys.modules:
-        location = sys.modules[location].__dict__["_rayfold_location"]
-    return f"{location}:{model_class.__qualname__}"
 
 
 def _parameters(model_class: type) -> Mapping[str, inspect.Parameter]:

@@ -27,7 +27,7 @@ _NETWORK = {
     errno.ETIMEDOUT,
 }
 
-_SPACE_TEXT = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
+_SPACE_TEXT = re.compile(r"No space left on device|Disk quota exceeded|disk is full")
 _FILES_TEXT = re.compile(
     r"Read-only file system|Stale file handle|Input/output error|Too many open files"
 )

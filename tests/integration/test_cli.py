@@ -29,10 +29,11 @@ from rayfold.journal import Journal
 from rayfold.recipe import load_recipe
 from rayfold.results import FoldResult
 from rayfold.study import Study
+from rayfold.study.opened import Call
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
-COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "ui")
+COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "metrics", "ui")
 START_SECONDS = 120
 RECIPE = """\
 study: digits
@@ -363,7 +364,7 @@ def test_predictions_replace_no_file(folder: Path) -> None:
 def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     study = Study.from_recipe(load_recipe(folder / "recipe.yaml", ["search.num_trials=1"]))
     with Journal.open(study.folder / "journal.jsonl") as journal:
-        ledger = study._open(journal, 1).ledger
+        ledger = study._open(journal, 1, Call()).ledger
         trial = ledger.next_trial()
         assert trial is not None
         ledger.trial_finished(trial.id, "failed", error="ValueError: no")
@@ -376,7 +377,7 @@ def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     ):
         main()
     assert end.value.code == 1
-    assert "1 of 1 trials failed; their tracebacks are in MLflow" in out.getvalue()
+    assert "1 of 1 trials failed; 'rayfold trials digits --failed' lists" in out.getvalue()
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from rayfold.journal import Entry, read_journal
 from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 500.0
 
@@ -126,7 +128,7 @@ class Cluster:
     def submit(self, work: Path, storage: Path) -> subprocess.CompletedProcess[str]:
         """Run the recipe of a folder as a job, and wait for its end."""
         command = [
-            BIN / "ray", "job", "submit",
+            str(BIN / "ray"), "job", "submit",
             f"--address=http://127.0.0.1:{self.dashboard_port}",
             f"--working-dir={work}",
             f'--runtime-env-json={{"env_vars": {{"RAYFOLD_STORAGE": "{storage}"}}}}',
@@ -226,7 +228,7 @@ def test_groups_were_on_both_nodes(finished: Finished) -> None:
 
 
 def test_the_head_has_no_process_of_a_group_or_trial(finished: Finished) -> None:
-    """A thousand groups would fill it: a group and a trial are processes of the other nodes."""
+    """A thousand groups would fill it. ``ResourceTrainable`` is what Tune calls a trial."""
 
     def has(names: set[str], kind: str) -> bool:
         return any(name.startswith(f"ray::{kind}") for name in names)
@@ -234,8 +236,8 @@ def test_the_head_has_no_process_of_a_group_or_trial(finished: Finished) -> None
     head, *others = finished.seen
     assert has(head, "Dispatcher")
     assert [has(names, "GroupWorker") for names in (head, *others)] == [False, True, True]
-    assert not has(head, "TrialRunner")
-    assert any(has(names, "TrialRunner") for names in others)
+    assert not has(head, "ResourceTrainable")
+    assert any(has(names, "ResourceTrainable") for names in others)
     assert not any(has(names, "TrainController") for names in finished.seen)
 
 

@@ -74,7 +74,7 @@ def test_each_fold_begins_with_the_model_of_its_own_number(target: rf.StudyResul
     assert [trial.warm for trial in target.trials] == [True, True, True, True, False]
     table = target.table().set_index("trial")
     assert table.loc["0004", "begins"] == "cold"
-    assert table.loc["0000", "begins"].startswith("6 of 6 tensors of source/")
+    assert str(table.loc["0000", "begins"]).startswith("6 of 6 tensors of source/")
 
 
 def test_what_is_not_shrunk_and_hardly_learns_stays_what_it_was(

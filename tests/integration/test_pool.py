@@ -27,6 +27,7 @@ from rayfold.data.staging import stage
 from rayfold.groups.dispatcher import GroupState
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+from rayfold.library import model_source
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -88,7 +89,7 @@ def data(digits: Path) -> DataSet:
 
 def make_setup(data: DataSet, folder: Path) -> StudySetup:
     return StudySetup(
-        model_class=Net,
+        model=model_source(Net),
         settings=Settings(epochs=EPOCHS, metrics=("accuracy",), checkpoint_seconds=0.0),
         plan=Folds(3).split(data),
         folder=folder,
@@ -97,6 +98,10 @@ def make_setup(data: DataSet, folder: Path) -> StudySetup:
 
 def task(trial: str, fold: int, until_epoch: int = 3, **config: Any) -> FoldTask:
     return FoldTask(trial=trial, config={**CONFIG, **config}, fold=fold, until_epoch=until_epoch)
+
+
+def hazardous(hazard: str) -> dict[str, Any]:
+    return {"model.hazard": hazard}
 
 
 def train_here(data: DataSet, folder: Path, order: FoldTask) -> FoldResult:
@@ -231,7 +236,7 @@ class TestOneGroupOfTwoWorkers:
         (group,) = pool.snapshot().groups
         workers = [
             process
-            for process in psutil.Process(group.process_id).parent().children()
+            for process in psutil.Process(psutil.Process(group.process_id).ppid()).children()
             if process.name().startswith("ray::GroupWorker")
         ]
         assert group.process_id in {process.pid for process in workers}
@@ -276,7 +281,7 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         with leased(pool, "0000"):
             (before,) = pool.snapshot().groups
-            outcome = carry_out(pool, task("0000", 0, **{"model.hazard": hazard}))[0]
+            outcome = carry_out(pool, task("0000", 0, **hazardous(hazard)))[0]
             well = carry_out(pool, task("0000", 1))[1]
         (after,) = pool.snapshot().groups
         assert outcome.error is not None
@@ -298,7 +303,7 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         trial = f"of {hazard}"
         with leased(pool, trial):
-            outcome = carry_out(pool, task(trial, 0, **{"model.hazard": hazard}))[0]
+            outcome = carry_out(pool, task(trial, 0, **hazardous(hazard)))[0]
             well = carry_out(pool, task(trial, 1))[1]
         assert outcome.error is not None
         assert outcome.error.splitlines()[-1].startswith(cause)
@@ -307,7 +312,7 @@ class TestWhatAModelMayDoToItsWorker:
 
     def test_a_model_that_hangs_loses_its_worker_when_its_trial_is_over(self, pool: Pool) -> None:
         with leased(pool, "0005"):
-            order = task("0005", 0, **{"model.hazard": "hang"})
+            order = task("0005", 0, **hazardous("hang"))
             pool.dispatcher.submit("", "0005", [order])
             hanging = wait_for(pool, lambda group: group.trial == "0005")
         process = psutil.Process(hanging.process_id)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 import rayfold as rf
 from rayfold.journal import Entry, read_journal
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask, fold_folder, lineage_folder
-from rayfold.results import Exploit
+from rayfold.results import Config, Exploit
 from rayfold.tracking.store import open_store
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.checkpoint import load_checkpoint, save_checkpoint
@@ -26,7 +26,7 @@ NUM_FOLDS = 2
 EPOCHS = 8
 INTERVAL = 2
 RATE = "optimizer.learning_rate"
-PARAMETERS = {"model.hidden": 16, "optimizer.name": "adam"}
+PARAMETERS: Config = {"model.hidden": 16, "optimizer.name": "adam"}
 CPU = torch.device("cpu")
 
 
@@ -111,7 +111,7 @@ def test_the_useless_rates_give_way_to_good_ones(run: Run) -> None:
     for exploit in exploits:
         assert exploit.trial != exploit.donor
         assert exploit.epoch in (2, 4, 6)
-    assert all(1e-4 < trial.config[RATE] < 1 for trial in run.result.trials)
+    assert all(1e-4 < float(trial.config[RATE]) < 1 for trial in run.result.trials)
 
 
 def test_a_trial_that_diverges_goes_on_from_another(run: Run) -> None:
@@ -170,7 +170,7 @@ def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run
 def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
     """Trained here from the donor's file, as it was at the exploit, it ends with these weights."""
     setup = StudySetup(
-        model_class=resolve_model("mlp"),
+        model=model_source("mlp"),
         settings=Settings(epochs=EPOCHS),
         plan=run.study.folds.split(run.study.dataset),
         folder=tmp_path,
@@ -233,10 +233,12 @@ def test_the_new_learning_rate_is_what_trains_on(run: Run) -> None:
 def test_table_and_mlflow_hold_the_lineage(run: Run) -> None:
     table = run.result.table().set_index("trial")
     client = open_store(run.result.tracking_uri)
+    experiment = client.get_experiment_by_name("rayfold")
+    assert experiment is not None
     logged = {
         child.data.tags["rayfold.trial"]: child
         for child in client.search_runs(
-            [client.get_experiment_by_name("rayfold").experiment_id],
+            [experiment.experiment_id],
             "tags.`rayfold.kind` = 'trial'",
         )
     }

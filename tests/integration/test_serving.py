@@ -42,7 +42,12 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 2, 2), dtype=np.uint8)
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two trials of two small models each, for images of bytes and three classes."""
-    arguments = {"input_shapes": ((2, 2),), "num_outputs": 3, "hidden": 4, "depth": 1}
+    arguments: dict[str, Any] = {
+        "input_shapes": ((2, 2),),
+        "num_outputs": 3,
+        "hidden": 4,
+        "depth": 1,
+    }
     members = tuple(
         Member(
             study_id="a" * 32,
@@ -212,6 +217,7 @@ def test_a_registered_bundle_is_the_champion_and_a_newer_one_takes_over(
     version = client.get_model_version_by_alias("animals", "champion")
     assert int(version.version) == 2
     assert version.tags["rayfold.studies"] == "a" * 32
+    assert version.run_id is not None
     assert client.get_run(version.run_id).data.metrics == {"out_of_fold_loss": 0.125}
     with pytest.raises(TrackingError, match="alias 'not an alias' cannot be registered in MLflow"):
         register_bundle(bundle, "animals", alias="not an alias", storage=storage)

@@ -26,7 +26,7 @@ import pytest
 import rayfold as rf
 from rayfold.errors import RecipeError
 from rayfold.journal import Entry, read_journal
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study, tracking_uri
@@ -118,7 +118,8 @@ class Run:
 
     def close(self) -> None:
         """Kill whatever is left."""
-        for process in [self.process, *self._family]:
+        left: list[subprocess.Popen[bytes] | psutil.Process] = [self.process, *self._family]
+        for process in left:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
@@ -340,6 +341,7 @@ def test_mlflow_holds_the_completed_trials(life: Life, result: rf.StudyResult) -
 def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> None:
     folder = life.storage / "digits"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "code",
         "journal.jsonl",
         "journal.lock",
         "seen_rows.safetensors",
@@ -383,7 +385,7 @@ def test_a_trial_gives_what_each_of_its_folds_gives_alone(
     """The first trial, whose folds advanced together; the others may have been interrupted."""
     trial = next(trial for trial in result.trials if trial.status == "completed")
     setup = StudySetup(
-        model_class=resolve_model("./net.py:Net", base=Path.cwd()),
+        model=model_source("./net.py:Net", base=Path.cwd()),
         settings=Settings(epochs=40, metrics=("accuracy",)),
         plan=study.folds.split(study.dataset),
         folder=tmp_path / "alone",

@@ -16,11 +16,13 @@ from rayfold.ensemble.builders import Builder, Greedy, Selection, Stacked
 from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.journal import Entry, read_journal
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.study import execution
 from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("digits.even", "digits.odd")
 MAX_TIME = 3600.0
@@ -161,7 +163,7 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
         run.study.sub_studies, run.result.parts, (0, 1), strict=True
     ):
         setup = StudySetup(
-            model_class=resolve_model("mlp"),
+            model=model_source("mlp"),
             settings=Settings(epochs=3, metrics=("accuracy",)),
             plan=sub_study.fold_plan,
             folder=tmp_path / part.name,

@@ -1,6 +1,7 @@
 """Two workers train what one process trains. Run as a script, this file is one of the two."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask, StateSource
 from rayfold.training import (
     Batch,
@@ -94,7 +95,7 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     rows = np.arange(NUM_TRAINING + NUM_VALIDATION)
     fold = Fold(0, rows[:NUM_TRAINING], rows[NUM_TRAINING:])
     return StudySetup(
-        model_class=Normalised if model == "normalised" else resolve_model(model),
+        model=model_source(Normalised if model == "normalised" else model),
         settings=Settings(epochs=3, metrics=("accuracy",)),
         plan=FoldPlan((fold,), digest="f" * 64),
         folder=folder,
@@ -186,6 +187,11 @@ def work(rank: int, folder: Path) -> None:
     known["gathered"] = None if gathered is None else gathered.tolist()
     known["summed"] = strategy.sum(torch.tensor([1.0, float(rank)])).tolist()
     known["broadcast"] = strategy.broadcast({"from": rank})
+    known["written"] = strategy.on_rank_0(lambda: rank)
+    try:
+        strategy.on_rank_0(lambda: Path("/dev/full").write_text("x"))
+    except OSError as error:
+        known["fault"] = error.errno
     (folder / f"known_{rank}.json").write_text(json.dumps(known))
     torch.distributed.destroy_process_group()
 
@@ -293,6 +299,12 @@ def test_sums_and_the_first_workers_word_reach_both(known: list[dict[str, Any]])
     for worker in known:
         assert worker["summed"] == [2.0, 1.0]
         assert worker["broadcast"] == {"from": 0}
+
+
+def test_what_the_first_worker_cannot_write_fails_both(known: list[dict[str, Any]]) -> None:
+    """They stay together, so that the group need not be rebuilt when a disk is full."""
+    for worker in known:
+        assert (worker["written"], worker["fault"]) == (0, errno.ENOSPC)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from email import message_from_string
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 Python = Callable[[str], str]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rayfold.isolation import (
     Snapshot,
@@ -95,6 +95,8 @@ def test_a_block_with_its_own_generators_leaves_those_outside_as_they_were() -> 
 
 class Restless(nn.Module):
     """Writes to what it holds in each way there is."""
+
+    seen: Tensor
 
     def __init__(self, how: str) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from rayfold.library import (
     model_reference,
     resolve_model,
     resolve_space,
-    shipped_by_value,
 )
+from rayfold.results import Config, Value
 
 NET = """
 from torch import nn
@@ -34,26 +35,30 @@ number = 3
 
 
 class Linear(nn.Module):
-    def __init__(self, *, input_shape, num_outputs, gain, bias=True):
+    def __init__(
+        self, *, input_shape: tuple[int], num_outputs: int, gain: float, bias: bool = True
+    ) -> None:
         super().__init__()
         if gain < 0:
             raise ValueError(f"gain must be at least 0, got {gain}.")
-        self.layer = nn.Linear(*input_shape, num_outputs, bias=bias)
+        self.layer = nn.Linear(input_shape[0], num_outputs, bias=bias)
 
 
 class Anything(nn.Module):
-    def __init__(self, num_outputs, **hyperparameters):
+    def __init__(self, num_outputs: int, **hyperparameters: Value) -> None:
         super().__init__()
         self.hyperparameters = hyperparameters
 
 
 class OptionalShape(nn.Module):
-    def __init__(self, *, input_shapes, input_shape=None):
+    def __init__(
+        self, *, input_shapes: Sequence[Sequence[int]], input_shape: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
 
 
 class ByPosition(nn.Module):
-    def __init__(self, width, /):
+    def __init__(self, width: int, /) -> None:
         super().__init__()
 
 
@@ -145,26 +150,11 @@ class TestModelFiles:
         check_model(after, ["model.depth"])
 
     def test_files_of_one_name_in_two_folders_are_two_modules(self, tmp_path: Path) -> None:
-        for folder in (tmp_path / "a", tmp_path / "b"):
+        for folder, text in ((tmp_path / "a", NET), (tmp_path / "b", NET + "more = 1")):
             folder.mkdir()
-            (folder / "net.py").write_text(NET)
+            (folder / "net.py").write_text(text)
         first = resolve_model("./net.py:Net", base=tmp_path / "a")
         assert resolve_model("./net.py:Net", base=tmp_path / "b") is not first
-
-    def test_its_classes_are_shipped_by_value_and_others_are_not(self, tmp_path: Path) -> None:
-        (tmp_path / "net.py").write_text(NET)
-        model_class = resolve_model("./net.py:Net", base=tmp_path)
-        assert shipped_by_value(model_class)
-        assert model_class.__module__ in sys.modules
-        assert not shipped_by_value(resolve_model("cnn"))
-        assert not shipped_by_value(Linear)
-
-    def test_only_references_to_files_are_file_references(self) -> None:
-        assert library.is_file_reference("./net.py:Net")
-        assert library.is_file_reference("net.py:Net")
-        assert library.is_file_reference("/abs/net:Net")
-        assert not library.is_file_reference("package.module:Net")
-        assert not library.is_file_reference("cnn")
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"cannot read .*net\.py: No such file"):
@@ -243,13 +233,18 @@ class TestResolveSpace:
             resolve_space("cnm")
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match=r"no\.yaml: cannot read the search space"):
+        with pytest.raises(RecipeError, match=r"no\.yaml: there is no such search space"):
             resolve_space("./no.yaml", base=tmp_path)
 
 
 class TestModelArguments:
     def test_hyperparameters_lose_their_prefix_and_the_data_fill_in_the_rest(self) -> None:
-        config = {"model.gain": 2.0, "model.bias": False, "batch_size": 32, "optimizer.name": "x"}
+        config: Config = {
+            "model.gain": 2.0,
+            "model.bias": False,
+            "batch_size": 32,
+            "optimizer.name": "x",
+        }
         arguments = model_arguments(Linear, config, input_shapes=[(4,)], num_outputs=3)
         assert arguments == {"gain": 2.0, "bias": False, "input_shape": (4,), "num_outputs": 3}
         assert isinstance(build_model(Linear, arguments), Linear)

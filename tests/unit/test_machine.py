@@ -112,6 +112,15 @@ def test_a_network_that_is_down_is_known_behind_urllib(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["(sqlite3.OperationalError) database or disk is full", "Local disk is full"]
+)
+def test_a_full_disk_is_known_by_the_words_of_sqlite_and_ray(text: str, tmp_path: Path) -> None:
+    fault = machine_fault(RuntimeError(text), tmp_path)
+    assert fault is not None
+    assert fault.startswith("No space left on device (")
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ValueError("no"),

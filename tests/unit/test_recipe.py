@@ -305,7 +305,8 @@ class TestErrors:
         """The other defaults are those of ``Study``, which are the same constants."""
         recipe = Recipe.from_yaml("{study: a, fixed: {model: mlp, data: {hdf5: a.h5}}}")
         assert (recipe.fixed.epochs, recipe.fixed.folds.count) == (DEFAULT_EPOCHS, 5)
-        assert recipe.search.searcher is recipe.search.num_trials is recipe.search.space is None
+        search = recipe.search
+        assert (search.searcher, search.num_trials, search.space) == (None, None, None)
 
     def test_a_constant_in_a_space_is_a_choice_of_one(self) -> None:
         space = change("search.space={model.depth: 3, batch_size: {choice: [8, 16]}}").search.space

@@ -1,5 +1,6 @@
 """The command line: one file per command."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,10 @@ import typer
 from rayfold.cli.app import app
 from rayfold.errors import RayfoldError, RecipeError, SuspendedError, TrackingError
 from rayfold.machine import machine_fault
+from rayfold.storage import short_path
+from rayfold.tracebacks import user_place
+
+LONGEST_LINE = 2000
 
 
 def main() -> None:
@@ -35,6 +40,10 @@ def main() -> None:
         status = _fail_by_lines(str(error) or "the recipe is wrong.")
     except TrackingError as error:
         status = _fail(str(error))
+    except SystemExit as error:  # our commands raise none
+        place = user_place(error)
+        where = "" if place is None else f" ({place})"
+        status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
     except Exception as error:
         fault = machine_fault(error, Path.cwd())
         if fault is not None:
@@ -43,13 +52,19 @@ def main() -> None:
             status = _fail(f"{known}. {again}", os.EX_TEMPFAIL)
         elif isinstance(error, RayfoldError):
             status = _fail(str(error))
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            status = _fail(f"{short_path(error.filename)}: {error.strerror}.")
         else:
             raise
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"rayfold: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    print(f"rayfold: {line}", file=sys.stderr)
     return status
 
 

@@ -17,11 +17,23 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; else $RAY_ADDRESS, else start Ray.")
     ] = None,
+    accept_changed_code: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed-code",
+            help="Go on although the model's code has changed; recorded for each trial.",
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
+    ] = False,
     all_columns: AllColumns = False,
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
 
-    Exit status 1 when the best trial does not reach what the recipe accepts, or all failed.
+    Exit status: 0 done; 1 the best trial does not reach what the recipe accepts, or all failed;
+    2 wrong input; 75 a fault of the machine or of Ray, run the same again when it is mended;
+    130 interrupted, run the same again to go on.
     """
     from rayfold.recipe import load_recipe
 
@@ -29,7 +41,9 @@ def run(
     from rayfold.study import Study
 
     study = Study.from_recipe(loaded)
-    result = study.run(address=address)
+    result = study.run(
+        address=address, accept_changed_code=accept_changed_code, retry_failed=retry_failed
+    )
     for part in result.parts:
         typer.echo(part.name)
         print_table(part.table(), all_columns=all_columns)
@@ -38,9 +52,9 @@ def run(
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:
         typer.echo(
-            f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow "
-            f"(error.txt) and in {study.folder / 'journal.jsonl'}, their errors in "
-            f"'rayfold trials {study.name} --failed'"
+            f"{failed} of {len(result.trials)} trials failed; 'rayfold trials {study.name} "
+            f"--failed' lists their errors, {study.folder / 'journal.jsonl'} has the tracebacks. "
+            "Mend the code, or add --retry-failed, and the same command tries them again."
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:

@@ -82,15 +82,25 @@ class DispatcherClient:
         """Tell how far a group is, and return whether it should end its order."""
         return self._call(Dispatcher.heartbeat, group, token, epoch)
 
-    def rank_failed(self, group: int, token: str, rank: int, world_size: int, error: str) -> bool:
+    def rank_failed(
+        self,
+        group: int,
+        token: str,
+        rank: int,
+        world_size: int,
+        error: str,
+        fault: str | None = None,
+    ) -> bool:
         """Tell that a rank has failed, and return whether all ranks of its group have."""
-        return self._call(Dispatcher.rank_failed, group, token, rank, world_size, error)
+        return self._call(Dispatcher.rank_failed, group, token, rank, world_size, error, fault)
 
     # -- for the driver and what watches over groups
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone, and return whether to start it again."""
-        return self._call(Dispatcher.group_died, group, cause, details)
+        return self._call(Dispatcher.group_died, group, cause, details, node_lost=node_lost)
 
     def snapshot(self) -> Snapshot:
         """Return the pool as it is."""

@@ -3,15 +3,15 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psutil
 import ray
 
-from rayfold.errors import ResourcesError
+from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
+from rayfold.groups.ray_processes import RayProcesses
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
@@ -19,6 +19,7 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # resuming never reads Tune's snapshot
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere that was not asked for
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is ours
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what ends a worker is told by whoever starts it again
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
 }
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
+def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     """Connect to Ray for the length of the block.
 
     A connection that stands already is used and left as it is. Otherwise ``address``, else
@@ -35,8 +36,7 @@ def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
     and ended afterwards.
 
     Yields:
-        Tells whether a Ray that was started here is still there: a signal to a whole group of
-        processes ends it, too. Of any other Ray it is always true.
+        What tells whether Ray is still there.
 
     Raises:
         ResourcesError: If no cluster answers at the address.
@@ -45,18 +45,29 @@ def cluster(address: str | None = None) -> Iterator[Callable[[], bool]]:
         os.environ.setdefault(name, value)
     for name in ("ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.execution.tune_controller").addFilter(_is_news)
     if ray.is_initialized():
-        yield lambda: True
+        with closing(RayProcesses.of_driver(own=False)) as processes:
+            yield processes
         return
     check_reachable(address)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _connect(address)
     _protect_token()
-    raylet = _own_raylet() if address == "local" else None
     try:
-        yield lambda: raylet is None or _is_running(raylet)
+        with closing(RayProcesses.of_driver(own=address == "local")) as processes:
+            yield processes
     finally:
         ray.shutdown()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out that each trial has lost the dispatcher: the study says so once."""
+    return not (record.exc_info and isinstance(_cause(record.exc_info[1]), DispatcherLostError))
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    return error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
 
 
 def check_reachable(address: str | None = None) -> None:
@@ -141,19 +152,6 @@ def asks_for_token(error: Exception) -> bool:
     """Tell whether a cluster refused to be joined for want of its token."""
     refused = isinstance(error, ray.exceptions.AuthenticationError)
     return refused or "authentication" in str(error).lower() or "UNAUTHENTICATED" in str(error)
-
-
-def _own_raylet() -> psutil.Process | None:
-    """Return the process of the node that this one has started."""
-    children = psutil.Process().children()
-    return next((child for child in children if child.name() == "raylet"), None)
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _protect_token() -> None:

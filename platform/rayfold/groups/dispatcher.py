@@ -87,6 +87,7 @@ class _Job:
     task: FoldTask
     attempts: int = 0
     error: str = ""
+    fault: str | None = None
 
 
 @dataclass
@@ -257,9 +258,17 @@ class Dispatcher:
         return state.cancelled or state.lost or self._interrupted or self._stopping
 
     async def rank_failed(
-        self, group: int, token: str, rank: int, world_size: int, error: str
+        self,
+        group: int,
+        token: str,
+        rank: int,
+        world_size: int,
+        error: str,
+        fault: str | None = None,
     ) -> bool:
         """Tell that one rank of a group has failed on the present order, and wait for the others.
+
+        Where the machine is at fault, the order ends with that as soon as the group is rebuilt.
 
         Returns:
             True when all ranks failed, so that the group can go on with the next order. False
@@ -280,11 +289,15 @@ class Dispatcher:
         if len(failed_ranks) >= world_size:
             return True
         if job is not None:
-            job.error = error
+            job.error, job.fault = error, fault
         return False
 
-    async def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    async def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone; its order is given out again.
+
+        The loss of a node is not counted, neither against the group nor against the order.
 
         Returns:
             Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
@@ -293,15 +306,16 @@ class Dispatcher:
         """
         state = self._groups.get(group)
         early = state is None or not (state.job or state.num_outcomes or state.lost)
-        if early:
+        if early and not node_lost:
             self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
-        else:
+        elif not early:
             self._early_deaths.pop(group, None)
         hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
         if state is not None:
             state.token, state.dead = "", True
             if state.job is not None:
                 state.job.error = state.job.error or f"{details}\n{cause}".strip()
+                state.job.attempts -= node_lost  # taking it back counts one
             self._take_back(state)
             if hopeless:
                 state.last_seen = -math.inf
@@ -436,11 +450,13 @@ class Dispatcher:
         if job is None:
             return
         job.attempts += 1
+        if job.fault is not None:
+            lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
+            lease.wake.set()
+            return
         if job.attempts >= MAX_ATTEMPTS:
-            error = (
-                f"{job.attempts} times a worker failed alone or its process ended on fold "
-                f"{job.task.fold}; the last time:\n{job.error or 'it started anew'}"
-            )
+            cause = job.error.rstrip(" .\n") or "it started anew"
+            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
             lease.outcomes.append(FoldOutcome(task=job.task, error=error))
             lease.wake.set()
             return

@@ -99,8 +99,9 @@ class _FoldTrainer:
             self._runs.clear()
             fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)
-            text = str(error) if diverged else traceback.format_exc()
-            if not link.all_ranks_failed(text):
+            model = self._setups[task.study].model
+            text = str(error) if diverged else model.told(traceback.format_exc())
+            if not link.all_ranks_failed(text, fault):
                 raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             if fault is not None:
                 return FoldOutcome(task=task, fault=fault)
@@ -192,13 +193,13 @@ class _Link:
         """Whether the dispatcher wants the present order to end after the epoch."""
         return self._order_to_stop == self._orders
 
-    def all_ranks_failed(self, error: str) -> bool:
+    def all_ranks_failed(self, error: str, fault: str | None) -> bool:
         """Tell that this rank has failed, and find out whether all have."""
         world_size = self._strategy.world_size
         if world_size == 1:
             return True
         return self._work.dispatcher.rank_failed(
-            self._work.group, self._token, self._strategy.rank, world_size, error
+            self._work.group, self._token, self._strategy.rank, world_size, error, fault
         )
 
     def close(self) -> None:

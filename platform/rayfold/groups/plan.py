@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from rayfold.errors import RecipeError
 
-GROUP_MEMORY = 0.8e9
-"""Bytes of a group of one worker: its controller, the worker, and their helpers (measured)."""
-
 WORKER_MEMORY = 0.45e9
-"""Bytes of every further worker, mostly PyTorch itself (measured)."""
+"""Bytes of a worker, mostly PyTorch itself (measured)."""
+
+TRIAL_MEMORY = 0.15e9
+"""Bytes of the actor of a trial, and of its share in those that wait for a group (measured)."""
 
 DRIVER_MEMORY = 1.5e9
-"""Bytes of the driver, Ray's own processes and the trials' actors (measured)."""
+"""Bytes of the driver, of Ray's own processes and of the dispatcher (measured)."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,12 @@ class Plan:
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
+        model: What a try of the model at the ends of the space has shown, a line each.
+        warnings: What may be wrong, a line each.
         hints: What could be better, a line each.
         past: Which earlier studies the search starts from and why, a line each.
         parts: The sub-studies that run first, in one pool.
+        done: What earlier runs of the study have done; empty for a new one.
     """
 
     groups: Groups
@@ -109,9 +112,12 @@ class Plan:
     num_folds: int
     epochs: int
     data_bytes: int
+    model: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     parts: tuple[PartPlan, ...] = ()
+    done: str = ""
 
     @property
     def num_nodes(self) -> int:
@@ -132,8 +138,9 @@ class Plan:
     @property
     def memory_bytes(self) -> float:
         """Estimated bytes of all processes and of one copy of the data; models come on top."""
-        per_group = GROUP_MEMORY + (self.groups.workers - 1) * WORKER_MEMORY
-        return DRIVER_MEMORY + self.groups.maximum * per_group + self.data_bytes
+        groups = self.groups
+        workers = groups.maximum * groups.workers * WORKER_MEMORY
+        return DRIVER_MEMORY + workers + groups.trials_at_once * TRIAL_MEMORY + self.data_bytes
 
     def lines(self) -> list[str]:
         """Return the plan in words, a line each."""
@@ -148,6 +155,8 @@ class Plan:
             f"(N_W {groups.workers} x N_GPU {math.ceil(groups.gpus_per_worker) or '1 (a CPU)'})"
         )
         return [
+            *([f"done       {self.done}"] if self.done else []),
+            *(f"model      {line}" for line in self.model),
             f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
             f"N_nodes    {formula} = {self.num_nodes}",
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
@@ -158,6 +167,7 @@ class Plan:
                 for part in self.parts
             ),
             *(f"past       {line}" for line in self.past),
+            *(f"warning    {line}" for line in self.warnings),
             *(f"hint       {hint}" for hint in self.hints),
         ]
 

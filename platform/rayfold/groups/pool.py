@@ -103,7 +103,9 @@ class Pool:
         try:
             self.dispatcher.stop()
             self._supervisor.end()
-        except (DispatcherLostError, ray.exceptions.RayError) as error:
+        except DispatcherLostError:  # the study says so
+            self._supervisor.kill()
+        except ray.exceptions.RayError as error:
             logger.warning("Groups could not be told to stop: %s", error)
             self._supervisor.kill()
         self.dispatcher.end()

@@ -9,6 +9,7 @@ from rayfold.groups.dispatcher import GroupState, Snapshot
 from rayfold.groups.growth import groups_at_first, may_grow
 from rayfold.groups.launchers.base import Launcher
 from rayfold.groups.plan import Groups
+from rayfold.tracebacks import summary
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,9 @@ class Registry(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the groups that are ready, and what they do."""
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell of a group's end, and return whether to start it again."""
 
 
@@ -76,12 +79,15 @@ class Supervisor:
     def look(self, timeout: float) -> None:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
         for ending in self._launcher.endings(timeout):
-            if self._registry.group_died(ending.group, ending.cause, ending.details):
+            told = summary(f"{ending.details}\n{ending.cause}")
+            if self._registry.group_died(
+                ending.group, ending.cause, ending.details, node_lost=ending.node_lost
+            ):
                 if ending.cause:
-                    logger.warning("Group %d starts anew: %s.", ending.group, ending.cause)
+                    logger.warning("Group %d starts anew: %s.", ending.group, told)
                 self._launcher.start(ending.group)
             else:
-                logger.error("Group %d is not started again: %s.", ending.group, ending.cause)
+                logger.error("Group %d is not started again: %s.", ending.group, told)
                 self._running.discard(ending.group)
                 self._num_given_up += 1
         snapshot = self._registry.snapshot()

@@ -30,8 +30,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from rayfold.data import HDF5, SubProblems
-from rayfold.documents import read_yaml, write_yaml
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.documents import read_file, read_yaml, write_yaml
+from rayfold.errors import RecipeError
 from rayfold.recipe.acceptance import Acceptance
 from rayfold.recipe.fields import (
     Count,
@@ -375,18 +375,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: If the file cannot be read, or it or an override is wrong.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        hint = did_you_mean(path.name, sorted(file.name for file in path.parent.glob("*.y*ml")))
-        raise RecipeError(f"{path}: there is no such recipe{hint}.") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder; give the recipe's YAML file.") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RecipeError(f"{path}: cannot read the recipe: {reason}.") from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path}: a recipe is UTF-8 text, and this file is not.") from None
+    text = read_file(path, "recipe")
     return Recipe.from_yaml(text, source=str(path), base=path.parent, overrides=overrides)
 
 

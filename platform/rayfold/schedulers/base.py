@@ -97,6 +97,18 @@ class Scheduler(ABC):
         self._ended.add(trial)
         self._end(trial, status)
 
+    def reopen(self, trial: str) -> None:
+        """Tell that a trial that failed is tried again: it reports and ends once more.
+
+        Raises:
+            RecipeError: If it has not ended, or the scheduler is not started.
+        """
+        self._require_start()
+        if trial not in self._ended:
+            raise RecipeError(f"trial {trial!r} has not ended; it cannot be tried again.")
+        self._ended.remove(trial)
+        self._reopen(trial)
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return the scheduler as a recipe names it: ``{"racing": {"top": 0.1, ...}}``."""
@@ -141,6 +153,9 @@ class Scheduler(ABC):
     @abstractmethod
     def _end(self, trial: str, status: Status) -> None:
         """Take in how a trial ended."""
+
+    def _reopen(self, trial: str) -> None:  # noqa: B027  # most keep nothing of it
+        """Forget what a trial that is tried again has scored."""
 
     def _is_worse(self, score: float, than: float) -> bool:
         return score > than if self.mode == "min" else score < than

@@ -83,6 +83,11 @@ class Halving(Scheduler):
     def _end(self, trial: str, status: Status) -> None:
         """Keep what it has scored: a rung stays as full as it was."""
 
+    def _reopen(self, trial: str) -> None:
+        self._stopped.discard(trial)
+        for scores in self._rungs.values():
+            scores.pop(trial, None)
+
     def _cutoff(self, scores: Sequence[float]) -> float:
         share = 1 / self._reduction
         return float(np.quantile(scores, share if self.mode == "min" else 1 - share))

@@ -61,3 +61,7 @@ class RacingHalving(Scheduler):
     def _end(self, trial: str, status: Status) -> None:
         self._racing.finished(trial, status)
         self._halving.finished(trial, status)
+
+    def _reopen(self, trial: str) -> None:
+        self._racing.reopen(trial)
+        self._halving.reopen(trial)

@@ -119,6 +119,7 @@ class Searcher(ABC):
         self._opening = Opening(portfolio(past, space), self._mode)
         self._suggestions: dict[str, Suggestion] = {}
         self._observed: set[str] = set()
+        self._retried: set[str] = set()
         self._best: tuple[Suggestion, float] | None = None
         try:
             self._begin()
@@ -209,8 +210,26 @@ class Searcher(ABC):
         )
         self._observed.add(id)
         self._keep_best(observation)
-        self._opening.learn(id, observation.score, standard_error=observation.standard_error)
-        self._learn(observation)
+        again = id in self._retried
+        self._opening.learn(
+            id, observation.score, standard_error=observation.standard_error, again=again
+        )
+        if again:
+            self._relearn(observation)
+        else:
+            self._learn(observation)
+
+    def reopen(self, id: str) -> None:
+        """Tell that a suggestion that failed is tried again: it is observed once more.
+
+        Raises:
+            RecipeError: If it was not observed before, or the searcher is not started.
+        """
+        self._require_start()
+        if id not in self._observed:
+            raise RecipeError(f"the suggestion {id!r} has no result yet; nothing is to be redone.")
+        self._observed.remove(id)
+        self._retried.add(id)
 
     @property
     def finished(self) -> bool:
@@ -280,6 +299,9 @@ class Searcher(ABC):
     @abstractmethod
     def _learn(self, observation: Observation) -> None:
         """Take in what became of a suggestion, each one once."""
+
+    def _relearn(self, observation: Observation) -> None:  # noqa: B027  # most keep nothing
+        """Take in what became of a suggestion that had failed before; by default nothing."""
 
     def _open(self, config: Config) -> Suggestion:
         """Suggest the configuration of the past that is due."""

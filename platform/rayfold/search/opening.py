@@ -80,12 +80,26 @@ class Opening:
         """How many entries have won, as things stand."""
         return len(self._judged()[0])
 
-    def learn(self, id: str, score: float | None, *, standard_error: float | None = None) -> None:
-        """Take in what became of a suggestion; a score of None: it failed."""
+    def learn(
+        self,
+        id: str,
+        score: float | None,
+        *,
+        standard_error: float | None = None,
+        again: bool = False,
+    ) -> None:
+        """Take in what became of a suggestion.
+
+        Args:
+            id: The suggestion's.
+            score: Its score; None: it failed.
+            standard_error: Of the score, if known.
+            again: Whether it had failed before.
+        """
         loss = math.inf if score is None else self._sign * score
         if id in self._tried:
             self._losses[id] = loss + (standard_error or 0.0)
-        elif len(self._own_losses) < NUM_JUDGES:
+        elif not again and len(self._own_losses) < NUM_JUDGES:
             self._own_losses.append(loss)
 
     def _judged(self) -> tuple[list[Entry], list[Entry]]:

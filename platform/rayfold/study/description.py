@@ -9,8 +9,8 @@ from rayfold.data import HDF5, DataSet
 from rayfold.errors import RecipeError
 from rayfold.training import Settings
 
-NOT_COMPARED = ("environment", "descriptors", "accept")
-"""What of a study's description may differ when it goes on; studies of old lack descriptors."""
+NOT_COMPARED = ("environment", "descriptors", "accept", "code")
+"""What of a description may differ when a study goes on; code is compared by ``check_code``."""
 
 
 def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:

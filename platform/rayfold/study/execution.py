@@ -3,17 +3,15 @@
 import dataclasses
 import logging
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
-from torch import nn
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
@@ -23,7 +21,7 @@ from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
-from rayfold.library import shipped_by_value
+from rayfold.groups.ray_processes import RayProcesses
 from rayfold.machine import machine_fault
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
@@ -42,6 +40,9 @@ from rayfold.tuning.trainable import TrialRunner, trial_resources
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5
+
+SIGNAL_SECONDS = 0.2
+"""How long a signal that has ended Ray, too, may take to arrive here."""
 
 
 class Execution:
@@ -74,6 +75,7 @@ class Execution:
         self._folds_before = self._ledgers.num_folds_done
         self._noted_groups: set[int] = set()
         self._failure: ResourcesError | None = None
+        self._lost = False
         self._suspension = Suspension(
             self._setup.folder, interrupted=lambda: call.interruption.requested
         )
@@ -92,12 +94,12 @@ class Execution:
         """
         self._progress.update(self._state)
         address = self._call.address
-        with cluster(address) as is_alive:
+        with cluster(address) as ray_processes:
             check_room(self._groups, address)
             reference = stage(data)
             listening = self._call.interruption.listening()  # again: Ray has taken SIGTERM
-            guarded = self._ending_with_ray(is_alive)
-            with listening, guarded, _by_value(self._setup.model_class):
+            guarded = self._ending_with_ray(ray_processes)
+            with listening, guarded:
                 pool = Pool(
                     self._groups,
                     setups={study.name: study.setup for study in self._studies},
@@ -166,6 +168,7 @@ class Execution:
                 name="tune",
                 storage_path=str(self._folder),
                 failure_config=tune.FailureConfig(max_failures=2),
+                stop=_StopsWhen(lambda: self._lost),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # the notebook's would wipe our table
             ),
@@ -174,9 +177,10 @@ class Execution:
             tuner.fit()
         except Exception as error:  # Tune wraps what its callbacks raise
             fault = machine_fault(error, self._setup.folder)
-            if fault is None:
+            if fault is not None:
+                self._suspension.end(fault)
+            elif not self._suspension.reason:
                 raise
-            self._suspension.end(fault)
 
     def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
         """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
@@ -249,9 +253,10 @@ class Execution:
                     snapshot = pool.snapshot()
                     self._note_groups(snapshot)
                     self._progress.update(self._state.with_pool(snapshot))
-                except DispatcherLostError as error:
-                    self._suspension.end(str(error))
+                except DispatcherLostError:
+                    self._suspension.end("the dispatcher, which gives out orders, has died")
                     self._ledgers.close()
+                    self._lost = True
                     return
                 except ResourcesError as error:
                     if fault := machine_fault(error, self._setup.folder):
@@ -272,14 +277,19 @@ class Execution:
             thread.join()
 
     @contextmanager
-    def _ending_with_ray(self, is_alive: Callable[[], bool]) -> Iterator[None]:
-        """End at once where the signal that interrupts has ended Ray, too: calls would hang."""
-        done = threading.Event()
+    def _ending_with_ray(self, ray_processes: RayProcesses) -> Iterator[None]:
+        """End at once when Ray is gone, by itself or by the signal that interrupts.
+
+        Calls of it would hang for minutes.
+        """
+        done, interruption = threading.Event(), self._call.interruption
+        interruption.before_exit = ray_processes.kill
 
         def guard() -> None:
-            while not done.wait(PROGRESS_SECONDS):
-                if self._call.interruption.requested and not is_alive():
-                    self._call.interruption.give_up()
+            while not done.is_set():
+                lost = ray_processes.wait(PROGRESS_SECONDS)
+                if lost and not done.wait(SIGNAL_SECONDS):
+                    interruption.give_up(lost)
 
         thread = threading.Thread(target=guard, name="guard", daemon=True)
         thread.start()
@@ -290,15 +300,18 @@ class Execution:
             thread.join()
 
 
-@contextmanager
-def _by_value(model_class: type[nn.Module]) -> Iterator[None]:
-    """Ship a class that workers cannot import, because it came from a file, with its code."""
-    module = sys.modules.get(model_class.__module__)
-    if module is None or not shipped_by_value(model_class):
-        yield
-        return
-    ray.cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(module)
+class _StopsWhen(tune.Stopper):  # type: ignore[misc]
+    """Ends all trials as soon as nothing can answer them, which no trial would find by itself."""
+
+    def __init__(self, over: Callable[[], bool]) -> None:
+        self._over = over
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._over()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it for a resume that we never use."""
+        return {}

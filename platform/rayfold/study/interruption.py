@@ -4,17 +4,30 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+SHOW_CURSOR = "\x1b[?25h"
+"""Undoes what a live table does to a terminal."""
+
 
 class Interruption:
-    """Ctrl-C, SIGTERM or SIGHUP: the first asks for an orderly end, the second ends at once."""
+    """Ctrl-C, SIGTERM or SIGHUP: the first asks for an orderly end, the second ends at once.
+
+    Every end by a signal has the exit status 130, whichever signal it was.
+
+    Attributes:
+        requested: Whether one has come.
+        before_exit: Called before the process ends at once; ends what would outlive it.
+    """
+
+    EXIT_STATUS = 128 + signal.SIGINT
 
     def __init__(self) -> None:
         self.requested = False
+        self.before_exit: Callable[[], None] = lambda: None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -32,29 +45,45 @@ class Interruption:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def give_up(self) -> NoReturn:
-        """End the process at once; what is finished is kept, as after a second interruption."""
-        _say(
-            b"\nRay was ended by the same signal, so that nothing can be waited for. What is "
-            b"finished is kept; run the same again to go on.\n"
+    def give_up(self, reason: str) -> NoReturn:
+        """End the process at once, since nothing can be waited for; what is finished is kept.
+
+        Args:
+            reason: What has died, as a sentence without its full stop.
+        """
+        if self.requested:
+            self._exit(
+                "Ray was ended by the same signal, so that nothing can be waited for. What is "
+                "finished is kept; run the same again to go on.",
+                self.EXIT_STATUS,
+            )
+        self._exit(
+            f"rayfold: {reason}. What is finished is kept; run the same again to go on.",
+            os.EX_TEMPFAIL,
         )
-        os._exit(128 + signal.SIGINT)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            os._exit(128 + number)
+            self._exit("Ended at once. Run the same again to go on.", self.EXIT_STATUS)
         self.requested = True
         _say(
-            b"\nInterrupted: folds in training finish their epoch and everything is written. "
-            b"Run the same again to go on; interrupt again to end at once.\n"
+            "Interrupted: folds in training finish their epoch and everything is written. "
+            "Run the same again to go on; interrupt again to end at once."
         )
 
+    def _exit(self, line: str, status: int) -> NoReturn:
+        _say(line)
+        try:
+            self.before_exit()
+        finally:
+            os._exit(status)
 
-def _say(line: bytes) -> None:
+
+def _say(line: str) -> None:
     """Write to standard error; where the terminal is gone, as after SIGHUP, nothing can."""
     error = sys.__stderr__.fileno() if sys.__stderr__ else 2
     try:
-        os.write(error, line)
+        os.write(error, f"{SHOW_CURSOR if os.isatty(error) else ''}\n{line}\n".encode())
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, error):  # what writes there later must not fail

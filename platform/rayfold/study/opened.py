@@ -1,5 +1,6 @@
 """What one call of ``Study.run`` holds: its limits, and studies with their journals open."""
 
+import math
 from dataclasses import dataclass, field
 
 from rayfold.journal import Journal
@@ -39,13 +40,17 @@ class Call:
         address: Address of a Ray cluster; None starts or finds one.
         deadline: When it ends in order, by ``time.monotonic()``.
         show_progress: Whether to show a live table.
+        accept_changed_code: Whether to go on with code that has changed.
+        retry_failed: Whether to try failed trials again.
         interruption: Ctrl-C during it.
         out_of_time: Whether the deadline has come while something was still to be done.
     """
 
-    address: str | None
-    deadline: float
-    show_progress: bool
+    address: str | None = None
+    deadline: float = math.inf
+    show_progress: bool = True
+    accept_changed_code: bool = False
+    retry_failed: bool = False
     interruption: Interruption = field(default_factory=Interruption)
     out_of_time: bool = False
 

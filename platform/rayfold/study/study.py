@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -27,7 +28,7 @@ from rayfold.data import (
 from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
-from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
 from rayfold.recipe import (
     DEFAULT_EPOCHS,
@@ -37,12 +38,13 @@ from rayfold.recipe import (
     check_study_name,
 )
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult, shortened
+from rayfold.results import Config, Mode, TrialResult, shortened
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
-from rayfold.storage import default_storage
+from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.storage import storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
     check_limit,
@@ -62,8 +64,10 @@ from rayfold.study.description import (
     describe_environment,
     describe_training,
 )
+from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
+from rayfold.study.recorded_code import check_code, done_so_far, keep_text, note_code
 from rayfold.study.result import StudyResult
 from rayfold.tracking import SEEN_ROWS, Uploader, check_store, tracking_uri
 from rayfold.training import Settings, StudySetup
@@ -77,6 +81,7 @@ from rayfold.training.metrics import (
     metric_mode,
     scored_names,
 )
+from rayfold.training.warm_start import WarmStart
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -84,6 +89,8 @@ from rayfold.transfer import (
     describe_data,
 )
 from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.states import start_anew
+from rayfold.user_code import CodeRecord
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -192,9 +199,10 @@ class Study:
         self.space = resolve_space(space, base=base)
         self.folds = Folds(folds) if isinstance(folds, int) else folds or Folds()
         self.groups = groups or Groups()
-        self.storage = Path(storage).absolute() if storage is not None else default_storage()
-        self._model_class = resolve_model(model, base=base)
-        self._model_reference = model_reference(model)
+        self.storage = storage_folder(storage)
+        self._model = model_source(model, base=base)
+        self._model_class = resolve_model(self._model)
+        self._code = CodeRecord.of(self._model)
         self._data = data
         self._dataset: DataSet | None = None
         self._scheduler, self._tune_scheduler = own_scheduler(scheduler)
@@ -283,7 +291,7 @@ class Study:
         """Return what it is in a line; the data are not read for it."""
         searcher = next(iter(self._searcher.settings()))
         return (
-            f"<Study {self.name!r}: {shortened(str(self._model_reference), 50)} by {searcher}, "
+            f"<Study {self.name!r}: {shortened(self._model.reference, 50)} by {searcher}, "
             f"{len(self.space)} hyperparameters, {self.folds.total} folds x {self._epochs} epochs>"
         )
 
@@ -366,10 +374,20 @@ class Study:
         """Check everything that can be checked without starting anything, and say what will run.
 
         Raises:
-            RecipeError: If anything about the study is wrong.
+            RecipeError: If anything about the study is wrong, or differs from how it began.
             SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
+            ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
+        plan, tried = self._planned(num_trials, accept_changed_code=False), self._dry_run()
+        return replace(
+            plan,
+            model=(tried.line(self._model_class.__name__),),
+            warnings=(*plan.warnings, *tried.warnings),
+        )
+
+    def _planned(self, num_trials: int | None, accept_changed_code: bool) -> Plan:
+        """Return the plan without a try of the model."""
         settings = self._settings()
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
@@ -380,6 +398,7 @@ class Study:
         journal = self.folder / "journal.jsonl"
         entries = read_journal(journal) if journal.exists() else []
         start, weights = self._head_start.start(entries), self._head_start.weights(entries)
+        begun = self._check_begun(entries, accept_changed_code)
         return Plan(
             groups=self.groups,
             num_trials=self._limit(num_trials),
@@ -389,6 +408,7 @@ class Study:
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
+            done=done_so_far(entries) if begun else "",
         )
 
     def run(
@@ -398,6 +418,8 @@ class Study:
         max_time: float | None = None,
         address: str | None = None,
         show_progress: bool = True,
+        accept_changed_code: bool = False,
+        retry_failed: bool = False,
     ) -> StudyResult:
         """Run the study, or go on where it stopped.
 
@@ -412,6 +434,10 @@ class Study:
                 None takes what the recipe says.
             address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
             show_progress: Whether to show a live table.
+            accept_changed_code: Go on although the model's code has changed. Trials that are
+                complete or were stopped stay, all others begin anew with the new code.
+            retry_failed: Try failed trials again, which keep their finished folds. Those of
+                other code are tried again anyway.
 
         Raises:
             RecipeError: If anything about the study is wrong, or differs from how it began.
@@ -425,18 +451,28 @@ class Study:
 
         max_time = check_limit("max_time", max_time) or self._max_time
         deadline = math.inf if max_time is None else time.monotonic() + max_time
-        num_trials = self.plan(num_trials).num_trials
+        num_trials = self._planned(num_trials, accept_changed_code).num_trials
+        self._model.check_travels()
         check_store(tracking_uri(self.storage))
-        call = Call(address=address, deadline=deadline, show_progress=show_progress)
+        call = Call(
+            address=address,
+            deadline=deadline,
+            show_progress=show_progress,
+            accept_changed_code=accept_changed_code,
+            retry_failed=retry_failed,
+        )
         check_reachable(address)
+        self._try_model(anew=accept_changed_code or retry_failed)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
-            begun = self._check_begun(entries)  # before the parts are run for nothing
+            begun = self._check_begun(
+                entries, accept_changed_code
+            )  # before the parts are run for nothing
             parts = self._run_parts(call)
             if call.ended and not begun:
                 return self._result((), call, uploaded=parts[0].uploaded, parts=parts)
             self._head_start.take_from_parts(parts, configurations=self._searcher.opens_with_past)
-            study = self._open(journal, num_trials)
+            study = self._open(journal, num_trials, call)
             uploaded = self._carry_out([study], call)
         if study.ledger.misled:
             logger.warning(
@@ -444,6 +480,36 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _try_model(self, *, anew: bool = False) -> None:
+        """Try the model before anything starts, unless it has trained a fold before.
+
+        Args:
+            anew: Try it in any case, since it may have changed.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        journal = self.folder / "journal.jsonl"
+        entries = read_journal(journal) if journal.exists() else []
+        if anew or not any(entry.event == "fold" for entry in entries):
+            for warning in self._dry_run().warnings:
+                logger.warning("%s", warning)
+
+    def _dry_run(self) -> DryRun:
+        """Try the model at the ends of the space, or with the configurations that are given.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        searcher = self._searcher
+        if isinstance(searcher, Fixed):
+            configs: Sequence[Config] = searcher.configs[:MAX_CONFIGS]
+        else:
+            configs = end_configurations(self.space, limit=MAX_CONFIGS)
+        return dry_run(
+            self._setup(None), self.dataset, configs, uses_gpu=self.groups.gpus_per_worker > 0
+        )
 
     def _run_parts(self, call: Call) -> tuple[StudyResult, ...]:
         """Run the studies of the parts in one pool, or go on with them."""
@@ -454,6 +520,7 @@ class Study:
                 study._open(
                     stack.enter_context(Journal.open(study.folder / "journal.jsonl")),
                     study._limit(None),
+                    call,
                 )
                 for study in self.sub_studies
             ]
@@ -463,8 +530,9 @@ class Study:
             for study, open_ in zip(self.sub_studies, opened, strict=True)
         )
 
-    def _open(self, journal: Journal, num_trials: int) -> OpenStudy:
+    def _open(self, journal: Journal, num_trials: int, call: Call | None = None) -> OpenStudy:
         """Begin the study in its journal, or take it up where that ends."""
+        call = call or Call()
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
         begun = _description_in(entries)
@@ -473,23 +541,27 @@ class Study:
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
         weights = self._head_start.weights(entries)
-        self._begin(journal, entries, num_trials)
+        self._begin(journal, entries, call.accept_changed_code, num_trials)
         ledger = Ledger(
             searcher,
             journal,
             num_trials=num_trials,
             scheduler=scheduler,
             cold_starts=(None if weights is None else ColdStarts(settings.mode, self.folds.total)),
+            code=self._code.digest,
         )
         ledger.replay(entries)
-        setup = StudySetup(
-            model_class=self._model_class,
-            settings=settings,
-            plan=self.fold_plan,
-            folder=self.folder,
-            parameters=self._parameters,
-            warm_start=None if weights is None else weights.warm_start,
-        )
+        ledger.retry(failed=call.retry_failed)
+        for trial, number in ledger.fresh_starts.items():
+            start_anew(self.folder, trial, number)
+        if ledger.exhausted and (failed := sum(r.status == "failed" for r in ledger.results)):
+            logger.warning(
+                "%d of %d trials failed in earlier runs and are not tried again; "
+                "--retry-failed (retry_failed=True) does that.",
+                failed,
+                len(ledger.results),
+            )
+        setup = self._setup(None if weights is None else weights.warm_start)
         return OpenStudy(
             name=self.name,
             setup=setup,
@@ -497,6 +569,16 @@ class Study:
             ledger=ledger,
             scheduler=scheduler,
             space=start.space,
+        )
+
+    def _setup(self, warm_start: WarmStart | None) -> StudySetup:
+        return StudySetup(
+            model=self._model,
+            settings=self._settings(),
+            plan=self.fold_plan,
+            folder=self.folder,
+            parameters=self._parameters,
+            warm_start=warm_start,
         )
 
     def _carry_out(
@@ -672,7 +754,8 @@ class Study:
         """Return what the study is, for its journal and for MLflow."""
         start_from, initial_weights = self._start_from, self._initial_weights
         return {
-            "model": self._model_reference,
+            "model": self._model.reference,
+            "code": self._code.to_dict(),
             **describe_data_set(self.dataset, self._data),
             "descriptors": self._describe_data(),
             "fold_digest": self.fold_plan.digest,
@@ -704,28 +787,36 @@ class Study:
         part = self._part
         return {"of": self._whole, "part": part.name, "rows": part.num_rows, "digest": part.digest}
 
-    def _check_begun(self, entries: Sequence[Entry]) -> bool:
+    def _check_begun(self, entries: Sequence[Entry], accept_changed_code: bool = False) -> bool:
         """Check that a study goes on as it began; return whether it has begun at all."""
         begun = _description_in(entries)
         if begun is not None:
             present = self._description(self._head_start.start(entries))
             check_same(self.name, begun, present)
+            check_code(self.name, entries, self._code, accept=accept_changed_code)
         return begun is not None
 
     def _begin(
-        self, journal: Journal, entries: Sequence[Entry], num_trials: int | None = None
+        self,
+        journal: Journal,
+        entries: Sequence[Entry],
+        accept_changed_code: bool = False,
+        num_trials: int | None = None,
     ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
         What was taken from the past is written before anything can be suggested by it, and which
         rows the models will have seen before there is any.
         """
-        begun = self._check_begun(entries)
+        begun = self._check_begun(entries, accept_changed_code)
         head_start = self._head_start
         start, weights = head_start.start(entries), head_start.weights(entries)
         takes_past = self._start_from is not None or self._sub_problems is not None
         head_start.write(journal, entries, takes_past=takes_past)
-        if not begun:
+        keep_text(self._model, self.folder)
+        if begun:
+            note_code(self.name, journal, entries, self._code)
+        else:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)

@@ -47,6 +47,10 @@ class _Child:
         params: Names of the logged parameters.
         uploaded: When each fold that is fully uploaded was finished, Unix seconds.
         settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
+        deleted: Whether the run was deleted.
+        attempt: How often the run was opened again because the trial was tried again.
+        attempt_read: The same by the entries so far; what belongs to an earlier one is passed
+            over.
         started_at: When the configuration was suggested, Unix seconds.
         folds: The folds that the journal holds so far.
         config: The configuration by the entries so far.
@@ -58,10 +62,18 @@ class _Child:
     params: frozenset[str] = frozenset()
     uploaded: dict[int, float] = field(default_factory=dict)
     settled: bool = False
+    deleted: bool = False
+    attempt: int = 0
+    attempt_read: int = 0
     started_at: float = 0.0
     folds: dict[int, FoldResult] = field(default_factory=dict)
     config: Config = field(default_factory=dict)
     exploits: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether what the entries tell is in the run already, or not wanted there."""
+        return self.settled or self.attempt_read < self.attempt
 
 
 class StudyMirror:
@@ -88,7 +100,9 @@ class StudyMirror:
         """Log the entries, given in the order of the journal and from its first one on."""
         handlers = {
             "study": self._apply_study,
+            "code": self._apply_code,
             "suggestion": self._apply_suggestion,
+            "retry": self._apply_retry,
             "exploit": self._apply_exploit,
             "fold": self._apply_fold,
             "trial": self._apply_trial,
@@ -117,6 +131,19 @@ class StudyMirror:
         seen_rows = self._folder / tag.SEEN_ROWS
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
+        self._log_code(description.get("code") or {})
+
+    def _apply_code(self, entry: Entry) -> None:
+        self._log_code(entry.fields["code"])
+
+    def _log_code(self, code: Mapping[str, Any]) -> None:
+        """Log the texts that trials are trained with from now on, and their digest."""
+        if not (digest := code.get("digest")):
+            return
+        name = f"{tag.CODE_FOLDER}/{digest[:12]}"
+        if (self._folder / name).is_dir():
+            self._client.log_artifacts(self._parent, str(self._folder / name), name)
+        self._log(self._parent, tags={tag.CODE: digest})
 
     def _apply_suggestion(self, entry: Entry) -> None:
         trial, config = entry.fields["trial"], entry.fields["config"]
@@ -131,6 +158,7 @@ class StudyMirror:
                     tag.PARENT: self._parent,
                     tag.TRIAL: trial,
                     tag.STATUS: "running",
+                    **({tag.CODE: entry.fields["code"]} if "code" in entry.fields else {}),
                     **({tag.INITIAL_WEIGHTS: "none"} if entry.fields.get("warm") is False else {}),
                 },
             )
@@ -138,8 +166,35 @@ class StudyMirror:
         child = self._children[trial]
         child.started_at, child.config = entry.time, config
         child.exploits.clear()
+        child.folds.clear()
+        child.attempt_read = 0
         if not child.settled and not child.params.issuperset(config):
             self._log(child.run_id, params=config)
+
+    def _apply_retry(self, entry: Entry) -> None:
+        """Open a trial's run again; one that begins anew loses the files that it had."""
+        child = self._children[entry.fields["trial"]]
+        child.attempt_read += 1
+        child.started_at = entry.time
+        if entry.fields["fresh"]:
+            child.folds.clear()
+            child.exploits.clear()
+        if child.deleted or child.attempt_read <= child.attempt:
+            return
+        fresh = {tag.FOLDS: "{}", tag.EXPLOITS: "[]"} if entry.fields["fresh"] else {}
+        if entry.fields["fresh"]:
+            child.uploaded.clear()
+        self._log(
+            child.run_id,
+            tags={
+                tag.STATUS: "running",
+                tag.ERROR: "",
+                tag.CODE: entry.fields["code"],
+                **fresh,
+                tag.ATTEMPT: str(child.attempt_read),
+            },
+        )
+        child.attempt, child.settled = child.attempt_read, False
 
     def _apply_exploit(self, entry: Entry) -> None:
         """Log what a trial has taken over: its parameters cannot change, its tags can."""
@@ -154,7 +209,7 @@ class StudyMirror:
                 "restart": exploit.restart,
             }
         )
-        if child.settled:
+        if child.takes_nothing:
             return
         metrics = [
             _metric(f"population/{name}", value, entry.time, step=exploit.epoch)
@@ -176,7 +231,7 @@ class StudyMirror:
         child = self._children[entry.fields["trial"]]
         result = FoldResult.from_dict(entry.fields["result"])
         child.folds[result.fold] = result
-        if child.settled or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
+        if child.takes_nothing or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
             return
         folder = f"fold_{result.fold}"
         files = [self._folder / result.weights, self._folder / result.predictions]
@@ -203,7 +258,7 @@ class StudyMirror:
 
     def _apply_trial(self, entry: Entry) -> None:
         child = self._children[entry.fields["trial"]]
-        if child.settled:
+        if child.takes_nothing:
             return
         status, error = entry.fields["status"], entry.fields.get("error")
         tags = {tag.STATUS: status}
@@ -298,13 +353,15 @@ class StudyMirror:
 
 def _child(run: "Run") -> _Child:
     """Read from a run what it holds already."""
-    tags = run.data.tags
+    tags, deleted = run.data.tags, run.info.lifecycle_stage == "deleted"
     return _Child(
         run_id=run.info.run_id,
         run_status=run.info.status,
         params=frozenset(run.data.params),
         uploaded={int(k): v for k, v in json.loads(tags.get(tag.FOLDS, "{}")).items()},
-        settled=run.info.lifecycle_stage == "deleted" or tags.get(tag.STATUS) in _RUN_STATUS,
+        settled=deleted or tags.get(tag.STATUS) in _RUN_STATUS,
+        deleted=deleted,
+        attempt=int(tags.get(tag.ATTEMPT, "0")),
     )
 
 

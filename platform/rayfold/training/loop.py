@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayfold.data import DataSet, to_float
 from rayfold.isolation import (
@@ -106,6 +106,11 @@ class FoldRun:
             kept = memory.find(checkpoint) if memory is not None else None
             self.taken_up = "file" if kept is None else "memory"
             self._restore(checkpoint, kept)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+        return self._learner.model
 
     @property
     def epoch(self) -> int:
@@ -264,11 +269,11 @@ class FoldRun:
             "started_at": self._started_at,
             "busy_seconds": self._busy_seconds,
         }
-        path = None
-        if self._strategy.rank == 0:
-            path = save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
+        path = self._strategy.on_rank_0(
+            lambda: save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
+        )
         if milestone:
-            identity = file_identity(self._strategy.broadcast(path))
+            identity = file_identity(path)
             self.milestone = (identity, state) if identity is not None else None
         self._saved_at = time.monotonic()
 
@@ -320,9 +325,7 @@ class FoldRun:
             predictions=str(task.folder / "predictions.safetensors"),
             initial=self._learner.initial,
         )
-        if self._strategy.rank == 0:
-            self._write(result)
-            remove_checkpoints(self._folder)
+        self._strategy.on_rank_0(lambda: self._write(result))
         return result
 
     def _write(self, result: FoldResult) -> None:
@@ -343,6 +346,7 @@ class FoldRun:
                 save_file(tensors, temporary)
         with replacing(self._folder / "result.json") as temporary:
             temporary.write_text(json.dumps(result.to_dict()))
+        remove_checkpoints(self._folder)
 
 
 def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:

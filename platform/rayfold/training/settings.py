@@ -6,8 +6,10 @@ from pathlib import Path
 from torch import nn
 
 from rayfold.data import FoldPlan
+from rayfold.library import resolve_model
 from rayfold.results import Config, Mode
 from rayfold.training.warm_start import WarmStart
+from rayfold.user_code import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class StudySetup:
     """What all folds of a study share, data apart.
 
     Attributes:
-        model_class: The model that is built anew for each fold.
+        model: Code of the model that is built anew for each fold.
         settings: How it is trained.
         plan: The folds, as rows of the data set.
         parameters: Hyperparameters that are not searched, dotted name to value.
@@ -47,9 +49,18 @@ class StudySetup:
         warm_start: What warm trials begin with; None: all begin cold.
     """
 
-    model_class: type[nn.Module]
+    model: Source
     settings: Settings
     plan: FoldPlan
     folder: Path
     parameters: Config = field(default_factory=dict)
     warm_start: WarmStart | None = None
+
+    @property
+    def model_class(self) -> type[nn.Module]:
+        """The model's class, imported in this process on first use.
+
+        Raises:
+            ModelError: If the code cannot be imported here.
+        """
+        return resolve_model(self.model)

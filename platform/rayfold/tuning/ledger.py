@@ -34,6 +34,7 @@ class Ledger:
         num_trials: Trials at most, those of earlier runs included.
         scheduler: Started, and told nothing yet; None lets every trial go on.
         cold_starts: Says which trials begin warm; None where the study has no initial weights.
+        code: Digest of the code that trials are trained with from now on; empty if unknown.
 
     Attributes:
         num_trials: The same.
@@ -48,11 +49,15 @@ class Ledger:
         num_trials: int,
         scheduler: Scheduler | None = None,
         cold_starts: ColdStarts | None = None,
+        code: str = "",
     ) -> None:
         self._searcher, self._journal, self.num_trials = searcher, journal, num_trials
         self._scheduler, self._cold_starts = scheduler, cold_starts
-        self.closed = False
+        self.closed, self._code = False, code
         self._suggested: dict[str, tuple[Config, float]] = {}
+        self._first_configs: dict[str, Config] = {}
+        self._codes: dict[str, str] = {}
+        self._fresh_starts: dict[str, int] = {}
         self._beginnings: dict[str, Beginning] = {}
         self._exploits: dict[str, list[Exploit]] = {}
         self._schedules: dict[str, list[tuple[int, Config]]] = {}
@@ -80,8 +85,40 @@ class Ledger:
                 self._enter_epoch(entry.fields["trial"], entry.fields["epoch"], scores)
             elif entry.event == "exploit":
                 self._enter_exploit(Exploit.from_dict(entry.fields))
+            elif entry.event == "retry":
+                self._enter_retry(entry)
             elif entry.event == "trial":
                 self._book(entry.fields, entry.time)
+        self._queue_unfinished()
+
+    def retry(self, *, failed: bool = False) -> None:
+        """Begin trials of other code anew that have not ended, or failed.
+
+        What is complete or was stopped stays; each trial keeps its id and configuration.
+
+        Args:
+            failed: Try again all trials that failed, those of the same code, too; these keep
+                their finished folds.
+        """
+        for trial in self._suggested:
+            before = self._codes[trial]
+            changed = bool(self._code and before and before != self._code)
+            result = self._results.get(trial)
+            if (result is None and changed) or (
+                result is not None and result.status == "failed" and (changed or failed)
+            ):
+                code = self._code or before
+                self._enter_retry(
+                    self._journal.append("retry", trial=trial, code=code, fresh=changed)
+                )
+        self._queue_unfinished()
+
+    @property
+    def fresh_starts(self) -> dict[str, int]:
+        """How often each trial in flight has begun anew, if it has: old files count no more."""
+        return {id_: self._fresh_starts[id_] for id_ in self._queue if id_ in self._fresh_starts}
+
+    def _queue_unfinished(self) -> None:
         self._queue = deque(id_ for id_ in self._suggested if id_ not in self._results)
 
     def next_trial(self) -> Trial | None:
@@ -97,10 +134,12 @@ class Ledger:
             return None
         beginning = None if self._cold_starts is None else self._cold_starts.next
         start = {} if beginning is None else dataclasses.asdict(beginning)
+        if self._code:
+            start["code"] = self._code
         entry = self._journal.append(
             "suggestion", trial=suggestion.id, config=dict(suggestion.config), **start
         )
-        self._enter(suggestion.id, suggestion.config, entry.time, beginning)
+        self._enter(entry, suggestion.config, beginning)
         return self._trial(suggestion.id)
 
     def _trial(self, id: str, lineage: int = 0) -> Trial:
@@ -213,15 +252,36 @@ class Ledger:
         beginning = None
         if "warm" in entry.fields:
             beginning = Beginning(entry.fields["warm"], entry.fields["control"])
-        self._enter(trial, config, entry.time, beginning)
+        self._enter(entry, config, beginning)
 
-    def _enter(self, trial: str, config: Config, at: float, beginning: Beginning | None) -> None:
-        self._suggested[trial] = (config, at)
+    def _enter(self, entry: Entry, config: Config, beginning: Beginning | None) -> None:
+        trial = entry.fields["trial"]
+        self._suggested[trial] = (config, entry.time)
+        self._first_configs[trial] = config
+        self._codes[trial] = entry.fields.get("code", "")
         if self._cold_starts is not None and beginning is not None:
             self._beginnings[trial] = beginning
             self._cold_starts.note(beginning)
         self._folds[trial] = {}
         self._exploits[trial], self._schedules[trial] = [], [(0, config)]
+
+    def _enter_retry(self, entry: Entry) -> None:
+        """Open a trial again; of another code, forget all that it had."""
+        trial = entry.fields["trial"]
+        self._codes[trial] = entry.fields["code"]
+        if self._results.pop(trial, None) is not None:
+            self._searcher.reopen(trial)
+            if self._scheduler is not None:
+                self._scheduler.reopen(trial)
+        if entry.fields["fresh"]:
+            config = self._first_configs[trial]
+            self._fresh_starts[trial] = self._fresh_starts.get(trial, 0) + 1
+            self._folds[trial], self._exploits[trial] = {}, []
+            self._schedules[trial] = [(0, config)]
+            self._epochs.pop(trial, None)
+            self._suggested[trial] = (config, entry.time)
+        else:
+            self._suggested[trial] = (self._suggested[trial][0], entry.time)
 
     def _enter_exploit(self, exploit: Exploit) -> None:
         """Forget what the trial had before: it is the donor's past that counts from now on."""

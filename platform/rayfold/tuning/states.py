@@ -95,3 +95,25 @@ def _link_or_copy(source: Path, copy: Path) -> None:
             shutil.copyfile(source, temporary)
     else:
         fsync_folder(copy.parent)
+
+
+def start_anew(study_folder: Path, trial: str, number: int) -> None:
+    """Remove what a trial wrote before it began anew, once for each time that it did.
+
+    Args:
+        study_folder: The study's folder.
+        trial: The trial.
+        number: How often it has begun anew, by the journal. A file in its folder says for which
+            of these the folder was emptied, so that a crash in between is made up for.
+    """
+    folder = study_folder / "trials" / trial
+    mark = folder / _FRESH_START
+    if mark.is_file() and mark.read_text() == str(number):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with replacing(mark) as temporary:
+        temporary.write_text(str(number))
+
+
+_FRESH_START = "fresh_start"

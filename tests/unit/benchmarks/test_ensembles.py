@@ -1,26 +1,13 @@
 """The benchmark of ensembles on made-up predictions: its comparison and its tables."""
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
+import ensembles
 import numpy as np
 import pytest
+from ensemble_studies import Predicted
 from numpy.typing import NDArray
 
-from rayfold.ensemble.builders import Best
+from rayfold.ensemble.builders import Best, Greedy
 from rayfold.ensemble.out_of_fold import OutOfFold
-
-BENCHMARKS = Path(__file__).parents[3] / "platform" / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def modules() -> Iterator[tuple[Any, Any]]:
-    """``ensembles`` and ``ensemble_studies``, which import each other by these names."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield importlib.import_module("ensembles"), importlib.import_module("ensemble_studies")
 
 
 def predicted(true_class: NDArray[np.float64]) -> OutOfFold:
@@ -35,9 +22,8 @@ def predicted(true_class: NDArray[np.float64]) -> OutOfFold:
     )
 
 
-def test_a_change_is_paired_row_by_row(modules: tuple[Any, Any]) -> None:
+def test_a_change_is_paired_row_by_row() -> None:
     """Every row has half of the other's loss, so that no resampling moves the share of -50 %."""
-    ensembles, _ = modules
     reference = np.array([1.0, 2.0, 6.0, 8.0])
     assert ensembles.change(reference / 2, reference) == pytest.approx((-0.5, -0.5, -0.5))
     share, low, high = ensembles.change(np.array([0.0, 4.0, 4.0, 0.5]), reference)
@@ -45,11 +31,8 @@ def test_a_change_is_paired_row_by_row(modules: tuple[Any, Any]) -> None:
     assert low < share < high
 
 
-def test_the_refit_is_the_mean_loss_of_its_models_and_their_average_is_better(
-    modules: tuple[Any, Any],
-) -> None:
+def test_the_refit_is_the_mean_loss_of_its_models_and_their_average_is_better() -> None:
     """Of a row with 0.9 and 0.4: losses 0.105 and 0.916, one of two wrong; the average is 0.65."""
-    ensembles, _ = modules
     held_out = predicted(np.array([[0.9, 0.4]]))
     models = np.array([[[0.9, 0.1], [0.9, 0.1]], [[0.4, 0.6], [0.9, 0.1]]])
     losses, wrong = ensembles.scores(models, held_out)
@@ -60,22 +43,20 @@ def test_the_refit_is_the_mean_loss_of_its_models_and_their_average_is_better(
     assert wrong.tolist() == [0.0, 0.0]
 
 
-def test_ensembles_of_few_rows_are_judged_on_the_other_rows(modules: tuple[Any, Any]) -> None:
+def test_ensembles_of_few_rows_are_judged_on_the_other_rows() -> None:
     """One candidate is perfect on most rows, the other on the rest; the best one is the first."""
-    ensembles, _ = modules
     true_class = np.where(np.arange(40) < 30, 0.99, 0.2)
     both = predicted(np.stack([true_class, 1.19 - true_class]))
     assert ensembles.few_rows_change(Best(1, calibrate=False), both, 20, draw=0) == 0.0
     assert ensembles.few_rows_change(Best(2), both, 20, draw=0) != 0.0
 
 
-def test_the_tables_have_a_line_per_builder_and_the_goal(modules: tuple[Any, Any]) -> None:
+def test_the_tables_have_a_line_per_builder_and_the_goal() -> None:
     """Six candidates, each right on other rows; the refit has 0.8, but 0.2 in the first row."""
-    ensembles, studies = modules
     refits = np.tile([0.8, 0.2], (3, 50, 1))
     refits[:, 0] = [0.2, 0.8]
     generator = np.random.default_rng(0)
-    split = studies.Predicted(
+    split = Predicted(
         out_of_fold=predicted(generator.uniform(0.3, 0.99, (6, 120))),
         held_out=predicted(generator.uniform(0.3, 0.99, (6, 50))),
         winner=0,
@@ -98,15 +79,21 @@ def test_the_tables_have_a_line_per_builder_and_the_goal(modules: tuple[Any, Any
     assert share in alone
 
 
-def test_a_plain_greedy_selection_chooses_the_same(modules: tuple[Any, Any]) -> None:
-    ensembles, _ = modules
+def test_a_plain_greedy_selection_chooses_the_same() -> None:
     made_up = ensembles.make_out_of_fold(12, 90, 3)
     chosen = ensembles.plain_greedy(made_up, num_rounds=8)
     weights = np.bincount(chosen, minlength=12) / 8
-    built = ensembles.Greedy(8, prior_rows=0).build(made_up)
+    built = Greedy(8, prior_rows=0).build(made_up)
     assert dict(zip(built.candidates, built.combination.shares, strict=True)) == pytest.approx(
         {index: weight for index, weight in enumerate(weights) if weight}
     )
     lines = list(ensembles.build_time_lines(12, 90, 3))
     assert lines[0] == "12 candidates, 90 rows, 3 classes:"
     assert len(lines) == 15
+
+
+def test_cases_of_mnist_need_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ensembles.parse(["digits cnn"]).mnist is None
+    with pytest.raises(SystemExit, match="2"):
+        ensembles.parse(["digits cnn", "mnist8k cnn"])
+    assert "CASE 'mnist8k cnn' needs --mnist, the file that" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -206,7 +207,7 @@ def test_every_refusal_is_one_line_and_leaves_the_file_closed(write: Write) -> N
     ],
 )
 def test_a_source_is_checked_before_any_file_is_touched(
-    arguments: dict[str, object], text: str
+    arguments: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(DataError, match=text):
         HDF5(**{"paths": "nowhere.h5", **arguments})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import DataSet, FoldPlan, Folds
+from rayfold.data.folds import Kind
 from rayfold.errors import DataError
 
 Labelled = Callable[..., DataSet]
@@ -16,7 +17,7 @@ def validation_parts(plan: FoldPlan) -> list[list[int]]:
 
 @pytest.mark.parametrize("kind", ["auto", "stratified", "plain", "grouped"])
 def test_each_development_row_validates_once_and_trains_in_all_other_folds(
-    labelled: Labelled, kind: str
+    labelled: Labelled, kind: Kind
 ) -> None:
     rows = [row for row in range(20) if row not in (3, 4)]
     dataset = labelled(
@@ -66,14 +67,14 @@ def test_grouped_folds_of_classes_spread_the_classes(labelled: Labelled) -> None
     ],
 )
 def test_auto_chooses_by_the_data(
-    labelled: Labelled, dataset_arguments: dict[str, object], like: str
+    labelled: Labelled, dataset_arguments: dict[str, object], like: Kind
 ) -> None:
     dataset = labelled(**dataset_arguments)
     assert Folds(3).split(dataset).digest == Folds(3, kind=like).split(dataset).digest
 
 
 @pytest.mark.parametrize("kind", ["stratified", "plain", "grouped"])
-def test_same_seed_same_folds_and_another_seed_others(labelled: Labelled, kind: str) -> None:
+def test_same_seed_same_folds_and_another_seed_others(labelled: Labelled, kind: Kind) -> None:
     dataset = labelled([0, 1] * 20, row_groups=[row // 2 for row in range(40)])
     first, again, other = (
         Folds(4, random_seed=seed, kind=kind).split(dataset) for seed in (1, 1, 2)
@@ -85,7 +86,7 @@ def test_same_seed_same_folds_and_another_seed_others(labelled: Labelled, kind: 
 
 
 @pytest.mark.parametrize("kind", ["stratified", "plain", "grouped"])
-def test_repeats_cut_the_rows_anew(labelled: Labelled, kind: str) -> None:
+def test_repeats_cut_the_rows_anew(labelled: Labelled, kind: Kind) -> None:
     """The first cut is that without repeats; each row validates once in each."""
     dataset = labelled([0, 1] * 20, row_groups=[row // 2 for row in range(40)])
     folds = Folds(4, random_seed=2**32 - 1, kind=kind, repeats=3)
@@ -138,7 +139,7 @@ def test_a_class_smaller_than_the_number_of_folds_is_refused(labelled: Labelled)
 
 
 @pytest.mark.parametrize("kind", ["stratified", "plain", "grouped"])
-def test_a_class_whose_rows_went_to_the_test_is_refused(labelled: Labelled, kind: str) -> None:
+def test_a_class_whose_rows_went_to_the_test_is_refused(labelled: Labelled, kind: Kind) -> None:
     dataset = labelled(
         [0] * 20 + [1] * 3, row_groups=list(range(23)), development_rows=list(range(20))
     )
@@ -189,6 +190,6 @@ def test_more_folds_than_anyone_trains_are_refused_before_they_are_cut() -> None
 
 def test_unknown_kinds_and_seeds_are_refused() -> None:
     with pytest.raises(DataError, match="kind of folds is 'random', expected one of 'auto', "):
-        Folds(5, kind="random")
+        Folds(5, kind="random")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="random_seed is -1, expected a whole number of 0 to 429"):
         Folds(5, random_seed=-1)

@@ -32,7 +32,7 @@ class Store:
         folder.mkdir()
         for number, fold in zip(numbers, folds, strict=True):
             rows = np.array(sorted(fold), np.int64)
-            tensors = {
+            tensors: dict[str, np.ndarray] = {
                 "rows": rows,
                 "predictions": np.array([[fold[row]] for row in sorted(fold)], np.float32),
                 "labels": (rows[:, None] / 2).astype(np.float32),
@@ -128,7 +128,7 @@ def test_studies_with_other_folds_are_refused_by_name(store: Store) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("data_digest", "0" * 64), ("task", "classification"), ("num_rows", 5)]
 )
-def test_studies_of_other_data_are_refused(store: Store, field: str, value: object) -> None:
+def test_studies_of_other_data_are_refused(store: Store, field: str, value: Any) -> None:
     studies = [
         store.study(store.trial(*CUT), name="a"),
         store.study(store.trial(*CUT), name="b", **{field: value}),

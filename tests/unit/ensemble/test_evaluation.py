@@ -55,7 +55,7 @@ def test_what_was_stopped_is_evaluated_where_it_has_rows() -> None:
     out_of_fold = OutOfFold(
         predictions=predictions,
         present=present,
-        complete=present.all(axis=1),
+        complete=np.all(present, axis=1),
         target=np.zeros((3, 1), np.float32),
         folds=np.arange(3),
     )

@@ -122,7 +122,7 @@ def test_held_out_rows_are_those_that_the_study_kept(
 def test_predictions_of_the_data_that_were_trained_on_are_marked_as_such(
     regression: Ensemble, write: Write
 ) -> None:
-    table = {"features": SUMS.repeat(5, axis=0), "labels": [0.0, 1.0] * 5}
+    table = {"features": SUMS.repeat(5, axis=0), "labels": np.array([0.0, 1.0] * 5)}
     file = write("table.h5", **table)
     digest = load(HDF5(file, test_fraction=0.2)).digest
     ensemble = from_study(regression, digest, fraction=0.2, random_seed=0, row_groups=None)

@@ -41,7 +41,11 @@ def test_every_output_counts_alike() -> None:
 def test_parts_of_the_average_are_averages_of_parts() -> None:
     """Probabilities of the true class, differences to the values; 0 where there is none."""
     present = np.array([[True, True], [True, False]])
-    shared = {"present": present, "complete": present.all(axis=1), "folds": np.arange(2)}
+    shared: dict[str, np.ndarray] = {
+        "present": present,
+        "complete": np.all(present, axis=1),
+        "folds": np.arange(2),
+    }
     classes = OutOfFold(
         predictions=np.array([[[0.9, 0.1], [0.8, 0.2]], [[0.7, 0.3], [0.6, 0.4]]], np.float32),
         target=np.array([0, 1]),

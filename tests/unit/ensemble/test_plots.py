@@ -1,7 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from rayfold.ensemble import Ensemble
 from rayfold.ensemble.plots import (
@@ -19,7 +21,7 @@ def labels(figure: Figure) -> list[str]:
 
 
 def widths(figure: Figure) -> list[float]:
-    return [bar.get_width() for bar in figure.axes[0].patches]
+    return [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
 
 
 def test_members_are_bars_of_their_weights(regression: Ensemble) -> None:
@@ -54,8 +56,10 @@ def test_builders_come_with_their_standard_errors() -> None:
     )
     figure = plot_builders(report)
     assert labels(figure) == ["greedy", "best"]
-    ends = figure.axes[0].collections[0].get_segments()
-    assert np.array(ends)[:, :, 0] == pytest.approx(np.array([[0.15, 0.25], [0.2, 0.4]]))
+    (bars,) = figure.axes[0].collections
+    assert isinstance(bars, LineCollection)
+    ends = np.array(bars.get_segments())
+    assert ends[:, :, 0] == pytest.approx(np.array([[0.15, 0.25], [0.2, 0.4]]))
 
 
 def test_reliability_is_accuracy_by_confidence() -> None:

@@ -38,6 +38,8 @@ class ByData(nn.Module):
 class Counting(nn.Module):
     """Subtracts how often it was called."""
 
+    calls: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
@@ -49,6 +51,8 @@ class Counting(nn.Module):
 
 class OneBuffer(nn.Module):
     """Returns the same tensor each time."""
+
+    answer: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +73,7 @@ class Decaying(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         outputs = features - self.weight
         with torch.no_grad():
-            self.weight /= 2
+            self.weight.div_(2)
         return outputs.detach()
 
 

@@ -176,7 +176,7 @@ class TestLending:
         generator = np.random.default_rng(0)
         dispatcher, workers = await make_pool(3)
         in_use: dict[str, int] = {}
-        trained: list[tuple[str, int]] = []
+        trained: list[tuple[str, str, int]] = []
 
         async def dawdle() -> None:
             for _ in range(int(generator.integers(5))):
@@ -391,10 +391,7 @@ class TestDeaths:
         [outcome] = await soon(dispatcher.wait("0000"))
         assert outcome.task == task("0000", 0)
         assert outcome.error is not None
-        assert outcome.error.startswith(
-            "3 times a worker failed alone or its process ended on fold 0"
-        )
-        assert not outcome.error.endswith("\n")
+        assert outcome.error == "it started anew; 3 attempts at fold 0 ended like this."
         assert (await worker.order()).fold == 1
 
     @in_a_loop
@@ -588,11 +585,23 @@ class TestDyingGroups:
                 await worker.announce()
             [outcome] = await soon(dispatcher.wait(f"{trial:04}"))
             assert outcome.error == (
-                "3 times a worker failed alone or its process ended on fold 0; the last time:\n"
-                'File "net.py", line 7\nit exited with status 3'
+                'File "net.py", line 7\n'
+                "it exited with status 3; 3 attempts at fold 0 ended like this."
             )
             await dispatcher.release(f"{trial:04}")
         assert (await dispatcher.snapshot()).broken == ""
+
+    @in_a_loop
+    async def test_a_lost_node_is_counted_neither_against_the_group_nor_its_order(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(2 * MAX_ATTEMPTS):
+            await worker.order()
+            died = dispatcher.group_died(0, "its node is gone", node_lost=True)
+            assert await died is True
+            assert await dispatcher.group_died(0, "its node is gone", node_lost=True) is True
+            await worker.announce()
+        assert await worker.order() == task("0000", 0)
 
 
 class TestGroupsThatDoNotStop:
@@ -601,7 +610,7 @@ class TestGroupsThatDoNotStop:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = time.monotonic()
-        monkeypatch.setattr(dispatcher_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         dispatcher, [worker] = await make_pool(1)
         await lent(dispatcher, "0000", 0)
         order = await worker.order()
@@ -662,10 +671,24 @@ class TestFailingRanks:
             await worker.announce()
         [outcome] = await soon(dispatcher.wait("0000"))
         assert outcome.task == task("0000", 0)
-        assert re.search(
-            r"^3 times a worker failed alone.* fold 0;.*\nout of range$", outcome.error or ""
-        )
+        assert re.search(r"^out of range; 3 attempts at fold 0 ended", outcome.error or "")
         assert (await worker.order()).fold == 1
+
+    @in_a_loop
+    async def test_a_fault_of_the_machine_on_one_rank_is_never_an_error_of_the_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher_module, "RANKS_SECONDS", 0.0)
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(MAX_ATTEMPTS + 1):
+            assert await worker.order() == task("0000", 0)
+            failed = dispatcher.rank_failed(0, worker.token, 1, 2, "OSError", "Input/output error")
+            assert await soon(failed) is False
+            await worker.announce()
+            [outcome] = await soon(dispatcher.wait("0000"))
+            assert outcome == FoldOutcome(task=task("0000", 0), fault="Input/output error")
+            await dispatcher.submit("0000", [task("0000", 0)])
 
     @in_a_loop
     async def test_ranks_that_failed_on_one_order_have_not_failed_on_the_next(
@@ -677,7 +700,7 @@ class TestFailingRanks:
         order = await worker.order()
         first = dispatcher.rank_failed(0, worker.token, 0, 2, "")
         second = dispatcher.rank_failed(0, worker.token, 1, 2, "")
-        assert await soon(asyncio.gather(first, second)) == [False, True]
+        assert list(await soon(asyncio.gather(first, second))) == [False, True]
         await worker.order(FoldOutcome(task=order, error=""))
         assert await soon(dispatcher.rank_failed(0, worker.token, 1, 2, "alone")) is False
 

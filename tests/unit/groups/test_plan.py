@@ -32,11 +32,11 @@ def test_fold_trainings_are_trials_times_folds() -> None:
     assert plan(Groups(), num_trials=7, num_folds=3).num_fold_trainings == 21
 
 
-def test_memory_is_driver_groups_further_workers_and_data() -> None:
-    """1.5 GB, three groups of 0.8 GB with two further workers of 0.45 GB each, and 1 GB."""
-    groups = Groups(1, 3, workers=3)
+def test_memory_is_driver_workers_trials_and_data() -> None:
+    """1.5 GB, four groups of three workers of 0.45 GB each, two trials of 0.15 GB, and 1 GB."""
+    groups = Groups(1, 4, workers=3, per_trial=2)
     assert plan(groups, data_bytes=10**9).memory_bytes == pytest.approx(
-        1.5e9 + 3 * (0.8e9 + 2 * 0.45e9) + 1e9
+        1.5e9 + 4 * 3 * 0.45e9 + 2 * 0.15e9 + 1e9
     )
 
 
@@ -46,7 +46,7 @@ def test_a_plan_in_words() -> None:
         "trainings  10 trials x 5 folds = 50 of 3 epochs each",
         "N_nodes    1 + N_G 2 x N_F 2 x (N_W 2 x N_GPU 1) = 9",
         "groups     1 to 4, each 2 worker(s) of 1 CPU and 1 GPU",
-        "memory     about 6.5 GB, 2.0 MB of it data",
+        "memory     about 5.4 GB, 2.0 MB of it data",
     ]
 
 

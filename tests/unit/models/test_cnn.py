@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -93,7 +95,7 @@ def test_a_batch_in_two_parts_gives_the_gradient_of_the_whole() -> None:
         ({"num_outputs": 0}, "num_outputs must be at least 1, got 0"),
     ],
 )
-def test_an_argument_out_of_range_is_named(argument: dict[str, object], match: str) -> None:
-    arguments = {"input_shape": (8, 8), "num_outputs": 10, **argument}
+def test_an_argument_out_of_range_is_named(argument: dict[str, Any], match: str) -> None:
+    arguments: dict[str, Any] = {"input_shape": (8, 8), "num_outputs": 10, **argument}
     with pytest.raises(ValueError, match=match):
         CNN(**arguments)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -76,7 +78,7 @@ def test_every_activation_lets_gradients_reach_the_first_layer(activation: str) 
         ({"input_shapes": [(0,)]}, r"input_shapes \[\(0,\)\] hold no numbers"),
     ],
 )
-def test_an_argument_out_of_range_is_named(argument: dict[str, object], match: str) -> None:
-    arguments = {"input_shapes": [(4,)], "num_outputs": 2, **argument}
+def test_an_argument_out_of_range_is_named(argument: dict[str, Any], match: str) -> None:
+    arguments: dict[str, Any] = {"input_shapes": [(4,)], "num_outputs": 2, **argument}
     with pytest.raises(ValueError, match=match):
         MLP(**arguments)

@@ -29,4 +29,4 @@ def test_every_metric_and_loss_is_listed_with_its_task() -> None:
 
 def test_it_is_said_that_f1_averages_over_classes() -> None:
     table = metrics_table().set_index("metric")
-    assert "averaged (macro)" in table.loc["f1", "meaning"]
+    assert "averaged (macro)" in str(table.loc["f1", "meaning"])

@@ -99,7 +99,7 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         run_id="b",
         description={"metric": "val_accuracy", "metrics": ["f1", "accuracy"], "mode": "max"},
         trials=(),
-        _downloads=None,
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
     assert list(logged_table(study).columns) == [
         "trial",
@@ -172,7 +172,7 @@ def test_failed_trials_are_listed_with_what_went_wrong() -> None:
         data_digest="",
         fold_digest="",
         error="RuntimeError: an odd width of 7 (net.py line 10, in __init__)",
-        _downloads=None,
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
     study = LoggedStudy(
         name="digits",
@@ -180,7 +180,7 @@ def test_failed_trials_are_listed_with_what_went_wrong() -> None:
         run_id="b",
         description={"metric": "val_loss", "mode": "min"},
         trials=(trial, dataclasses.replace(trial, id="0004", status="completed", error=None)),
-        _downloads=None,
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
     table = failed_table(study)
     assert table["trial"].tolist() == ["0003"]

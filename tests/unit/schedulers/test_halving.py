@@ -67,12 +67,12 @@ def test_decisions_are_those_of_ray_tune(mode: Mode, grace: int, reduction: int)
     epochs = []
     for number in range(60):
         trial = SimpleNamespace(trial_id=f"{number:04d}")
-        theirs.on_trial_add(None, trial)  # type: ignore[arg-type]
+        theirs.on_trial_add(None, trial)
         for epoch in range(1, 20):
             score = float(generator.normal(scale=1 / epoch))
             result = {"training_iteration": epoch, "score": score}
             decision = ours.report(trial.trial_id, {0: score}, epoch=epoch)
-            known = theirs.on_trial_result(None, trial, result)  # type: ignore[arg-type]
+            known = theirs.on_trial_result(None, trial, result)
             assert (decision == "stop") == (known == AsyncHyperBandScheduler.STOP)
             if decision == "stop":
                 break

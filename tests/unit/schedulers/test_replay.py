@@ -30,7 +30,7 @@ SPACE = SearchSpace(
         "batch_size": Int(16, 64),
     }
 )
-SGD = {"optimizer.name": "sgd", "optimizer.momentum": 0.5, "batch_size": 16}
+SGD: Config = {"optimizer.name": "sgd", "optimizer.momentum": 0.5, "batch_size": 16}
 
 
 def test_numbers_may_change() -> None:

@@ -27,8 +27,10 @@ ONE_INPUT = Signature(
 def test_rows_come_by_name_in_any_order() -> None:
     body = json.dumps({"inputs": {"age": [30, 41], "images": [[0, 255], [1, 2]]}}).encode()
     images, age = parse_request(body, TWO_INPUTS)
-    assert (images.dtype, images.tolist()) == (np.uint8, [[0, 255], [1, 2]])
-    assert (age.dtype, age.tolist()) == (np.float32, [30, 41])
+    assert images.dtype == np.uint8
+    assert images.tolist() == [[0, 255], [1, 2]]
+    assert age.dtype == np.float32
+    assert age.tolist() == [30, 41]
 
 
 def test_rows_of_the_only_input_need_no_name() -> None:

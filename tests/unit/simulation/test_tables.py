@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rayfold.errors import DataError
+from rayfold.results import Config
 from rayfold.simulation import Table, read_table
 from rayfold.space import Choice, Float, Int, SearchSpace
 
@@ -37,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def rows(*rates: float, **changes: Any) -> Table:
-    configs = [{"rate": rate, "layers": 2, "name": "adamw"} for rate in rates]
+    configs: list[Config] = [{"rate": rate, "layers": 2, "name": "adamw"} for rate in rates]
     scores = np.arange(float(len(rates)))[:, None]
     return Table(
         SPACE, configs, changes.pop("scores", scores), np.ones((len(rates), 1)), **changes
@@ -169,7 +170,7 @@ def test_another_is_answered_by_the_nearest_row() -> None:
 def test_another_category_is_further_than_any_number() -> None:
     """Row 0 has the right name and the rate at distance 0.9, row 1 the right rate alone."""
     space = SearchSpace({"rate": Float(0.0, 1.0), "name": Choice("a", "b", "c")})
-    configs = [{"rate": 0.95, "name": "c"}, {"rate": 0.05, "name": "a"}]
+    configs: list[Config] = [{"rate": 0.95, "name": "c"}, {"rate": 0.05, "name": "a"}]
     table = Table(space, configs, np.zeros((2, 1)), np.ones((2, 1)))
     assert table.find({"rate": 0.05, "name": "c"}).row == 0
 

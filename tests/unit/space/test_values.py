@@ -99,8 +99,11 @@ def test_what_cannot_be_plain_is_refused_in_a_line_that_names_the_parameter(
 
 
 def test_bounds_may_be_numbers_of_numpy_and_pytorch() -> None:
-    assert Int(np.int32(2), torch.tensor(8)) == Int(2, 8)
-    assert Float(np.float64(0.25), torch.tensor(0.5)) == Float(0.25, 0.5)
+    low: Any = np.int32(2)
+    high: Any = torch.tensor(8)
+    assert Int(low, high) == Int(2, 8)
+    low, high = np.float64(0.25), torch.tensor(0.5)
+    assert Float(low, high) == Float(0.25, 0.5)
 
 
 def test_names_are_texts() -> None:

@@ -20,6 +20,16 @@ with interruption.listening():
     print("never reached", flush=True)
 """
 
+GIVES_UP = """
+import sys
+from rayfold.study.interruption import Interruption
+
+interruption = Interruption()
+interruption.requested = sys.argv[1] == "1"
+interruption.before_exit = lambda: print("all is ended", flush=True)
+interruption.give_up("Ray's raylet has died")
+"""
+
 NOTED_AND_PRINTED = """
 import signal
 from rayfold.study.interruption import Interruption
@@ -82,6 +92,27 @@ def test_the_second_interruption_ends_the_process_at_once() -> None:
     assert ended.returncode == 128 + signal.SIGINT
     assert ended.stdout == "still here True\n"
     assert "Run the same again to go on; interrupt again to end at once." in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "status", "line"),
+    [
+        (False, 75, "rayfold: Ray's raylet has died. What is finished is kept; run the same"),
+        (True, 130, "Ray was ended by the same signal, so that nothing can be waited for."),
+    ],
+)
+def test_a_run_without_ray_ends_at_once_and_leaves_nothing(
+    interrupted: bool, status: int, line: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", GIVES_UP, str(int(interrupted))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == status
+    assert ended.stdout == "all is ended\n"
+    assert ended.stderr.strip().startswith(line)
 
 
 def test_beside_the_main_thread_nothing_listens_and_nothing_breaks() -> None:

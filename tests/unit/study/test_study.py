@@ -15,11 +15,12 @@ from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import DEFAULT_NUM_TRIALS, Acceptance, Recipe
-from rayfold.results import Config
+from rayfold.results import Config, Status
 from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
 from rayfold.search import Bayesian, Fixed, Genetic, Random, Searcher
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
+from rayfold.study.opened import Call
 
 MakeStudy = Callable[..., Study]
 
@@ -390,7 +391,7 @@ class TestArguments:
 
     def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
-        assert study.plan().num_trials == 10
+        assert study._planned(None, accept_changed_code=False).num_trials == 10
 
     def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study()._settings().mode == "min"
@@ -501,7 +502,8 @@ class TestGoingOn:
     def test_a_tuple_among_the_parameters_does_not_keep_it_from_going_on(
         self, make_study: MakeStudy
     ) -> None:
-        space = SearchSpace({"batch_size": Choice(np.int64(8), 16)})
+        size: Any = np.int64(8)
+        space = SearchSpace({"batch_size": Choice(size, 16)})
         parameters = {"model.layers": (np.int64(8), 16)}
         for _ in range(2):
             study = make_study(
@@ -512,7 +514,7 @@ class TestGoingOn:
                 epochs=np.int64(2),
             )
             with Journal.open(study.folder / "journal.jsonl") as journal:
-                study._open(journal, 6)
+                study._open(journal, 6, Call())
         begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
         assert begun["parameters"] == {"model.layers": [8, 16]}
 
@@ -602,3 +604,135 @@ class TestGoingOn:
         for study in studies:
             begin(study)
         assert describe(studies[0])["classes"] == ["ant", "bee"]
+
+
+NET = """
+from torch import nn
+
+from layers import Block
+
+
+class Net(nn.Module):
+    def __init__(self, *, input_shape, num_outputs, width=8):
+        super().__init__()
+        self.block = Block()
+"""
+
+
+class TestCode:
+    """The code that trials are trained with is recorded, and compared when a study goes on."""
+
+    @pytest.fixture
+    def make(self, make_study: MakeStudy, tmp_path: Path) -> MakeStudy:
+        (tmp_path / "net.py").write_text(NET)
+        (tmp_path / "layers.py").write_text("from torch import nn\nBlock = nn.ReLU\n")
+        space = SearchSpace({"model.width": Int(4, 16)})
+        return lambda: make_study(model="./net.py:Net", base=tmp_path, space=space)
+
+    def end_trial(self, study: Study, status: Status, call: Call | None = None) -> None:
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            ledger = study._open(journal, 4, call or Call()).ledger
+            trial = ledger.next_trial()
+            assert trial is not None
+            ledger.trial_finished(trial.id, status)
+
+    def change(self, tmp_path: Path) -> None:
+        (tmp_path / "layers.py").write_text("from torch import nn\nBlock = nn.Tanh\n")
+
+    def test_files_digests_and_versions_are_recorded_and_the_text_is_kept(
+        self, make: MakeStudy
+    ) -> None:
+        study = make()
+        begin(study)
+        code = describe(study)["code"]
+        assert (code["reference"], sorted(code["files"])) == (
+            "./net.py:Net",
+            ["layers.py", "net.py"],
+        )
+        assert set(code["packages"]) == {"torch"}
+        assert (study.folder / "code" / code["digest"][:12] / "net.py").read_text() == NET
+
+    def test_each_trial_carries_the_digest_of_its_code(
+        self, make: MakeStudy, tmp_path: Path
+    ) -> None:
+        study = make()
+        self.end_trial(study, "completed")
+        self.change(tmp_path)
+        self.end_trial(make(), "completed", Call(accept_changed_code=True))
+        entries = read_journal(study.folder / "journal.jsonl")
+        codes = [entry.fields["code"] for entry in entries if entry.event == "suggestion"]
+        assert codes == [study._code.digest, make()._code.digest]
+        assert codes[0] != codes[1]
+        self.end_trial(make(), "completed")  # accepted once
+
+    def test_changed_code_is_refused_with_the_files_name_by_run_and_plan_alike(
+        self, make: MakeStudy, tmp_path: Path
+    ) -> None:
+        self.end_trial(make(), "completed")
+        self.change(tmp_path)
+        match = (
+            r"^study 'digits' began with other code: layers\.py has changed; put that back, give "
+            r"the study another name, or accept it for the trials to come \(--accept-changed-code"
+        )
+        with pytest.raises(RecipeError, match=match):
+            make().plan(4)
+        with pytest.raises(RecipeError, match=match):
+            make().run(4, show_progress=False)
+
+    def test_where_all_trials_failed_mended_code_is_taken_and_they_are_tried_again(
+        self, make: MakeStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        study = make()
+        self.end_trial(study, "failed")
+        self.change(tmp_path)
+        assert make()._planned(4, accept_changed_code=False).done == "1 trials: 1 failed"
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            ledger = make()._open(journal, 4, Call()).ledger
+        assert "goes on with changed code: layers.py has changed" in caplog.text
+        assert ledger.results == []
+        again = ledger.next_trial()
+        assert again is not None
+        assert again.id == "0000"
+
+    def test_a_run_without_anything_to_do_says_how_failed_trials_are_tried_again(
+        self, make: MakeStudy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        study = make()
+        self.end_trial(study, "failed")
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            assert study._open(journal, 1, Call()).ledger.exhausted
+            assert "1 of 1 trials failed in earlier runs" in caplog.text
+            assert "--retry-failed (retry_failed=True)" in caplog.text
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            assert not study._open(journal, 1, Call(retry_failed=True)).ledger.exhausted
+
+    def test_a_journal_that_knows_no_code_goes_on_and_knows_it_from_then_on(
+        self, make: MakeStudy, tmp_path: Path
+    ) -> None:
+        study = make()
+        description = {k: v for k, v in describe(study).items() if k != "code"}
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            journal.append("study", name=study.name, id="0", description=description)
+        self.end_trial(make(), "completed")
+        self.change(tmp_path)
+        with pytest.raises(RecipeError, match=r"layers\.py has changed"):
+            make().plan(4)
+
+    def test_other_versions_of_packages_are_told_and_not_refused(
+        self, make: MakeStudy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        study = make()
+        code = {**study._code.to_dict(), "packages": {"torch": "1.0"}}
+        description = {**describe(study), "code": code}
+        with Journal.open(study.folder / "journal.jsonl") as journal:
+            journal.append("study", name=study.name, id="0", description=description)
+        self.end_trial(make(), "completed")
+        assert "goes on with other versions: torch 1.0 -> 2" in caplog.text
+
+    def test_a_plan_says_what_is_done(self, make: MakeStudy) -> None:
+        assert make()._planned(4, accept_changed_code=False).done == ""
+        self.end_trial(make(), "completed")
+        self.end_trial(make(), "failed")
+        plan = make()._planned(4, accept_changed_code=False)
+        assert plan.done == "2 trials: 1 completed, 1 failed"
+        assert plan.lines()[0] == "done       2 trials: 1 completed, 1 failed"

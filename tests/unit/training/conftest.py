@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import DataSet, Folds
-from rayfold.library import resolve_model
+from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.state_memory import StateMemory
@@ -65,7 +65,7 @@ def make_setup(data: DataSet, tmp_path: Path) -> MakeSetup:
     def make(folder: str = "study", data: DataSet = data, **settings: Any) -> StudySetup:
         parameters = settings.pop("parameters", {})
         return StudySetup(
-            model_class=resolve_model("mlp"),
+            model=model_source("mlp"),
             settings=Settings(**{"epochs": 4, **settings}),
             plan=Folds(3).split(data),
             folder=tmp_path / folder,

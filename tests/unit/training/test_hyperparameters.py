@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from rayfold.errors import ModelError, RecipeError
-from rayfold.results import Value
+from rayfold.results import Config, Value
 from rayfold.space import Choice, Domain, Float, Int, SearchSpace
 from rayfold.training.hyperparameters import check_hyperparameters, section
 
@@ -22,7 +22,7 @@ def check(
 
 
 def test_a_section_is_what_stands_under_its_prefix() -> None:
-    config = {"model.width": 8, "optimizer.name": "sgd", "batch_size": 32, "modeling": 1}
+    config: Config = {"model.width": 8, "optimizer.name": "sgd", "batch_size": 32, "modeling": 1}
     assert section(config, "model") == {"width": 8}
     assert section(config, "schedule") == {}
 

@@ -7,10 +7,11 @@ import torch
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
+from rayfold.results import Config
 from rayfold.training import Batch, Learner, SingleProcess, StudySetup
 from rayfold.training.checkpoint import ShrinkAndPerturb
 
-LINEAR = {"model.depth": 0, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
+LINEAR: Config = {"model.depth": 0, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
 
 MakeSetup = Callable[..., StudySetup]
 MakeLearner = Callable[..., Learner]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
-from rayfold.library import resolve_model
+from rayfold.library import model_source, resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
@@ -163,7 +163,7 @@ class TestBatches:
     ) -> None:
         """40 training rows make batches of 16, 16 and 8."""
         batches: list[Tensor] = []
-        setup = replace(make_setup(epochs=2), model_class=recorder(batches))
+        setup = replace(make_setup(epochs=2), model=model_source(recorder(batches)))
         task = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
         train(make_run(task, setup), task)
         assert [len(batch) for batch in batches] == [16, 16, 8, 16, 16, 8]
@@ -615,7 +615,7 @@ class TestGenerators:
     ) -> None:
         ends = []
         for folder in ("first", "second"):
-            setup = replace(make_setup(folder), model_class=Drawing)
+            setup = replace(make_setup(folder), model=model_source(Drawing))
             random.seed()
             np.random.seed()
             ends.append(losses(train(make_run(bare(), setup), bare())))
@@ -626,8 +626,10 @@ class TestGenerators:
         self, make_setup: MakeSetup, make_run: MakeRun, pause: str
     ) -> None:
         task = bare()
-        whole = train(make_run(task, replace(make_setup("whole"), model_class=Drawing)), task)
-        setup = replace(make_setup("paused"), model_class=Drawing)
+        whole = train(
+            make_run(task, replace(make_setup("whole"), model=model_source(Drawing))), task
+        )
+        setup = replace(make_setup("paused"), model=model_source(Drawing))
         run = make_run(task, setup)
         run.advance(replace(task, until_epoch=2, save=True))
         other = bare(fold=1)
@@ -655,10 +657,10 @@ class TestGenerators:
             def forward(self, *features: Tensor) -> Tensor:
                 if not self.training:
                     torch.rand(7)
-                return super().forward(*features)  # type: ignore[no-any-return]
+                return super().forward(*features)
 
         plain = train(make_run(order(), make_setup("plain")), order())
-        noisy = train(make_run(order(), replace(make_setup(), model_class=Noisy)), order())
+        noisy = train(make_run(order(), replace(make_setup(), model=model_source(Noisy))), order())
         assert losses(noisy) == losses(plain)
 
 
@@ -685,11 +687,11 @@ class TestIsolation:
                 torch.set_grad_enabled(not self.training)
                 torch.set_default_dtype(torch.float64)
                 torch.set_default_device("meta")
-                return outputs  # type: ignore[no-any-return]
+                return outputs
 
         threads = torch.get_num_threads()
         plain = train(make_run(order(), make_setup("plain")), order())
-        setup = replace(make_setup(), model_class=Meddling)
+        setup = replace(make_setup(), model=model_source(Meddling))
         assert losses(train(make_run(order(), setup), order())) == losses(plain)
         assert torch.get_num_threads() == threads
         assert torch.is_grad_enabled()
@@ -704,10 +706,10 @@ class TestIsolation:
                 self.layer = nn.Linear(4, sizes[0].pop())
 
             def forward(self, features: Tensor) -> Tensor:
-                return self.layer(features)  # type: ignore[no-any-return]
+                return self.layer(features)
 
         config: dict[str, Any] = {**bare().config, "model.sizes": [[3, 3]]}
-        setup = replace(make_setup(), model_class=Popping)
+        setup = replace(make_setup(), model=model_source(Popping))
         for fold in range(2):
             task = replace(bare(fold=fold), config=config)
             train(make_run(task, setup), task)
@@ -719,6 +721,8 @@ class TestIsolation:
         """Each batch of one row is predicted with what is saved."""
 
         class Counting(nn.Module):
+            calls: Tensor
+
             def __init__(self, *, num_outputs: int) -> None:
                 super().__init__()
                 self.bias = nn.Parameter(torch.zeros(num_outputs))
@@ -729,7 +733,7 @@ class TestIsolation:
                 return self.bias.expand(len(features), -1) * self.calls
 
         monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 1)
-        setup = replace(make_setup(), model_class=Counting)
+        setup = replace(make_setup(), model=model_source(Counting))
         task = bare()
         result = train(make_run(task, setup), task)
         saved = load_file(setup.folder / result.predictions)["predictions"]

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from rayfold.data import DataSet
 from rayfold.orders import FoldTask
+from rayfold.results import Config
 from rayfold.training import Batch, FoldRun, Learner, SingleProcess, StudySetup
 from rayfold.training.warm_start import Source, WarmStart, output_tensors, tensor_shapes
 
 MakeSetup = Callable[..., StudySetup]
 MakeRun = Callable[..., FoldRun]
-CONFIG = {"model.hidden": 8, "model.depth": 1, "optimizer.name": "sgd"}
+CONFIG: Config = {"model.hidden": 8, "model.depth": 1, "optimizer.name": "sgd"}
 
 
 @pytest.fixture

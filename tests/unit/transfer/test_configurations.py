@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rayfold.results import Value
 from rayfold.search import PastStudy
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.transfer.configurations import MappedStudy, map_config, pruned_space
@@ -17,7 +18,7 @@ SPACE = SearchSpace(
         "batch_size": Choice(32, 64),
     }
 )
-WHOLE = {
+WHOLE: dict[str, Value] = {
     "model.layers": 2,
     "model.dropout": 0.5,
     "optimizer.name": "sgd",

@@ -186,7 +186,7 @@ class TestScheduler:
     def test_metric_and_mode_are_set_on_a_copy(self) -> None:
         given = AsyncHyperBandScheduler()
         prepared = prepared_scheduler(given, "max")
-        assert (prepared.metric, prepared._mode) == ("score", "max")  # type: ignore[attr-defined]
+        assert (prepared.metric, prepared._mode) == ("score", "max")
         assert given.metric is None
 
     def test_one_that_compares_nothing_is_welcome(self) -> None:

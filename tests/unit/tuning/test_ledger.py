@@ -7,7 +7,7 @@ from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.results import Exploit, FoldResult, Trial
 from rayfold.schedulers import Halving, Racing, Scheduler
-from rayfold.search import Genetic, Random, Searcher
+from rayfold.search import Bayesian, Genetic, Random, Searcher
 from rayfold.search.base import Observation
 from rayfold.space import Choice, Float, SearchSpace
 from rayfold.transfer import ColdStarts
@@ -68,6 +68,7 @@ def open_ledger(path: Path) -> Iterator[Open]:
         num_trials: int = 10,
         scheduler: Scheduler | None = None,
         cold_starts: ColdStarts | None = None,
+        code: str = "",
     ) -> Ledger:
         for journal in journals:
             journal.close()
@@ -82,6 +83,7 @@ def open_ledger(path: Path) -> Iterator[Open]:
             num_trials=num_trials,
             scheduler=scheduler,
             cold_starts=cold_starts,
+            code=code,
         )
         ledger.replay(read_journal(path))
         return ledger
@@ -576,3 +578,95 @@ class TestInitialWeights:
         carry_out(ledger, trial, 0.5)
         assert (trial.warm, ledger.results[0].warm) == (False, None)
         assert "warm" not in read_journal(path)[0].fields
+
+
+def end_three(ledger: Ledger) -> None:
+    """One trial completes, one fails after a fold, and one is in flight with a fold."""
+    carry_out(ledger, take(ledger), 0.5, 0.4)
+    failed = take(ledger)
+    ledger.fold_finished(failed.id, fold(0, 0.3))
+    ledger.trial_finished(failed.id, "failed", error="KeyError: 'x'")
+    ledger.fold_finished(take(ledger).id, fold(0, 0.2))
+
+
+class TestTryingAgain:
+    def test_failed_trials_stay_failed_unless_that_is_asked_for(self, open_ledger: Open) -> None:
+        end_three(open_ledger(code="a"))
+        ledger = open_ledger(code="a")
+        ledger.retry()
+        assert [result.status for result in ledger.results] == ["completed", "failed"]
+        assert take(ledger).id == "0002"
+
+    def test_a_failed_trial_keeps_its_configuration_and_its_folds(self, open_ledger: Open) -> None:
+        first = open_ledger(code="a")
+        end_three(first)
+        before = first.results[1]
+        ledger = open_ledger(code="a")
+        ledger.retry(failed=True)
+        again = take(ledger)
+        assert (again.id, again.config) == ("0001", before.config)
+        assert ledger.fresh_starts == {}
+        ledger.fold_finished(again.id, fold(1, 0.1))
+        ledger.trial_finished(again.id, "completed")
+        assert ledger.results[1].score == pytest.approx(0.2)
+        assert ledger.results[1].error is None
+
+    def test_other_code_begins_failed_trials_and_those_in_flight_anew(
+        self, open_ledger: Open, path: Path
+    ) -> None:
+        end_three(open_ledger(code="a"))
+        ledger = open_ledger(code="b")
+        ledger.retry()
+        assert [result.id for result in ledger.results] == ["0000"]
+        assert ledger.fresh_starts == {"0001": 1, "0002": 1}
+        assert ledger.num_folds_done == 2
+        carry_out(ledger, take(ledger), 0.9, 0.7)
+        assert ledger.results[1].score == pytest.approx(0.8)
+        retries = [entry.fields for entry in read_journal(path) if entry.event == "retry"]
+        assert [(fields["trial"], fields["code"], fields["fresh"]) for fields in retries] == [
+            ("0001", "b", True),
+            ("0002", "b", True),
+        ]
+
+    def test_trials_of_unknown_code_are_left_as_they_are(self, open_ledger: Open) -> None:
+        end_three(open_ledger())
+        ledger = open_ledger(code="b")
+        ledger.retry()
+        assert ledger.fresh_starts == {}
+        assert ledger.num_folds_done == 4
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            make_genetic,
+            lambda: Genetic(population=4, generations=3, random_seed=3, update="generational"),
+            lambda: Bayesian(num_initial=2, random_seed=3),
+        ],
+    )
+    @pytest.mark.parametrize("racing", [False, True])
+    def test_a_replay_gives_the_same_searcher(
+        self, open_ledger: Open, make: Callable[[], Searcher], racing: bool
+    ) -> None:
+        def take_up() -> Ledger:
+            return open_ledger(make(), scheduler=Racing() if racing else None, code="a")
+
+        ledger = take_up()
+        end_three(ledger)
+        carry_out(ledger, take(ledger), 0.6, 0.5)
+        ledger = take_up()
+        ledger.retry(failed=True)
+        while take(ledger).id != "0002":
+            pass
+        for trial, score in (("0001", 0.1), ("0002", 0.9)):
+            ledger.fold_finished(trial, fold(1, score))
+            ledger.trial_finished(trial, "completed")
+        for _ in range(3):
+            carry_out(ledger, take(ledger), 0.5, 0.6)
+        expected = take(ledger).config
+        best = ledger._searcher.best
+        again = take_up()
+        assert again.results == ledger.results
+        assert take(again).config == expected
+        assert best is not None
+        assert (best[0].id, best[1]) == ("0001", 0.2)
+        assert again._searcher.best == best

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -122,7 +122,7 @@ def start() -> Iterator[Start]:
     pools: list[Pool] = []
 
     def begin(
-        order: str,
+        order: Literal["in_turn", "together"],
         *,
         num_groups: int = 1,
         hangs: Callable[[FoldTask], bool] = lambda task: False,

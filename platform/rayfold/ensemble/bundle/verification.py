@@ -23,7 +23,7 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.errors import BundleError
-from rayfold.library import shipped_by_value
+from rayfold.library import model_source
 
 logger = logging.getLogger(__name__)
 
@@ -151,10 +151,9 @@ def _places(classes: Mapping[str, type[nn.Module]]) -> dict[str, str]:
     """Return where a fresh process finds classes: a file's is named by its whole path."""
     places = {}
     for reference, model_class in classes.items():
-        places[reference] = f"{model_class.__module__}:{model_class.__qualname__}"
-        if shipped_by_value(model_class):
-            file = sys.modules[model_class.__module__].__file__
-            places[reference] = f"{file}:{model_class.__qualname__}"
+        source = model_source(model_class)
+        where = source.origins.get(source.entry, source.module)
+        places[reference] = f"{where}:{source.name}"
     return places
 
 

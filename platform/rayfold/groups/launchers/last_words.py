@@ -8,7 +8,6 @@ the status that it exited with. A process that was killed from outside writes no
 import faulthandler
 import os
 import re
-import site
 import sys
 import traceback
 from contextlib import suppress
@@ -24,11 +23,8 @@ _SIGNALS = {
     "Illegal instruction": "SIGILL, an instruction that this processor does not know",
 }
 
-_LIBRARIES = (
-    Path(os.__file__).parent,  # Python's own
-    *(Path(path) for path in (*site.getsitepackages(), site.getusersitepackages())),
-    Path(__file__).parents[2],  # ours
-)
+NODE_DIED = "its node has died"
+"""What Ray's message says of an actor whose node is gone."""
 
 _OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
 
@@ -73,14 +69,15 @@ def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> 
         out_of_memory: Whether Ray has ended it because its node runs out of memory.
 
     Returns:
-        The cause in one line, and the lines of Python that it was in, if they are known.
+        The cause in one line; and, if they are known, the lines of Python that it was in, as the
+        text of a traceback to which the cause is the last line.
     """
     words = path.read_text(errors="replace") if path.is_file() else ""
     if told := _cause_in_words(words):
-        return told, words.strip()
+        return told, _traceback(words)
     if out_of_memory:
         return f"it was ended by Ray, since its node runs out of memory; {_OUT_OF_MEMORY}", ""
-    if "its node has died" in message:
+    if NODE_DIED in message:
         return "its node is gone", ""
     return (
         "it was killed (SIGKILL), or left by exit() in compiled code; the system kills a process "
@@ -92,16 +89,15 @@ def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> 
 def _cause_in_words(words: str) -> str:
     """Return the cause that a process has written down, in one line; empty if it wrote none."""
     if exited := re.search(r"^os\._exit\((-?\d+)\)", words, re.MULTILINE):
-        return f"it exited with status {exited[1]} (os._exit){_place(words)}"
+        return f"it exited with status {exited[1]} (os._exit)"
     if crashed := re.search(r"^Fatal Python error: (.+)$", words, re.MULTILINE):
         name = crashed[1].strip()
-        return f"it was ended by {_SIGNALS.get(name, name)}{_place(words)}"
+        return f"it was ended by {_SIGNALS.get(name, name)}"
     return ""
 
 
-def _place(words: str) -> str:
-    """Return the innermost line of code that is neither a library's nor ours, or nothing."""
-    for path, line in re.findall(r'File "([^"]+)", line (\d+)', words):
-        if not any(Path(path).is_relative_to(folder) for folder in _LIBRARIES):
-            return f" (in {path}, line {line})"
-    return ""
+def _traceback(words: str) -> str:
+    """Return the frames that were written down, the innermost first, in Python's usual form."""
+    frames = re.findall(r'^  (File ".+", line \d+) in (.+)$', words, re.MULTILINE)
+    lines = [f"  {place}, in {function}" for place, function in reversed(frames)]
+    return "\n".join(["Traceback (most recent call last):", *lines])

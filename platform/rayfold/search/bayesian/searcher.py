@@ -160,6 +160,13 @@ class Bayesian(Searcher):
         self._told.append(observation)
         self._num_scored += observation.score is not None
 
+    def _relearn(self, observation: Observation) -> None:
+        """Put the new result in the place of the failure."""
+        ids = [entry.suggestion.id for entry in self._told]
+        before = self._told[ids.index(observation.suggestion.id)]
+        self._told[ids.index(observation.suggestion.id)] = observation
+        self._num_scored += (observation.score is not None) - (before.score is not None)
+
     def _take(self, config: Config) -> Config:
         place = self._encoding.place(config)
         self._places[f"{len(self._places):04d}"] = place

@@ -70,6 +70,9 @@ class Generational:
         """Take in that an individual of the present generation has its fitness."""
         self._num_out -= 1
 
+    def relearn(self, individual: Individual) -> None:
+        """Take in that an individual that failed has a fitness: nothing else is to be done."""
+
     def _breed(self) -> None:
         """Replace the population by its elites and their generation's children."""
         self._generation += 1

@@ -248,6 +248,7 @@ class Genetic(Searcher):
             self._generational() if options["update"] == "generational" else self._steady_state()
         )
         self._training: dict[int, Individual] = {}
+        self._failed: dict[int, Individual] = {}
 
     def _propose(self) -> Config | None:
         individual = self._form.propose()
@@ -261,10 +262,22 @@ class Genetic(Searcher):
 
     def _learn(self, observation: Observation) -> None:
         worst = math.inf if self.mode == "min" else -math.inf
-        individual = self._training.pop(observation.suggestion.number)
+        number = observation.suggestion.number
+        individual = self._training.pop(number)
+        if observation.score is None:
+            self._failed[number] = individual
         individual.fitness.values = (worst if observation.score is None else observation.score,)
         self._stagnation.learn(individual, num_made=self._breeder.num_made)
         self._form.learn(individual)
+
+    def _relearn(self, observation: Observation) -> None:
+        """Give an individual that failed its fitness: it is bred from, if it is still there."""
+        if observation.score is None:
+            return
+        individual = self._failed.pop(observation.suggestion.number)
+        individual.fitness.values = (observation.score,)
+        self._stagnation.learn(individual, num_made=self._breeder.num_made)
+        self._form.relearn(individual)
 
     def _steady_state(self) -> SteadyState:
         return SteadyState(

@@ -71,6 +71,14 @@ class SteadyState:
         if len(self.population) > self._size:
             del self.population[0]
 
+    def relearn(self, individual: Individual) -> None:
+        """Take in that an individual that failed has a fitness after all."""
+        if all(member is not individual for member in self.population):
+            self._num_told -= 1
+            self.learn(individual)
+        elif not self._ageing:
+            self.population.sort(key=rank)
+
     def _excels(self, individual: Individual) -> bool:
         return all(individual.fitness > member.fitness for member in self.population)
 

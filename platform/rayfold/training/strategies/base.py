@@ -1,10 +1,13 @@
 """What the training loop asks of a group of workers."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+
+Result = TypeVar("Result")
 
 
 class Strategy(ABC):
@@ -47,6 +50,24 @@ class Strategy(ABC):
     @abstractmethod
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's ``value`` on every worker."""
+
+    def on_rank_0(self, write: Callable[[], Result]) -> Result:
+        """Call ``write`` on rank 0 and return what it returns, on every worker.
+
+        An error of the operating system, a full disk say, is raised on every worker, too, so that
+        they stay together.
+        """
+        value: Result | None = None
+        error: OSError | None = None
+        if self.rank == 0:
+            try:
+                value = write()
+            except OSError as failure:
+                error = failure
+        value, error = self.broadcast((value, error))
+        if error is not None:
+            raise error
+        return cast(Result, value)
 
     def part(self, num_rows: int) -> slice:
         """Return this worker's contiguous rows out of ``num_rows``; sizes differ by at most 1."""

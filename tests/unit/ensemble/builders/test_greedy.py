@@ -16,7 +16,7 @@ def of_true_class(true_class: np.ndarray, present: np.ndarray | None = None) -> 
     return OutOfFold(
         predictions=np.stack([true_class, 1 - true_class], axis=-1).astype(np.float32),
         present=present,
-        complete=present.all(axis=1),
+        complete=np.all(present, axis=1),
         target=np.zeros(true_class.shape[1], np.int64),
         folds=np.arange(true_class.shape[1]),
     )

@@ -57,7 +57,7 @@ def test_candidates_that_lack_rows_do_not_take_part() -> None:
     out_of_fold = OutOfFold(
         predictions=predictions,
         present=present,
-        complete=present.all(axis=1),
+        complete=np.all(present, axis=1),
         target=target,
         folds=np.arange(20) % 2,
     )

@@ -153,7 +153,7 @@ def test_a_program_with_a_pickle_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_onnx_program_that_reads_other_files_is_refused(tmp_path: Path) -> None:
-    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=1)
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location="EXTERNAL")
     tensor.external_data.add(key="location", value="../secret")
     graph = onnx.helper.make_graph([], "g", [], [], [tensor])
     (tmp_path / "evil.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())

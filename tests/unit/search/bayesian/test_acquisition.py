@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from rayfold.results import Value
 from rayfold.search.bayesian.acquisition import (
     best_place,
     confidence_bound,
@@ -40,7 +41,9 @@ def test_the_bound_is_how_low_a_score_may_be() -> None:
 def target(places: np.ndarray) -> np.ndarray:
     """Highest, 0, at x = 0.7321, n = 4, c = "b"."""
     configs = [ENCODING.config(place) for place in places]
-    return np.array([-abs(c["x"] - 0.7321) - (c["n"] != 4) - 2 * (c["c"] != "b") for c in configs])
+    return np.array(
+        [-abs(float(c["x"]) - 0.7321) - (c["n"] != 4) - 2 * (c["c"] != "b") for c in configs]
+    )
 
 
 def test_the_search_finds_the_highest_place() -> None:
@@ -61,7 +64,7 @@ def test_what_is_taken_is_not_found_again_until_nothing_is_left() -> None:
     space = SearchSpace({"n": Int(1, 3), "c": Choice("a", "b")})
     encoding = Encoding(space)
     taken: set[bytes] = set()
-    found = []
+    found: list[Value] = []
     while True:
         place = best_place(
             lambda places: places[:, 0],

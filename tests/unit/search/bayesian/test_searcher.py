@@ -8,7 +8,9 @@ from rayfold.errors import RecipeError
 from rayfold.results import Config
 from rayfold.search import Bayesian, Past, PastStudy, Random, Searcher
 from rayfold.search.bayesian import searcher as module
+from rayfold.search.bayesian.gaussian_process import GaussianProcess
 from rayfold.search.bayesian.searcher import standardized
+from rayfold.search.forests import Forest
 from rayfold.space import Choice, Float, Int, SearchSpace
 
 SPACE = SearchSpace(
@@ -89,14 +91,14 @@ def test_a_failing_surrogate_is_told_once_and_another_takes_over(
     def fail(*_: object, **__: object) -> None:
         raise np.linalg.LinAlgError("not positive definite")
 
-    monkeypatch.setattr(module.GaussianProcess, "fit", fail)
+    monkeypatch.setattr(GaussianProcess, "fit", fail)
     with caplog.at_level(logging.WARNING):
         run(Bayesian(random_seed=1), 15)
         told = [record.getMessage() for record in caplog.records]
         assert told == [
             "gaussian_process failed (not positive definite); another surrogate takes over."
         ]
-        monkeypatch.setattr(module.Forest, "fit", fail)
+        monkeypatch.setattr(Forest, "fit", fail)
         run(Bayesian(random_seed=1), 15)
     assert len(caplog.records) == 3
     assert caplog.records[-1].getMessage().startswith("extra_trees failed")

@@ -142,6 +142,6 @@ def test_by_sample_only_the_fittest_have_children() -> None:
         children = [
             breeder.child(population, progress=0.5, by_sample=by_sample) for _ in range(200)
         ]
-        num_right[by_sample] = sum(child.config["x"] > 0.5 for child in children)
+        num_right[by_sample] = sum(float(child.config["x"]) > 0.5 for child in children)
     assert 5 <= num_right[False] <= 25
     assert num_right[True] == 0

@@ -68,8 +68,9 @@ def test_the_population_fits_the_trials_of_a_study(num_trials: int, population: 
     random = Random(random_seed=3)
     random.start(UNIT, mode="min")
     for number, suggestion in enumerate(in_turn(searcher, min(num_trials, 2 * population))):
-        is_child = suggestion.config != random.suggest().config  # the same generator, so far
-        assert is_child == (number >= population)
+        drawn = random.suggest()  # from the same generator, so far
+        assert drawn is not None
+        assert (suggestion.config != drawn.config) == (number >= population)
 
 
 def test_what_was_given_is_not_fitted() -> None:
@@ -179,7 +180,7 @@ def test_a_hierarchical_space_is_searched_on_all_levels() -> None:
 
     for update in ("generational", "steady_state"):
         searcher = started(HIERARCHY, population=16, generations=10, update=update)
-        for suggestion in in_turn(searcher, searcher.capacity, score):
+        for suggestion in in_turn(searcher, searcher.capacity or 0, score):
             HIERARCHY.check(suggestion.config)
         assert searcher.best is not None
         assert searcher.best[1] <= 1.0  # one step off in one of the two at most

@@ -1,0 +1,112 @@
+"""The code that a study's trials are trained with: recorded, and compared when it goes on."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rayfold.errors import RecipeError
+from rayfold.journal import Entry, Journal
+from rayfold.storage import replacing
+from rayfold.tracking import CODE_FOLDER
+from rayfold.user_code import CodeRecord, Source, changed_files, changed_packages
+
+logger = logging.getLogger(__name__)
+
+
+def recorded_code(entries: Sequence[Entry]) -> CodeRecord | None:
+    """Return the code that a journal's newest trials carry; None in journals of old."""
+    found = None
+    for entry in entries:
+        if entry.event == "study":
+            found = entry.fields["description"].get("code")
+        elif entry.event == "code":
+            found = entry.fields["code"]
+    return None if found is None else CodeRecord.from_dict(found)
+
+
+def check_code(name: str, entries: Sequence[Entry], present: CodeRecord, *, accept: bool) -> None:
+    """Check that a study goes on with the code that it began with.
+
+    Other code is taken where it is accepted, and where no trial of the old one is complete or
+    was stopped, so that nothing of it is in the table.
+
+    Args:
+        name: The study's.
+        entries: Its journal.
+        present: The code now.
+        accept: Whether changed code is accepted.
+
+    Raises:
+        RecipeError: If the code has changed; the message names the files and what to do.
+    """
+    before = recorded_code(entries)
+    if before is None or before.digest == present.digest or accept or not _keeps_results(entries):
+        return
+    raise RecipeError(
+        f"study {name!r} began with other code: {_changes(before, present)}; put that back, give "
+        "the study another name, or accept it for the trials to come (--accept-changed-code, "
+        "accept_changed_code=True)."
+    )
+
+
+def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: CodeRecord) -> None:
+    """Write into a study's journal that its code is another one from now on, if it is.
+
+    Other versions of packages are told and written down, but not refused: a study may outlive an
+    upgrade, and only its user can judge what that changes.
+    """
+    before = recorded_code(entries)
+    if before == present:
+        return
+    if before is not None and before.digest != present.digest:
+        logger.warning(
+            "study %s goes on with changed code: %s. Trials that are not complete begin anew.",
+            name,
+            _changes(before, present),
+        )
+    elif before is not None and (versions := changed_packages(before, present)):
+        logger.warning(
+            "study %s goes on with other versions: %s. Its earlier trials were trained with the "
+            "old ones.",
+            name,
+            ", ".join(versions),
+        )
+    journal.append("code", code=present.to_dict())
+
+
+def keep_text(source: Source, folder: Path) -> None:
+    """Write a source's files into the study's folder, below its digest."""
+    for name, text in source.files.items():
+        path = folder / CODE_FOLDER / source.digest[:12] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def done_so_far(entries: Sequence[Entry]) -> str:
+    """Return how far a study has come: ``"3 trials completed, 1 failed"``."""
+    counts = Counter(_statuses(entries).values())
+    order = ("completed", "stopped", "failed", "in flight")
+    texts = [f"{counts[status]} {status}" for status in order if counts[status]]
+    return f"{counts.total()} trials: {', '.join(texts)}" if texts else "no trial yet"
+
+
+def _changes(before: CodeRecord, present: CodeRecord) -> str:
+    return ", ".join(changed_files(before, present)) or "its text has changed"
+
+
+def _keeps_results(entries: Sequence[Entry]) -> bool:
+    """Tell whether a trial is complete, or was stopped with a score."""
+    return any(status in ("completed", "stopped") for status in _statuses(entries).values())
+
+
+def _statuses(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return what each trial is: its status, or ``"in flight"``."""
+    statuses: dict[str, str] = {}
+    for entry in entries:
+        if entry.event == "trial":
+            statuses[entry.fields["trial"]] = entry.fields["status"]
+        elif entry.event in ("suggestion", "retry"):
+            statuses[entry.fields["trial"]] = "in flight"
+    return statuses

@@ -1,0 +1,67 @@
+"""A full disk: the study waits, goes on when there is room, and no trial pays for it."""
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import SmallStudy
+
+
+@pytest.fixture
+def on_small_disk(
+    study: "SmallStudy", small_disk: tuple[Path, Callable[[str], None]]
+) -> Callable[[str], None]:
+    """The storage is on a disk of 4 MB, and the weights of a fold are 7 MB."""
+    folder, enlarge = small_disk
+    enlarge("4m")
+    study.storage = folder
+    study.environment = {"RAYFOLD_STORAGE": str(folder)}
+    net = (study.folder / "net.py").read_text()
+    net = net.replace("nn.Linear(input_shape[0], width)", "nn.Linear(input_shape[0], 250_000)")
+    net = net.replace("nn.Linear(width, num_outputs)", "nn.Linear(250_000, num_outputs)")
+    (study.folder / "net.py").write_text(net)
+    return enlarge
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_study_waits_for_room_and_fails_no_trial(
+    study: "SmallStudy", on_small_disk: Callable[[str], None]
+) -> None:
+    command = study.start()
+    command.wait_until(lambda: "No space left on device" in command.output)
+    assert "The study waits for 10 minutes at most" in command.output
+    command.send(signal.SIGINT)
+    assert command.status() == 130, command.output
+    assert command.leaves_nothing()
+    assert study.statuses == {}
+    command = study.start()
+    command.wait_until(lambda: "No space left on device" in command.output)
+    on_small_disk("200m")
+    assert command.status() == 0, command.output
+    assert command.output.count("The study waits") == 1
+    assert "The fault is over; the study goes on." in command.output
+    assert command.leaves_nothing()
+    study.check_whole({})
+
+
+def test_a_journal_that_cannot_begin_is_told_as_that(
+    study: "SmallStudy", on_small_disk: Callable[[str], None]
+) -> None:
+    """The disk holds not even the journal's first lines: nothing is started."""
+    fill(study.storage / "other")
+    command = study.run()
+    assert command.process.returncode == 75, command.output
+    [line] = command.output.splitlines()
+    assert line.startswith("rayfold: ")
+    assert "No space left on device" in line
