@@ -31,6 +31,7 @@ from rayfold.data.labels import (
     infer_task,
     one_column,
 )
+from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
 
 _LARGEST_SEED = 2**32 - 1
@@ -158,6 +159,8 @@ def load(source: HDF5) -> DataSet:
         names.append(source.row_groups)
     columns = {column.name: column for column in survey(files, names)}
     features = _read_features([columns[name] for name in feature_names])
+    for name, array in zip(feature_names, features, strict=True):
+        check_single_precision(array, where=_place(files, name))
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
     task = source.task or infer_task(raw_labels)
