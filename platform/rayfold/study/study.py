@@ -58,6 +58,7 @@ from rayfold.study.arguments import (
     own_searcher,
     scheduler_settings,
 )
+from rayfold.study.data_notes import data_warnings, input_lines
 from rayfold.study.description import (
     check_same,
     describe_data_set,
@@ -405,6 +406,8 @@ class Study:
             num_folds=num_folds,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
+            inputs=input_lines(self.dataset),
+            warnings=data_warnings(self.dataset, self._model_class),
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
@@ -462,6 +465,7 @@ class Study:
             retry_failed=retry_failed,
         )
         check_reachable(address)
+        self._tell_assumptions()
         self._try_model(anew=accept_changed_code or retry_failed)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
@@ -480,6 +484,13 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _tell_assumptions(self) -> None:
+        """Tell what is assumed of the data, and warn of what looks wrong."""
+        for line in input_lines(self.dataset):
+            logger.info("%s", line)
+        for warning in data_warnings(self.dataset, self._model_class):
+            logger.warning("%s", warning)
 
     def _try_model(self, *, anew: bool = False) -> None:
         """Try the model before anything starts, unless it has trained a fold before.
@@ -617,7 +628,7 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
-        except SuspendedError:
+        except (SuspendedError, JournalError):
             patience = SUSPENDED_UPLOAD_SECONDS
             for study in studies:
                 with suppress(JournalError):  # on a full disk; the next run ends this one
