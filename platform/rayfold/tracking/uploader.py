@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 _INTERVAL_S = 1.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-_MOMENT_S = 2.0
+_QUIET_S = {True: 2.0, False: 15.0}
+"""How long it is waited in silence, by whether the store is out of reach; MLflow is slow."""
 
 
 class Uploader:
@@ -71,8 +72,9 @@ class Uploader:
         """
         self._finishing.set()
         self._nudged.set()
-        self._thread.join(min(_MOMENT_S, timeout_s))
-        if self._thread.is_alive() and timeout_s > _MOMENT_S:
+        quiet_s = min(_QUIET_S[self._out_of_reach], timeout_s)
+        self._thread.join(quiet_s)
+        if self._thread.is_alive() and timeout_s > quiet_s:
             logger.warning(
                 "Waiting for MLflow at %s%s to take the rest, for %d s at most; all is in the "
                 "journal, and Ctrl-C leaves the upload to the next run.",
@@ -80,7 +82,7 @@ class Uploader:
                 ", which is out of reach," if self._out_of_reach else "",
                 timeout_s,
             )
-            self._thread.join(timeout_s - _MOMENT_S)
+            self._thread.join(timeout_s - quiet_s)
         self._abandoned.set()
         return self._everything_uploaded
 
