@@ -611,7 +611,8 @@ assert read_study("digits", storage=storage).description == {"task": "regression
         env=environment,
         cwd=tmp_path,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("Waiting for MLflow")]
+    assert (done.returncode, done.stdout, told) == (0, "", [])  # a busy machine takes long
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 

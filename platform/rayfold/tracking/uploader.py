@@ -102,13 +102,13 @@ class Uploader:
                 return
             except Exception as error:  # whatever it is, the study goes on
                 logger.debug("uploading to %s failed", place, exc_info=True)
-                if not self._out_of_reach:
+                was_known, self._out_of_reach = self._out_of_reach, True
+                if not was_known:
                     logger.warning(
                         "MLflow at %s is out of reach (%s); the study goes on and uploads later.",
                         place,
                         describe(error),
                     )
-                self._out_of_reach = True
                 mirrors = []  # what reached the store is unknown: look again, from the start
                 (self._abandoned if finishing else self._finishing).wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
