@@ -24,9 +24,9 @@ from torch import nn
 
 from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.data.staging import stage
-from rayfold.groups.dispatcher import GroupState
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+from rayfold.groups.snapshot import GroupState
 from rayfold.library import model_source
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
