@@ -134,12 +134,24 @@ def _connect(address: str) -> None:
             if own and attempt == 1:
                 logger.warning("Ray does not start here yet (%s); trying once more.", reason)
                 continue
+            if not own and asks_for_token(error):
+                raise ResourcesError(
+                    f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token, "
+                    "and give the token in RAY_AUTH_TOKEN or in the file ~/.ray/auth_token "
+                    "(README.md, On a cluster)."
+                ) from error
             raise ResourcesError(
                 f"Ray does not start here ({reason}); when the machine is less busy, run the same "
                 f"again, or see Ray's logs in its temporary folder (/tmp/ray)."
                 if own
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
             ) from error
+
+
+def asks_for_token(error: Exception) -> bool:
+    """Tell whether a cluster refused to be joined for want of its token."""
+    refused = isinstance(error, ray.exceptions.AuthenticationError)
+    return refused or "authentication" in str(error).lower() or "UNAUTHENTICATED" in str(error)
 
 
 def _protect_token() -> None:

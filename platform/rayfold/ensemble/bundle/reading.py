@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def read_bundle(
     model_classes = [
         _resolve(member.model.reference, models, allow_references) for member in manifest.members
     ]
+    shapes = [entry.shape for entry in manifest.signature.inputs]
     members = tuple(
-        _load_member(folder, member, model_class)
+        _load_member(folder, member, model_class, shapes)
         for member, model_class in zip(manifest.members, model_classes, strict=True)
     )
     return _contents(folder, manifest, combination, members)
@@ -127,13 +128,19 @@ def _resolve(
         raise BundleError(f"the bundle's model cannot be imported: {error}") from error
 
 
-def _load_member(folder: Path, member: MemberPart, model_class: type[nn.Module]) -> Member:
+def _load_member(
+    folder: Path,
+    member: MemberPart,
+    model_class: type[nn.Module],
+    input_shapes: Sequence[tuple[int, ...]],
+) -> Member:
     arguments = _arguments(member)
     try:
         models = []
         for fold in member.folds:
-            check_declared(model_class, arguments, folder / fold.file)
-            models.append(load_model(model_class, arguments, folder / fold.file))
+            file = folder / fold.file
+            check_declared(model_class, arguments, file, input_shapes=input_shapes)
+            models.append(load_model(model_class, arguments, file, input_shapes=input_shapes))
     except RayfoldError as error:
         raise BundleError(f"{folder}: member {member.trial}: {error}") from error
     return _member(member, tuple(models))
