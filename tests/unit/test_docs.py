@@ -6,7 +6,8 @@ A block's language says what becomes of it:
   real one, only that it trains its first two trials in this process and not on Ray. In its
   arguments ``...`` stands for those of the document's first study, or of a small one of digits. A
   block that begins with ``# NAME.py`` is a file.
-* ``yaml`` is a recipe, or a part of one, which is then merged into the README's.
+* ``yaml`` is a recipe, or a part of one without ``study``, which is then merged into the
+  README's longest.
 * ``bash``: ``rayfold`` is parsed by the real command line, ``make`` names a target, ``python`` a
   file; other programs are left alone.
 * ``text`` is output, a drawing or a listing.
@@ -89,7 +90,7 @@ class Study(rf.Study):
         wanted = options.get("sub_problems")
         if wanted is not None and wanted.by == "files":
             options["data"] = rf.HDF5(["digits.h5", "more.h5"], test_fraction=0.2)
-        super().__init__(*(arguments or ("partial",)), **options)
+        super().__init__(*(arguments or (f"partial-{len(Study.made)}",)), **options)
         Study.made.append(self)
 
     def _carry_out(self, studies: Sequence[OpenStudy], call: Call, **_: Any) -> bool:
@@ -251,7 +252,7 @@ def merged(whole: Any, part: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("document", having("yaml"))
 def test_recipes_are_valid(document: Path, folder: Path) -> None:
-    [whole] = [block for block in blocks(README, "yaml") if "study:" in block]
+    whole = max(blocks(README, "yaml"), key=len)
     for block in blocks(document, "yaml"):
         # What is commented out is an alternative: the same field once more
         lines = block.splitlines()
@@ -263,7 +264,9 @@ def test_recipes_are_valid(document: Path, folder: Path) -> None:
                 assert field is not None
                 kept = [line for line in lines if not line.startswith(f"{field[1]}{field[2]}:")]
                 text = "\n".join(kept).replace(choice, choice.replace("# ", "", 1))
-            recipe = merged(read_yaml(whole, source="README"), read_yaml(text, source="part"))
+            recipe = read_yaml(text, source=document.name)
+            if "study" not in recipe:
+                recipe = merged(read_yaml(whole, source="README"), recipe)
             Path("recipe.yaml").write_text(json.dumps(recipe))  # which is YAML
             rf.Study.from_recipe(load_recipe("recipe.yaml"))
 
@@ -272,8 +275,15 @@ def commands(document: Path) -> Iterator[list[str]]:
     """Yield the words of every command of the ``bash`` blocks."""
     for block in blocks(document, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                yield words
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+            lexer.whitespace_split = True
+            words: list[str] = []
+            for word in [*lexer, ";"]:
+                if word not in {";", "&&", "||", "|"}:
+                    words.append(word)
+                elif words:
+                    yield words
+                    words = []
 
 
 def spans(document: Path) -> list[list[str]]:
