@@ -237,7 +237,6 @@ def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: P
         (["--set", "fixed.folds.count=4"], r"table\.csv: it holds 3 folds' scores"),
         (["--set", "search.searcher=radom"], "searcher must be one of .*did you mean 'random'"),
         (["--set", "search.metric=val_f2"], "search.metric 'val_f2' is unknown; .*search.mode"),
-        (["--set", "search.num_trials=null"], "num_trials is missing"),
         (
             ["--set", "fixed.folds.repeats=2"],
             r"3 folds' scores, but a trial has 6 folds; .*repeats",

@@ -55,7 +55,7 @@ def serve(config: dict[str, GroupWork]) -> None:
         DataParallel(device) if context.get_world_size() > 1 else SingleProcess(device)
     )
     trainer = _FoldTrainer(work.setups, ray.get(work.data), strategy)
-    link = _Link(work, strategy)
+    link = _Link(work, strategy, node=ray.get_runtime_context().get_node_id())
     outcome: FoldOutcome | None = None
     while True:
         order: Order = strategy.broadcast(link.exchange(outcome))
@@ -157,7 +157,7 @@ def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[s
 class _Link:
     """A worker's connection to the dispatcher; ranks other than 0 only report failures."""
 
-    def __init__(self, work: GroupWork, strategy: Strategy) -> None:
+    def __init__(self, work: GroupWork, strategy: Strategy, *, node: str) -> None:
         self._work, self._strategy = work, strategy
         self._trainer: _FoldTrainer | None = None
         self._orders = 0
@@ -166,7 +166,6 @@ class _Link:
         self._changed = threading.Condition()  # guards the four above
         token = ""
         if strategy.rank == 0:
-            node = ray.get_runtime_context().get_node_id()
             with suppress(DispatcherLostError):  # the first exchange will tell
                 token = work.dispatcher.announce(work.group, node, os.getpid())
         self._token = strategy.broadcast(token)
@@ -232,7 +231,8 @@ class _Link:
                 if self._work.dispatcher.listen(self._work.group, self._token, epoch):
                     self._order_to_stop = order
             except (DispatcherLostError, ray.exceptions.RayError):
-                return  # the pool is gone, and so will this worker be
+                self._order_to_stop = order  # the pool is gone, and so will this worker be
+                return
 
     def _has_reason_to_listen(self) -> bool:
         """Whether an order is trained that need not end, or there will be none any more."""

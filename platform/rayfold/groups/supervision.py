@@ -19,7 +19,7 @@ GROW_SECONDS = 5.0
 PATIENCE_SECONDS = 90.0
 """How long no group may be ready before the log tells what is asked for and what is free."""
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 10.0
 """How long a group may take to end an order once it is told to.
 
 It ends after its epoch. One that does not within this time may hang in a step, and is killed: of a
