@@ -460,6 +460,7 @@ def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
+@pytest.mark.slow
 def test_the_ui_shows_the_study_and_its_trials_on_this_machine_alone(
     ui: subprocess.Popen[bytes], free_port: int
 ) -> None:

@@ -449,12 +449,16 @@ class Ensemble:
             )
 
     def table(self) -> pd.DataFrame:
-        """Return one row per member, of largest weight first, with its configuration."""
+        """Return one row per member, of largest weight first, with its configuration.
+
+        The score is called by the study's metric.
+        """
+        metric = next(iter(self.origin.scored), "score")
         rows = [
             {
                 "trial": self.origin.trial_name(member),
                 "weight": member.weight,
-                "score": member.score,
+                metric: member.score,
                 "out_of_fold_loss": member.out_of_fold_loss,
                 **member.config,
             }

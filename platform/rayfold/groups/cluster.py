@@ -12,6 +12,7 @@ import ray
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
 from rayfold.groups.ray_processes import RayProcesses
+from rayfold.machine import machine_fault
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
@@ -62,8 +63,10 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out that each trial has lost the dispatcher: the study says so once."""
-    return not (record.exc_info and isinstance(_cause(record.exc_info[1]), DispatcherLostError))
+    """Leave out what the study says once: a lost dispatcher, or a fault of the machine."""
+    error = _cause(record.exc_info[1]) if record.exc_info else None
+    lost = isinstance(error, DispatcherLostError)
+    return error is None or not (lost or machine_fault(error, Path.cwd()))
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +127,13 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
     assert table["trial"].tolist() == ["0003", "0001"]
     assert table["weight"].tolist() == [0.75, 0.25]
     assert table["model.scale"].tolist() == [1.0, 2.0]
+
+
+def test_its_table_names_the_metric_of_the_study(regression: Ensemble) -> None:
+    contents = regression._contents
+    origin = dataclasses.replace(contents.origin, scored=("val_r2", "val_loss"))
+    table = Ensemble(dataclasses.replace(contents, origin=origin)).table()
+    assert table["val_r2"].tolist() == [0.5, 0.5]
 
 
 def test_it_shows_its_members_and_losses(regression: Ensemble) -> None:
