@@ -23,6 +23,8 @@ _SIGNALS = {
     "Illegal instruction": "SIGILL, an instruction that this processor does not know",
 }
 
+TRACEBACK = "Traceback (most recent call last):"
+
 NODE_DIED = "its node has died"
 """What Ray's message says of an actor whose node is gone."""
 
@@ -100,4 +102,4 @@ def _traceback(words: str) -> str:
     """Return the frames that were written down, the innermost first, in Python's usual form."""
     frames = re.findall(r'^  (File ".+", line \d+) in (.+)$', words, re.MULTILINE)
     lines = [f"  {place}, in {function}" for place, function in reversed(frames)]
-    return "\n".join(["Traceback (most recent call last):", *lines])
+    return "\n".join([TRACEBACK, *lines])

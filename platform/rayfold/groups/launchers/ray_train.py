@@ -23,7 +23,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.launchers.base import Ending, Launcher
-from rayfold.groups.launchers.last_words import NODE_DIED, cause_of_death, keep_last_words
+from rayfold.groups.launchers.last_words import (
+    NODE_DIED,
+    TRACEBACK,
+    cause_of_death,
+    keep_last_words,
+)
 from rayfold.groups.placement import room_for_groups
 from rayfold.groups.plan import Groups
 
@@ -215,5 +220,6 @@ def _cause(error: RayError, last_words: Path) -> tuple[str, str]:
         return cause_of_death(last_words, text)
     raised = error.cause if isinstance(error, RayTaskError) else None
     cause = f"{type(raised).__name__}: {raised}".splitlines()[0] if raised else ""
-    *lines, last = text.splitlines()
-    return cause or last, "\n".join(lines)
+    _, *lines = text.splitlines()  # the first names the process, in colour
+    frames = [line for line in lines if line.startswith(" ")]
+    return cause or text.splitlines()[-1], "\n".join([TRACEBACK, *frames])

@@ -1,0 +1,27 @@
+import errno
+import logging
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from rayfold.errors import DispatcherLostError
+from rayfold.groups.cluster import _is_news
+
+
+def record(error: Exception | None) -> logging.LogRecord:
+    info = None if error is None else (type(error), error, None)
+    return logging.LogRecord("ray.tune", logging.ERROR, "file", 1, "failed", (), info)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [DispatcherLostError("it has died"), OSError(errno.ENOSPC, "No space left on device")],
+)
+def test_what_the_study_says_once_is_not_told_by_every_trial(cause: Exception) -> None:
+    assert not _is_news(record(RayTaskError("step", "traceback", cause)))
+    assert not _is_news(record(cause))
+
+
+def test_all_else_is_told() -> None:
+    assert _is_news(record(RayTaskError("step", "traceback", KeyError("score"))))
+    assert _is_news(record(None))
