@@ -19,6 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -319,6 +320,7 @@ def _acquire_lock(path: Path) -> int:
             f"{path} cannot be locked ({error.strerror}); put the storage on a file system that "
             "can lock files."
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    with suppress(OSError):  # on a full disk the lock holds without a name in it
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return lock

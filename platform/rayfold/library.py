@@ -213,6 +213,12 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
             )
 
 
+def takes_any_shape(model_class: type[nn.Module]) -> bool:
+    """Tell whether a model is one of ours that flattens its rows, whatever their shape."""
+    is_ours = model_class.__module__.partition(".")[0] == "rayfold"
+    return is_ours and "input_shape" not in _keywords(model_class)
+
+
 def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
     """Build a model; what its constructor does to its arguments or to the process stays with it.
 

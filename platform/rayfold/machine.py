@@ -24,6 +24,7 @@ _NETWORK = {
     errno.EHOSTUNREACH,
     errno.ENETDOWN,
     errno.ENETUNREACH,
+    errno.ENOTCONN,  # of a mounted file system whose server is gone
     errno.ETIMEDOUT,
 }
 

@@ -269,6 +269,19 @@ def long_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallStudy]
     small.close()
 
 
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Keep how many seconds something took since ``began``, for the table in reliability.md."""
+    return lambda what, began: record_property(what, round(time.monotonic() - began, 1))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the seconds that tests have kept."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for what, seconds in report.user_properties:
+            terminalreporter.write_line(f"{seconds:6.1f} s {what}: {report.nodeid}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave these tests to ``make faults``, which asks for them with ``-m faults``."""
     here = [item for item in items if item.path.parent == Path(__file__).parent]

@@ -2,12 +2,16 @@
 
 import random
 import signal
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Command, SmallStudy
+
+Figures: TypeAlias = Callable[[str, float], None]
 
 RANDOM_SEED = 13
 NUM_MOMENTS = 10
@@ -29,11 +33,14 @@ def training(study: "SmallStudy") -> "Command":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_signal_ends_a_run_in_order(long_study: "SmallStudy", number: signal.Signals) -> None:
+def test_one_signal_ends_a_run_in_order(
+    long_study: "SmallStudy", number: signal.Signals, figures: Figures
+) -> None:
     command = training(long_study)
-    before = long_study.results
+    before, began = long_study.results, time.monotonic()
     command.send(number)
     assert command.status() == 130, command.output
+    figures(f"{number.name} to end", began)
     assert "Interrupted. Run " in command.output
     assert "Traceback" not in command.output
     assert command.leaves_nothing()
@@ -54,12 +61,14 @@ def test_a_second_signal_ends_a_run_at_once(long_study: "SmallStudy") -> None:
 
 @pytest.mark.parametrize("which", RAY)
 def test_a_run_without_ray_ends_with_one_line_and_can_go_on(
-    long_study: "SmallStudy", which: str
+    long_study: "SmallStudy", which: str, figures: Figures
 ) -> None:
     command = training(long_study)
     before, said = long_study.results, len(command.output.splitlines())
+    began = time.monotonic()
     command.kill_named(RAY[which])
     assert command.status(END_SECONDS) == 75, command.output
+    figures(f"death of the {which} to end", began)
     lines = [line for line in command.output.splitlines()[said:] if line.startswith("rayfold: ")]
     assert len(lines) == 1, command.output
     assert which in lines[0]
@@ -84,13 +93,14 @@ def test_a_driver_that_is_killed_at_ten_moments_loses_nothing(long_study: "Small
 
 
 def test_a_run_goes_on_when_a_worker_and_a_trials_actor_are_killed(
-    long_study: "SmallStudy",
+    long_study: "SmallStudy", figures: Figures
 ) -> None:
     command = training(long_study)
     for name in ("ray::GroupWorker", "ray::ResourceTrainable"):
-        before = long_study.results
+        before, began = long_study.results, time.monotonic()
         command.kill_named(name)
         command.wait_until(lambda: len(long_study.results) > len(before) + 1)  # noqa: B023
+        figures(f"death of {name} to the second next fold", began)
         long_study.check_kept(before)
     command.send(signal.SIGINT)
     assert command.status() == 130, command.output

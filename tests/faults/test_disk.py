@@ -1,6 +1,7 @@
 """A full disk: the study waits, goes on when there is room, and no trial pays for it."""
 
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 def on_small_disk(
     study: "SmallStudy", small_disk: tuple[Path, Callable[[str], None]]
 ) -> Callable[[str], None]:
-    """The storage is on a disk of 4 MB, and the weights of a fold are 7 MB."""
+    """The storage is on a disk of 6 MB, and the weights of a fold are 7 MB."""
     folder, enlarge = small_disk
-    enlarge("4m")
+    enlarge("6m")
     study.storage = folder
     study.environment = {"RAYFOLD_STORAGE": str(folder)}
     net = (study.folder / "net.py").read_text()
@@ -36,7 +37,9 @@ def fill(path: Path) -> None:
 
 
 def test_a_study_waits_for_room_and_fails_no_trial(
-    study: "SmallStudy", on_small_disk: Callable[[str], None]
+    study: "SmallStudy",
+    on_small_disk: Callable[[str], None],
+    figures: Callable[[str, float], None],
 ) -> None:
     command = study.start()
     command.wait_until(lambda: "No space left on device" in command.output)
@@ -48,9 +51,11 @@ def test_a_study_waits_for_room_and_fails_no_trial(
     command = study.start()
     command.wait_until(lambda: "No space left on device" in command.output)
     on_small_disk("200m")
+    began = time.monotonic()
+    command.wait_until(lambda: "The fault is over; the study goes on." in command.output)
+    figures("room to going on", began)
     assert command.status() == 0, command.output
     assert command.output.count("The study waits") == 1
-    assert "The fault is over; the study goes on." in command.output
     assert command.leaves_nothing()
     study.check_whole({})
 
@@ -64,4 +69,4 @@ def test_a_journal_that_cannot_begin_is_told_as_that(
     assert command.process.returncode == 75, command.output
     [line] = command.output.splitlines()
     assert line.startswith("rayfold: ")
-    assert "No space left on device" in line
+    assert f"No space left on device (0 B of 6.29 MB free on {study.storage})" in line

@@ -33,7 +33,7 @@ from rayfold.study.opened import Call
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
-COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "ui")
+COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "metrics", "ui")
 START_SECONDS = 120
 RECIPE = """\
 study: digits
@@ -237,7 +237,6 @@ def test_simulate_writes_the_best_score_over_time_and_replaces_no_file(folder: P
         (["--set", "fixed.folds.count=4"], r"table\.csv: it holds 3 folds' scores"),
         (["--set", "search.searcher=radom"], "searcher must be one of .*did you mean 'random'"),
         (["--set", "search.metric=val_f2"], "search.metric 'val_f2' is unknown; .*search.mode"),
-        (["--set", "search.num_trials=null"], "num_trials is missing"),
         (
             ["--set", "fixed.folds.repeats=2"],
             r"3 folds' scores, but a trial has 6 folds; .*repeats",
@@ -377,7 +376,7 @@ def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     ):
         main()
     assert end.value.code == 1
-    assert "1 of 1 trials failed; their tracebacks are in MLflow" in out.getvalue()
+    assert "1 of 1 trials failed; 'rayfold trials digits --failed' lists" in out.getvalue()
 
 
 @pytest.fixture
@@ -461,6 +460,7 @@ def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
+@pytest.mark.slow
 def test_the_ui_shows_the_study_and_its_trials_on_this_machine_alone(
     ui: subprocess.Popen[bytes], free_port: int
 ) -> None:

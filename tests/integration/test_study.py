@@ -402,6 +402,8 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     head, *rows = output_of(life.folder, "trials", "digits", "--csv").splitlines()
     assert head.startswith("trial,status,val_loss,")
     assert len(rows) == sum(trial.status == "completed" for trial in result.trials)
+    failed = output_of(life.folder, "trials", "digits", "--failed")
+    assert re.search(r"RuntimeError: an odd width of \d+ \(net.py line \d+, in __init__\)", failed)
     built = output_of(
         life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle",
         "--register", "digits-champion",
@@ -431,13 +433,14 @@ def test_the_best_builder_within_limits_is_reported_with_what_matters(
         life.folder, "ensemble", "digits", "--builder", "best", "--max-members", "1",
         "--max-latency", "1=10", "--data", "digits.h5", "--report", "report", "--shuffles", "1",
     )  # fmt: skip
-    table, why, scores = built.split("\n\n")
+    table, why, scores, told = built.split("\n\n")
     assert len(table.splitlines()) == 2  # a head and one member
     assert table.splitlines()[1].split()[0] in completed
     assert "has a nested out-of-fold log loss of" in why
     assert "the lowest of 7 builders; the next one" in why
     assert "one of its models, held out" in scores
-    assert scores.endswith("report written to report\n")
+    assert told.startswith("By loss the ensemble, ")
+    assert told.endswith("report written to report\n")
     written = pd.read_csv(life.folder / "report" / "scores.csv").set_index("predictions")
     assert written["rows"].to_dict() == {
         "nested out-of-fold": 288,

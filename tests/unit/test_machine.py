@@ -75,7 +75,8 @@ def test_a_disk_with_room_is_not_full(small_disk: Disk) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [errno.EIO, errno.EROFS, errno.ESTALE, errno.EDQUOT, errno.ENETUNREACH]
+    "number",
+    [errno.EIO, errno.EROFS, errno.ESTALE, errno.EDQUOT, errno.ENETUNREACH, errno.ENOTCONN],
 )
 def test_an_error_of_the_system_is_known_by_its_number(number: int, tmp_path: Path) -> None:
     error = OSError(number, os.strerror(number), str(tmp_path / "file"))

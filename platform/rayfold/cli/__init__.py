@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from rayfold.cli.app import app
-from rayfold.errors import RayfoldError, SuspendedError, TrackingError
+from rayfold.errors import RayfoldError, RecipeError, SuspendedError, TrackingError
 from rayfold.machine import machine_fault
 from rayfold.storage import short_path
 from rayfold.tracebacks import user_place
@@ -23,7 +23,7 @@ def main() -> None:
 
     * 0: done.
     * 1: the recipe's ``accept`` is not met, or all trials failed.
-    * 2: wrong input; one line on standard error.
+    * 2: wrong input; one line on standard error, or one for each field of a recipe.
     * 75: a fault of the machine, or of Ray; one line on standard error. Run the same again to go
       on (``EX_TEMPFAIL`` of ``sysexits.h``).
     * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
@@ -36,6 +36,8 @@ def main() -> None:
         status = _fail(error.format_message())
     except SuspendedError as error:
         status = _fail(str(error), os.EX_TEMPFAIL)
+    except RecipeError as error:
+        status = _fail_by_lines(str(error) or "the recipe is wrong.")
     except TrackingError as error:
         status = _fail(str(error))
     except SystemExit as error:  # our commands raise none
@@ -64,3 +66,8 @@ def _fail(message: str, status: int = 2) -> int:
         line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
     print(f"rayfold: {line}", file=sys.stderr)
     return status
+
+
+def _fail_by_lines(message: str) -> int:
+    """Tell each line as an error of its own: a recipe's, each of which names its field."""
+    return max(_fail(line) for line in message.splitlines())

@@ -13,6 +13,6 @@ def metrics() -> None:
     """
     from rayfold.report.names import losses_table, metrics_table
 
-    print_table(metrics_table())
+    print_table(metrics_table(), all_columns=True)
     typer.echo()
-    print_table(losses_table())
+    print_table(losses_table(), all_columns=True)

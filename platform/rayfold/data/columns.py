@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from rayfold.data.hdf5 import Part, need_dataset, open_file, place, read_into, vet
 from rayfold.errors import DataError
 
+LARGE_BYTES = 2**30
+MAX_PACKING = 500
+"""How far more than ``LARGE_BYTES`` may be packed; gzip's limit, at equal values, is 1,032."""
+
 _BLOCK_BYTES = 16 * 2**20
 _LARGEST = np.finfo(np.float32).max
 
@@ -84,7 +88,10 @@ def survey(files: Sequence[Path], names: Sequence[str]) -> tuple[Column, ...]:
     )
     for column in columns:
         _check_same_kind(column)
-    _check_memory([part for column in columns for part in column.parts])
+    parts_of_all = [part for column in columns for part in column.parts]
+    _check_memory(parts_of_all)
+    for part in parts_of_all:
+        _check_packing(part)
     return columns
 
 
@@ -135,6 +142,16 @@ def _check_memory(parts: Sequence[Part]) -> None:
             f"{place(largest.path, largest.name)}: the data need {needed / 1e9:,.1f} GB of memory "
             f"(declared shape {largest.shape}, {_kind(largest)}) but {available / 1e9:,.1f} GB "
             "are available; use fewer rows, a smaller type or a larger machine."
+        )
+
+
+def _check_packing(part: Part) -> None:
+    """Refuse values that take far more memory than the file holds: they may be a trap."""
+    if part.num_bytes > LARGE_BYTES and part.num_bytes > MAX_PACKING * part.stored_bytes:
+        raise DataError(
+            f"{place(part.path, part.name)}: it unpacks to {part.num_bytes / 1e9:,.1f} GB from "
+            f"{part.stored_bytes / 1e6:,.1f} MB in the file, more than {MAX_PACKING} to 1, as "
+            "only constant values do; if they are right, store them without compression."
         )
 
 

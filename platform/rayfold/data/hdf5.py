@@ -41,6 +41,8 @@ class Part:
         item_bytes: Memory of one value while it is read; of a string of variable length, of its
             reference alone.
         chunk_bytes: Memory that HDF5 needs to unpack one chunk; 0 without chunks.
+        stored_bytes: What the values take in the file; of strings of variable length, their
+            references alone.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Part:
     dtype: np.dtype[Any]
     item_bytes: int
     chunk_bytes: int
+    stored_bytes: int
 
     @property
     def num_bytes(self) -> int:
@@ -163,7 +166,7 @@ def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
             f"{place(path, name)}: the file is damaged there ({_reason(error)}); write it again."
         ) from error
     if isinstance(node, h5py.Group):
-        inside = _listed([f"{name}/{inner}" for inner in _dataset_names(node)])
+        inside = _listed([f"{name}/{inner}" for inner in dataset_names(node)])
         raise DataError(
             f"{place(path, name)}: expected a data set, got a group; "
             f"{'it holds no data sets' if not inside else f'name a data set in it: {inside}'}."
@@ -183,7 +186,7 @@ def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     """
     dataset = find_dataset(file, path, name)
     if dataset is None:
-        names = _dataset_names(file)
+        names = dataset_names(file)
         held = f"holds {_listed(names)}" if names else "lists no data sets"
         raise DataError(
             f"{path}: there is no data set {name!r}{did_you_mean(name, names)}; the file {held}."
@@ -219,7 +222,8 @@ def vet(dataset: h5py.Dataset, path: Path, name: str) -> Part:
     dtype = np.dtype(object) if _is_string(stored) else _native(stored, where)
     chunk_bytes = math.prod(chunks) * stored.itemsize if chunks else 0
     lengths = tuple(int(length) for length in shape)
-    return Part(path, name, lengths, dtype, stored.itemsize, chunk_bytes)
+    stored_bytes = dataset.id.get_storage_size()
+    return Part(path, name, lengths, dtype, stored.itemsize, chunk_bytes, stored_bytes)
 
 
 def read_into(dataset: h5py.Dataset, part: Part, out: np.ndarray[Any, Any]) -> None:
@@ -307,7 +311,7 @@ def _walk(file: h5py.File, path: Path, name: str) -> Any:
     return node
 
 
-def _dataset_names(group: h5py.Group) -> list[str]:
+def dataset_names(group: h5py.Group) -> list[str]:
     """Return the names of the data sets below ``group``; links are not followed."""
     names: list[str] = []
     num_visited = 0

@@ -49,6 +49,7 @@ from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.recipe import Acceptance
+from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 
 if TYPE_CHECKING:
@@ -448,12 +449,16 @@ class Ensemble:
             )
 
     def table(self) -> pd.DataFrame:
-        """Return one row per member, of largest weight first, with its configuration."""
+        """Return one row per member, of largest weight first, with its configuration.
+
+        The score is called by the study's metric.
+        """
+        metric = next(iter(self.origin.scored), "score")
         rows = [
             {
                 "trial": self.origin.trial_name(member),
                 "weight": member.weight,
-                "score": member.score,
+                metric: member.score,
                 "out_of_fold_loss": member.out_of_fold_loss,
                 **member.config,
             }
@@ -521,7 +526,8 @@ class Ensemble:
         parts = ", ".join(f"{name(member)}: {member.weight:.2f}" for member in self.members)
         loss = "log loss" if self.signature.task == "classification" else "squared error"
         return (
-            f"<Ensemble of {self.origin.study!r}, members {{{parts}}}, nested out-of-fold {loss} "
+            f"<Ensemble of {shortened(self.origin.study, 40)!r}, {len(self.members)} members "
+            f"{{{shortened(parts, 50)}}}, nested out-of-fold {loss} "
             f"{self.nested_loss:.4g} (best trial alone {self.single_best_loss:.4g})>"
         )
 

@@ -12,6 +12,7 @@ import ray
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
 from rayfold.groups.ray_processes import RayProcesses
+from rayfold.machine import machine_fault
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds what they would write
@@ -62,8 +63,10 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out that each trial has lost the dispatcher: the study says so once."""
-    return not (record.exc_info and isinstance(_cause(record.exc_info[1]), DispatcherLostError))
+    """Leave out what the study says once: a lost dispatcher, or a fault of the machine."""
+    error = _cause(record.exc_info[1]) if record.exc_info else None
+    lost = isinstance(error, DispatcherLostError)
+    return error is None or not (lost or machine_fault(error, Path.cwd()))
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
@@ -134,12 +137,24 @@ def _connect(address: str) -> None:
             if own and attempt == 1:
                 logger.warning("Ray does not start here yet (%s); trying once more.", reason)
                 continue
+            if not own and asks_for_token(error):
+                raise ResourcesError(
+                    f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token, "
+                    "and give the token in RAY_AUTH_TOKEN or in the file ~/.ray/auth_token "
+                    "(README.md, On a cluster)."
+                ) from error
             raise ResourcesError(
                 f"Ray does not start here ({reason}); when the machine is less busy, run the same "
                 f"again, or see Ray's logs in its temporary folder (/tmp/ray)."
                 if own
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
             ) from error
+
+
+def asks_for_token(error: Exception) -> bool:
+    """Tell whether a cluster refused to be joined for want of its token."""
+    refused = isinstance(error, ray.exceptions.AuthenticationError)
+    return refused or "authentication" in str(error).lower() or "UNAUTHENTICATED" in str(error)
 
 
 def _protect_token() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rayfold.errors import RecipeError
+from rayfold.results import MAX_COUNT
+from rayfold.space.values import show
 
 WORKER_MEMORY = 0.45e9
 """Bytes of a worker, mostly PyTorch itself (measured)."""
@@ -99,6 +101,7 @@ class Plan:
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
+        inputs: What the rows of each feature array are taken as, a line each.
         model: What a try of the model at the ends of the space has shown, a line each.
         warnings: What may be wrong, a line each.
         hints: What could be better, a line each.
@@ -112,6 +115,7 @@ class Plan:
     num_folds: int
     epochs: int
     data_bytes: int
+    inputs: tuple[str, ...] = ()
     model: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
@@ -156,6 +160,7 @@ class Plan:
         )
         return [
             *([f"done       {self.done}"] if self.done else []),
+            *(f"input      {line}" for line in self.inputs),
             *(f"model      {line}" for line in self.model),
             f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
             f"N_nodes    {formula} = {self.num_nodes}",
@@ -174,9 +179,15 @@ class Plan:
 
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RecipeError(f"groups.{name} must be a whole number of at least 1, not {value!r}.")
+        raise RecipeError(
+            f"groups.{name} must be a whole number of at least 1, not {show(value)}."
+        )
+    if value > MAX_COUNT:
+        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")
 
 
 def _check_number(name: str, value: object, fits: Callable[[float], bool], bound: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-        raise RecipeError(f"groups.{name} must be a number {bound}, not {value!r}.")
+        raise RecipeError(f"groups.{name} must be a number {bound}, not {show(value)}.")
+    if not value <= MAX_COUNT:
+        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")

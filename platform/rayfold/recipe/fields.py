@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from rayfold.errors import SpaceError
 from rayfold.recipe.sections import Section, show
-from rayfold.results import Value
+from rayfold.results import MAX_COUNT, Value
 from rayfold.space import SearchSpace
 
 _PARAMETER_NAME = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*"
@@ -117,7 +117,7 @@ Text = Annotated[str, Field(strict=True, min_length=1)]
 Texts = Annotated[str | tuple[str, ...], BeforeValidator(_one_or_more_texts)]
 """One text, or a list of different ones."""
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
 """A whole number from 1 on."""
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
@@ -164,6 +164,14 @@ def names_alone(section: type[Section], field: str) -> BeforeValidator:
     return BeforeValidator(
         lambda value: value if isinstance(value, Mapping | section) else {field: value},
         json_schema_input_type=section | str | list[str],
+    )
+
+
+def number_alone(section: type[Section], field: str) -> BeforeValidator:
+    """Return what lets a number stand for a section that holds it in ``field`` alone."""
+    return BeforeValidator(
+        lambda value: value if isinstance(value, Mapping | section) else {field: value},
+        json_schema_input_type=section | int,
     )
 
 

@@ -10,16 +10,17 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.results import Config, Mode
+from rayfold.results import MAX_COUNT, Config, Mode
 from rayfold.search.opening import Opening
 from rayfold.search.past import Past
 from rayfold.search.portfolio import portfolio
 from rayfold.space import SearchSpace
+from rayfold.space.values import show
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,17 @@ class Searcher(ABC):
     _space: SearchSpace | None = None
     _mode: Mode = "min"
     _past: Past = Past()
+
+    def fitted(self, num_trials: int) -> Self:
+        """Return the searcher for a study of so many trials, before it is started.
+
+        One whose arguments do not depend on that is returned itself. A study that goes on with
+        more trials is searched by what was fitted when it began.
+
+        Args:
+            num_trials: Trials that the study begins with, at most.
+        """
+        return self
 
     def start(self, space: SearchSpace, *, mode: Mode, past: Past | None = None) -> None:
         """Begin a search.
@@ -333,15 +345,19 @@ class Searcher(ABC):
             self._best = suggestion, score
 
 
-def whole_number(name: str, value: object, *, at_least: int) -> int:
+def whole_number(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:
     """Return an argument of a searcher, checked.
 
     Raises:
-        RecipeError: If it is no whole number, or below ``at_least``.
+        RecipeError: If it is no whole number, below ``at_least`` or above ``at_most``.
     """
     plain = value.item() if isinstance(value, np.integer) else value
     if type(plain) is not int or plain < at_least:
-        raise RecipeError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
+        raise RecipeError(
+            f"{name} must be a whole number of at least {at_least}, got {show(value)}."
+        )
+    if plain > at_most:
+        raise RecipeError(f"{name} must be at most {at_most}, got {show(value)}.")
     return plain
 
 

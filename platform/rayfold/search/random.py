@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rayfold.results import Config
+from rayfold.results import MAX_SEED, Config
 from rayfold.search.base import Observation, Searcher, whole_number
 
 
@@ -19,7 +19,7 @@ class Random(Searcher):
     """
 
     def __init__(self, *, random_seed: int = 0) -> None:
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"random": {"random_seed": 0}}``."""

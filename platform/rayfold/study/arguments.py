@@ -1,6 +1,5 @@
 """Arguments of a study that come in several forms: limits of time, searchers, schedulers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +8,11 @@ from rayfold.data import SubProblems
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.orders import FoldOrder
+from rayfold.results import MAX_COUNT
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
+from rayfold.space.values import show
 from rayfold.transfer import InitialWeights, StartFrom
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> float:
     Raises:
         RecipeError: If it is none.
     """
+    if isinstance(value, int | float) and value > MAX_COUNT:
+        raise RecipeError(f"{name} must be at most {MAX_COUNT} seconds, not {show(value)}.")
     number = float(value) if isinstance(value, int | float) else -1.0
-    if not isinstance(value, bool) and (0 < number < math.inf or (number == 0 and zero)):
+    if not isinstance(value, bool) and (number > 0 or (number == 0 and zero)):
         return number
     least = "of at least 0" if zero else "above 0"
     raise RecipeError(f"{name} must be a number of seconds {least}, not {value!r}.")

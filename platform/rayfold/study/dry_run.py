@@ -2,8 +2,8 @@
 
 A model of the user's own is tried in a child process without Ray, since it may hang, exit or
 crash; it trains an epoch of two rows, predicts them, and writes what a fold leaves behind. A model
-of Rayfold's library is known to do none of these: it is built and called in this process, without
-memory for its weights.
+of Rayfold's library does none of these, and its constructor checks all of its arguments: it is
+only built, in this process, without memory for its weights.
 """
 
 import dataclasses

@@ -30,9 +30,15 @@ from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
-from rayfold.recipe import Acceptance, Recipe, check_study_name
+from rayfold.recipe import (
+    DEFAULT_EPOCHS,
+    DEFAULT_NUM_TRIALS,
+    Acceptance,
+    Recipe,
+    check_study_name,
+)
 from rayfold.report import create_progress
-from rayfold.results import Config, Mode, TrialResult
+from rayfold.results import MAX_SEED, Config, Mode, TrialResult, shortened
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
@@ -52,6 +58,7 @@ from rayfold.study.arguments import (
     own_searcher,
     scheduler_settings,
 )
+from rayfold.study.data_notes import data_warnings, input_lines
 from rayfold.study.description import (
     check_same,
     describe_data_set,
@@ -95,6 +102,9 @@ logger = logging.getLogger(__name__)
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
 
+NUM_TRIALS = "num_trials"
+"""Field of a study's description: trials that it began with, which its searcher is fitted to."""
+
 SUSPENDED_UPLOAD_SECONDS = 5.0
 """The same after a fault of the machine, which may be MLflow's, too."""
 
@@ -114,7 +124,7 @@ class Study:
         searcher: Proposes the trials; None takes ``search.Genetic()``, and ``search.Random()`` for
             the first values of a population. Any searcher of Ray Tune will do, see
             ``tuning.foreign``.
-        folds: How each trial is cross-validated.
+        folds: How each trial is cross-validated; a number alone is that of the folds.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
         metrics: Names of the metrics; none takes the task's default.
@@ -159,8 +169,8 @@ class Study:
         searcher: "Searcher | TuneSearcher | None" = None,
         scheduler: "Scheduler | TrialScheduler | None" = None,
         max_time_per_trial: float | None = None,
-        folds: Folds | None = None,
-        epochs: int = 10,
+        folds: Folds | int | None = None,
+        epochs: int = DEFAULT_EPOCHS,
         loss: str | None = None,
         metrics: Sequence[str] = (),
         metric: str = "val_loss",
@@ -188,7 +198,7 @@ class Study:
         epochs = whole_number("epochs", epochs, at_least=1)
         self.name = name
         self.space = resolve_space(space, base=base)
-        self.folds = folds or Folds()
+        self.folds = Folds(folds) if isinstance(folds, int) else folds or Folds()
         self.groups = groups or Groups()
         self.storage = storage_folder(storage)
         self._model = model_source(model, base=base)
@@ -215,7 +225,7 @@ class Study:
         self._metric, self._parameters = metric, plain_parameters(parameters or {})
         self._mode = None if mode is None else one_of("mode", mode, get_args(Mode))
         self._fold_order = one_of("fold_order", fold_order, get_args(FoldOrder))
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
         self._checkpoint_seconds = check_seconds(
             "checkpoint_seconds", checkpoint_seconds, zero=True
         )
@@ -233,7 +243,11 @@ class Study:
             model=fixed.model,
             data=fixed.data.source(base),
             space=recipe.search.space,
-            searcher=search.create(*recipe.search.searcher_call),
+            searcher=(
+                search.create(*recipe.search.searcher_call)
+                if recipe.search.searcher_call
+                else None
+            ),
             scheduler=(
                 schedulers.create(*recipe.search.scheduler_call)
                 if recipe.search.scheduler_call
@@ -273,6 +287,14 @@ class Study:
         study._num_trials = recipe.search.num_trials
         study._max_time = recipe.search.max_time
         return study
+
+    def __repr__(self) -> str:
+        """Return what it is in a line; the data are not read for it."""
+        searcher = next(iter(self._searcher.settings()))
+        return (
+            f"<Study {self.name!r}: {shortened(self._model.reference, 50)} by {searcher}, "
+            f"{len(self.space)} hyperparameters, {self.folds.total} folds x {self._epochs} epochs>"
+        )
 
     @property
     def folder(self) -> Path:
@@ -384,6 +406,8 @@ class Study:
             num_folds=num_folds,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
+            inputs=input_lines(self.dataset),
+            warnings=data_warnings(self.dataset, self._model_class),
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
@@ -407,7 +431,7 @@ class Study:
 
         Args:
             num_trials: Trials at most, those of earlier runs included; None takes what the
-                searcher or the recipe says.
+                recipe or the searcher says, else 50.
             max_time: Seconds after which the study ends in order: no new trials, and folds in
                 training write a checkpoint after their epoch. Run it again to go on for as long.
                 None takes what the recipe says.
@@ -441,6 +465,7 @@ class Study:
             retry_failed=retry_failed,
         )
         check_reachable(address)
+        self._tell_assumptions()
         self._try_model(anew=accept_changed_code or retry_failed)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
@@ -459,6 +484,13 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _tell_assumptions(self) -> None:
+        """Tell what is assumed of the data, and warn of what looks wrong."""
+        for line in input_lines(self.dataset):
+            logger.info("%s", line)
+        for warning in data_warnings(self.dataset, self._model_class):
+            logger.warning("%s", warning)
 
     def _try_model(self, *, anew: bool = False) -> None:
         """Try the model before anything starts, unless it has trained a fold before.
@@ -514,11 +546,13 @@ class Study:
         call = call or Call()
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
-        searcher = copy.deepcopy(self._searcher)
+        begun = _description_in(entries)
+        planned = num_trials if begun is None else begun.get(NUM_TRIALS, num_trials)
+        searcher = copy.deepcopy(self._searcher.fitted(planned))
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
         weights = self._head_start.weights(entries)
-        self._begin(journal, entries, call.accept_changed_code)
+        self._begin(journal, entries, call.accept_changed_code, num_trials)
         ledger = Ledger(
             searcher,
             journal,
@@ -594,7 +628,7 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
-        except SuspendedError:
+        except (SuspendedError, JournalError):
             patience = SUSPENDED_UPLOAD_SECONDS
             for study in studies:
                 with suppress(JournalError):  # on a full disk; the next run ends this one
@@ -687,17 +721,15 @@ class Study:
         wanted = num_trials if num_trials is not None else self._num_trials
         if wanted is not None:
             wanted = whole_number("num_trials", wanted, at_least=1)
-        limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
-        if not limits:
+        capacity = self._searcher.capacity
+        limit = wanted or capacity or DEFAULT_NUM_TRIALS
+        if capacity is not None:
+            limit = min(limit, capacity)
+        if isinstance(self._scheduler, Population) and limit < 2:
             raise RecipeError(
-                "num_trials is missing (search.num_trials in a recipe), and this searcher never "
-                "ends by itself; say how many trials."
+                f"num_trials is the size of the population, at least 2, not {limit}."
             )
-        if isinstance(self._scheduler, Population) and min(limits) < 2:
-            raise RecipeError(
-                f"num_trials is the size of the population, at least 2, not {min(limits)}."
-            )
-        return min(limits)
+        return limit
 
     def _settings(self) -> Settings:
         """Check all names against the task and the model."""
@@ -768,15 +800,19 @@ class Study:
 
     def _check_begun(self, entries: Sequence[Entry], accept_changed_code: bool = False) -> bool:
         """Check that a study goes on as it began; return whether it has begun at all."""
-        begun = next((entry for entry in entries if entry.event == "study"), None)
+        begun = _description_in(entries)
         if begun is not None:
             present = self._description(self._head_start.start(entries))
-            check_same(self.name, begun.fields["description"], present)
+            check_same(self.name, begun, present)
             check_code(self.name, entries, self._code, accept=accept_changed_code)
         return begun is not None
 
     def _begin(
-        self, journal: Journal, entries: Sequence[Entry], accept_changed_code: bool = False
+        self,
+        journal: Journal,
+        entries: Sequence[Entry],
+        accept_changed_code: bool = False,
+        num_trials: int | None = None,
     ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
@@ -795,9 +831,15 @@ class Study:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)
-            description = self._description(start)
+            description = {**self._description(start), NUM_TRIALS: self._limit(num_trials)}
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
+
+
+def _description_in(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """Return what a study was when it began; None before that."""
+    begun = next((entry for entry in entries if entry.event == "study"), None)
+    return None if begun is None else begun.fields["description"]
 
 
 def _check_folder(folder: Path) -> None:

@@ -72,6 +72,8 @@ class LoggedTrial:
         fold_digest: Digest of the folds that it was validated with.
         code: Digest of the code that it was trained with; empty if that is not known.
         metrics: The last value of each metric of its run, ``"fold_0/val_loss"`` say.
+        error: What went wrong, in a line with file and line of the user's code; None unless it
+            failed.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class LoggedTrial:
     fold_digest: str
     code: str = ""
     metrics: Mapping[str, float] = field(repr=False, default_factory=dict)
+    error: str | None = None
     _downloads: _Downloads = field(repr=False, compare=False)
 
     def measured(self, metric: str) -> tuple[float, float | None] | None:
@@ -306,6 +309,7 @@ def _trial(run: "Run", downloads: _Downloads) -> LoggedTrial:
         fold_digest=tags.get(tag.FOLD_DIGEST, ""),
         code=tags.get(tag.CODE, ""),
         metrics=dict(run.data.metrics),
+        error=tags.get(tag.ERROR),
         _downloads=downloads,
     )
 

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 _INTERVAL_S = 1.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-_MOMENT_S = 2.0
+_QUIET_S = {True: 2.0, False: 15.0}
+"""How long it is waited in silence, by whether the store is out of reach; MLflow is slow."""
 
 
 class Uploader:
@@ -71,8 +72,9 @@ class Uploader:
         """
         self._finishing.set()
         self._nudged.set()
-        self._thread.join(min(_MOMENT_S, timeout_s))
-        if self._thread.is_alive() and timeout_s > _MOMENT_S:
+        quiet_s = min(_QUIET_S[self._out_of_reach], timeout_s)
+        self._thread.join(quiet_s)
+        if self._thread.is_alive() and timeout_s > quiet_s:
             logger.warning(
                 "Waiting for MLflow at %s%s to take the rest, for %d s at most; all is in the "
                 "journal, and Ctrl-C leaves the upload to the next run.",
@@ -80,7 +82,7 @@ class Uploader:
                 ", which is out of reach," if self._out_of_reach else "",
                 timeout_s,
             )
-            self._thread.join(timeout_s - _MOMENT_S)
+            self._thread.join(timeout_s - quiet_s)
         self._abandoned.set()
         return self._everything_uploaded
 
@@ -100,13 +102,13 @@ class Uploader:
                 return
             except Exception as error:  # whatever it is, the study goes on
                 logger.debug("uploading to %s failed", place, exc_info=True)
-                if not self._out_of_reach:
+                was_known, self._out_of_reach = self._out_of_reach, True
+                if not was_known:
                     logger.warning(
                         "MLflow at %s is out of reach (%s); the study goes on and uploads later.",
                         place,
                         describe(error),
                     )
-                self._out_of_reach = True
                 mirrors = []  # what reached the store is unknown: look again, from the start
                 (self._abandoned if finishing else self._finishing).wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)

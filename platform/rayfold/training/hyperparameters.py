@@ -6,8 +6,9 @@ from torch import nn
 
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.library import check_model
-from rayfold.results import Config, Value
+from rayfold.results import MAX_COUNT, Config, Value
 from rayfold.space import SearchSpace
+from rayfold.space.values import show
 from rayfold.training.losses import LOSSES
 from rayfold.training.optimizers import check_optimizer
 from rayfold.training.schedules import check_schedule
@@ -71,3 +72,5 @@ def _check_batch_size(space: SearchSpace, fixed: Config) -> None:
     for value in space["batch_size"].extremes if "batch_size" in space else [fixed_size]:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise RecipeError(f"batch_size must be a whole number of at least 1, not {value!r}.")
+        if value > MAX_COUNT:
+            raise RecipeError(f"batch_size must be at most {MAX_COUNT}, not {show(value)}.")

@@ -200,3 +200,21 @@ def test_blocks_cover_all_rows_once() -> None:
     """Rows of 8 MiB: two of them are a block."""
     values = np.zeros((5, 2**23), dtype=np.uint8)
     assert [(start, len(block)) for start, block in blocks(values)] == [(0, 2), (2, 2), (4, 1)]
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """2 GB of equal values in a file of a few kilobytes, as gzip packs them 1,032 to 1."""
+    path = tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", (2**16, 2**13), "f4", chunks=(2**10, 2**10))
+    with pytest.raises(DataError) as caught:
+        survey([path], ["features"])
+    assert "unpacks to 2.1 GB from 0.0 MB in the file, more than 500 to 1" in str(caught.value)
+
+
+def test_few_values_may_be_packed_as_they_like(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", (2**10, 2**10), "f4", compression="gzip")
+    [column] = survey([path], ["features"])
+    assert column.num_rows == 2**10

@@ -219,7 +219,19 @@ def test_equal_sources_are_equal_however_they_are_written() -> None:
     assert one == other
     assert hash(one) == hash(other)
     assert one.paths == ("a.h5",)
-    assert one.feature_names == ("x",)
+    assert one.features == ("x",)
+
+
+def test_without_a_name_features_are_those_called_so_or_the_only_others(write: Write) -> None:
+    named = write("a.h5", {"features": IMAGES, "extra": IMAGES, "labels": LABELS})
+    only = write("b.h5", {"image": IMAGES, "patient": LABELS, "labels": LABELS})
+    assert load(HDF5(named)).feature_names == ("features",)
+    assert load(HDF5(only, row_groups="patient")).feature_names == ("image",)
+    with pytest.raises(DataError, match=r"which data set holds the features\?.*'image', 'pa"):
+        load(HDF5(only))
+    none = write("c.h5", {"labels": LABELS})
+    with pytest.raises(DataError, match="the file holds no other beside the labels, 'labels'"):
+        load(HDF5(none))
 
 
 def test_features_are_read_without_labels_for_prediction(write: Write) -> None:
@@ -257,3 +269,13 @@ def test_prediction_vets_its_files_too(tmp_path: Path) -> None:
         load_features(tmp_path / "a.h5", "features")
     with pytest.raises(DataError, match="soft link that leads nowhere"):
         load_labels(tmp_path / "a.h5", "labels")
+
+
+def test_wrong_labels_are_told_before_features_are_read(tmp_path: Path) -> None:
+    """Of two faults it is the labels' that is told: reading the features would find theirs."""
+    path = tmp_path / "wrong.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.full((4, 2), np.nan)
+        file["labels"] = np.zeros((4, 3), np.int64)
+    with pytest.raises(DataError, match="data set 'labels': expected one class a row"):
+        load(HDF5(path))

@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -128,9 +129,16 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
     assert table["model.scale"].tolist() == [1.0, 2.0]
 
 
+def test_its_table_names_the_metric_of_the_study(regression: Ensemble) -> None:
+    contents = regression._contents
+    origin = dataclasses.replace(contents.origin, scored=("val_r2", "val_loss"))
+    table = Ensemble(dataclasses.replace(contents, origin=origin)).table()
+    assert table["val_r2"].tolist() == [0.5, 0.5]
+
+
 def test_it_shows_its_members_and_losses(regression: Ensemble) -> None:
     assert repr(regression) == (
-        "<Ensemble of 'digits', members {0003: 0.75, 0001: 0.25}, "
+        "<Ensemble of 'digits', 2 members {0003: 0.75, 0001: 0.25}, "
         "nested out-of-fold squared error 0.15 (best trial alone 0.25)>"
     )
 

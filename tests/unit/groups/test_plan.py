@@ -97,3 +97,10 @@ def test_the_minimum_is_not_above_the_maximum() -> None:
 def test_a_trial_holds_no_more_groups_than_there_are() -> None:
     with pytest.raises(RecipeError, match=r"groups.per_trial is 3 but groups.maximum is 2; a tr"):
         Groups(1, 2, per_trial=3)
+
+
+@pytest.mark.parametrize("name", ["maximum", "workers", "cpus_per_worker", "gpus_per_worker"])
+@pytest.mark.parametrize("value", [10**21, 10**5000], ids=["10**21", "10**5000"])
+def test_numbers_without_sense_are_refused(name: str, value: int) -> None:
+    with pytest.raises(RecipeError, match=rf"^groups.{name} must be at most 1000000000, not "):
+        Groups(**{name: value})

@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from rayfold.groups import supervision
-from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.groups.dispatcher import Dispatcher
 from rayfold.groups.launchers.base import Ending, Launcher
 from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import Snapshot
 from rayfold.groups.supervision import Supervisor
 from rayfold.orders import FoldTask
 

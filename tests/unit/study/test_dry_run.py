@@ -157,7 +157,7 @@ def test_a_value_that_a_model_of_the_library_refuses_is_told(make_study: Any) ->
 def test_given_configurations_are_tried_instead_of_ends(make_study: Any) -> None:
     configs = [{"model.hidden": 3}]
     study: Study = make_study(space={"model.hidden": {"int": [1, 9]}}, searcher=Fixed(configs))
-    assert "(1 configurations tried" in study.plan().lines()[0]
+    assert "(1 configurations tried" in study.plan().model[0]
 
 
 def test_a_study_that_has_trained_folds_is_not_tried_again(

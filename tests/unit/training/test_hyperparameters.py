@@ -113,3 +113,8 @@ def test_a_fixed_batch_size_is_a_whole_number(value: Value) -> None:
 def test_a_searched_batch_size_is_a_whole_number_throughout(domain: Domain) -> None:
     with pytest.raises(RecipeError, match=r"batch_size must be a whole number of at least 1, not"):
         check({"batch_size": domain})
+
+
+def test_a_batch_size_without_sense_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^batch_size must be at most 1000000000, not 10"):
+        check(fixed={"batch_size": 10**21})

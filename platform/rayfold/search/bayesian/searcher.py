@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.results import Config
+from rayfold.results import MAX_SEED, Config
 from rayfold.search.base import Observation, Searcher, whole_number
 from rayfold.search.bayesian.acquisition import (
     best_place,
@@ -85,7 +85,7 @@ class Bayesian(Searcher):
         pending: Pending = "ignore",
         fold_noise: bool = False,
     ) -> None:
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0)
+        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
         self._num_initial = whole_number("num_initial", num_initial, at_least=2)
         self._surrogate: str = one_of("surrogate", surrogate, get_args(SurrogateName))
         self._pending_as: str = one_of("pending", pending, get_args(Pending))
