@@ -144,12 +144,18 @@ def own_generators(seed: int, device: torch.device | None = None) -> Iterator[No
         seed: What they are seeded with in the block.
         device: A GPU whose generator is one of them.
     """
-    before = generator_states(device)
+    is_cuda = device is not None and device.type == "cuda"
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    cuda = torch.cuda.get_rng_state(device) if is_cuda else None  # type: ignore[arg-type]
     try:
         seed_generators(seed, device)
         yield
     finally:
-        set_generator_states(before, device)
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

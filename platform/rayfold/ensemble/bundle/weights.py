@@ -112,5 +112,5 @@ def check_declared(
         )
 
 
-class _TooLargeError(Exception):
-    pass
+class _TooLargeError(BaseException):
+    """No Exception, which building a model would take for a fault of the model."""
