@@ -2,9 +2,6 @@
 # make test       linters, types, import layers and the quick tests, within ten minutes
 # make faults     studies under real faults: killed processes, full disks, models that crash
 # make test-all   the long and rare tests, too: `slow` ones, notebooks, distributions
-
-faults: .venv/installed
-	$(BIN)/python -m pytest tests/faults -m faults --durations=0
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -350,10 +350,10 @@ def make_searcher(name: str, *, nodes: int, num_runs: int, seed: int) -> Searche
         return Random(random_seed=seed)
     if name == "bayesian":
         return Bayesian(random_seed=seed)
-    arguments: dict[str, Any] = {"random_seed": seed}
+    arguments: dict[str, Any] = {"random_seed": seed, "population": 16}
     if name == "generational":
         arguments |= {"update": "generational", "population": 2 * nodes}
-    first, second = (Genetic(generations=count, **arguments).capacity for count in (1, 2))
+    first, second = (Genetic(generations=count, **arguments).capacity or 0 for count in (1, 2))
     further = max(0, math.ceil((num_runs - first) / (second - first)))
     return Genetic(generations=1 + further, **arguments)
 

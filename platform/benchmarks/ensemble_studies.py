@@ -191,7 +191,10 @@ def _refit(
         if done is None:
             done = FoldRun(task, setup=setup, data=data, strategy=SingleProcess()).advance(task)
         assert done is not None
-        models.append(load_model(model_class, arguments, folder / done.weights))
+        shapes = data.input_shapes
+        models.append(
+            load_model(model_class, arguments, folder / done.weights, input_shapes=shapes)
+        )
     alone = WeightedMean(torch.ones(1))
     return predict_each(EnsembleModule([models], alone, assembly.signature), features)[0]
 

@@ -7,8 +7,10 @@ is refused.
 """
 
 import re
+import stat
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,13 +19,55 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import RepresenterError, SafeRepresenter
 from ruamel.yaml.resolver import BaseResolver
 
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.storage import short_path
 
 MAX_DEPTH = 64
 """How many levels a document may be nested."""
 
 MAX_VALUES = 100_000
 """How many values a document may hold, with every alias written out."""
+
+
+MAX_BYTES = 4 * 2**20
+"""Bytes that a document may have."""
+
+
+def read_file(path: Path, what: str) -> str:
+    """Return the text of a file that a person has written; it is looked at before it is opened.
+
+    Args:
+        path: The file.
+        what: What errors call it, such as ``recipe``.
+
+    Raises:
+        RecipeError: If there is no such file, it is no regular one (opening a pipe would wait for
+            its writer, a device may never end), it is too large, or no UTF-8.
+    """
+    shown = short_path(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise RecipeError(f"{shown} is a folder; give the {what}'s YAML file.")
+        if not stat.S_ISREG(status.st_mode):
+            raise RecipeError(f"{shown} is no regular file; copy the {what} into one.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        hint = did_you_mean(path.name, sorted(file.name for file in path.parent.glob("*.y*ml")))
+        raise RecipeError(f"{shown}: there is no such {what}{hint}.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = reason or type(error).__name__
+        raise RecipeError(f"{shown}: cannot read the {what}: {reason}.") from None
+    if len(data) > MAX_BYTES:
+        raise RecipeError(
+            f"{shown} has more than {MAX_BYTES:,} bytes, too many for a {what}; name another file."
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{shown}: a {what} is UTF-8 text, and this file is not.") from None
 
 
 def read_yaml(text: str, *, source: str) -> Any:

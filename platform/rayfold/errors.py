@@ -15,7 +15,8 @@
     ├── EnsembleError    (ValueError)   trials cannot be combined
     └── BundleError      (ValueError)   an exported bundle is damaged, foreign or unknown
 
-Each message is one line: what was expected, what came and what to do. Where an ensemble has no
+Each message is one line, or a line for each field of a recipe that is wrong: what was expected,
+what came and what to do. Where an ensemble has no
 ``predict_proba`` or ``n_features_in_`` it raises ``AttributeError``, as scikit-learn expects.
 """
 
@@ -74,10 +75,15 @@ class BundleError(RayfoldError, ValueError):
 
 def did_you_mean(name: str, known: "list[str] | tuple[str, ...]") -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or nothing."""
+    close = nearest(name, known)
+    return f" (did you mean {close!r}?)" if close else ""
+
+
+def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str | None:
+    """Return the known name closest to ``name``; None if none is close."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), None)
 
 
 def one_of(name: str, value: object, allowed: tuple[Name, ...]) -> Name:

@@ -46,9 +46,12 @@ def resolve_model(reference: str | type | Source, *, base: Path | None = None) -
         ModelError: If there is no such model, it cannot be imported, or it is no subclass of
             ``torch.nn.Module``.
     """
+    from rayfold.isolation import isolated, own_generators
+
     source = model_source(reference, base=base)
     try:
-        found = source.load()
+        with own_generators(0), isolated():  # what its file draws and sets at import, too
+            found = source.load()
     except AttributeError:
         classes = _model_classes(source.load_module())
         known = f"; it defines {', '.join(classes)}" if classes else ""
@@ -216,6 +219,12 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
             )
 
 
+def takes_any_shape(model_class: type[nn.Module]) -> bool:
+    """Tell whether a model is one of ours that flattens its rows, whatever their shape."""
+    is_ours = model_class.__module__.partition(".")[0] == "rayfold"
+    return is_ours and "input_shape" not in _keywords(model_class)
+
+
 def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
     """Build a model; what its constructor does to its arguments or to the process stays with it.
 
@@ -231,7 +240,7 @@ def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> n
     try:
         with isolated():
             return model_class(**copy.deepcopy(dict(arguments)))
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise ModelError(
             f"{model_class.__name__}({given}) cannot be built: {_one_line(error)}"

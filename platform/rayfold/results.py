@@ -125,6 +125,13 @@ class FoldResult:
     predictions: str
     initial: LoadedWeights | None = None
 
+    def __repr__(self) -> str:
+        """Return what it is in a line: its history alone would fill pages."""
+        return (
+            f"<FoldResult {self.fold}: score {self.score:.6g} after {len(self.history)} epochs, "
+            f"{self.busy_seconds:.1f} s>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""
         return dataclasses.asdict(self)
@@ -176,6 +183,16 @@ class TrialResult:
     schedule: tuple[tuple[int, Config], ...] = ()
     warm: bool | None = None
 
+    def __repr__(self) -> str:
+        """Return what it is in a line: its folds and its traceback would fill pages."""
+        score = "no score" if self.score is None else f"score {self.score:.6g}"
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        config = shortened(", ".join(f"{name}={value}" for name, value in self.config.items()))
+        return (
+            f"<TrialResult {self.id} {self.status}: {score}{error}, {len(self.folds)} folds, "
+            f"{config}>"
+        )
+
     def measured(self, metric: str) -> tuple[float, float | None] | None:
         """Return the mean of a metric over the finished folds, and its standard error.
 
@@ -205,6 +222,12 @@ def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | Non
         return mean, None
     variance = math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
     return mean, math.sqrt(variance / len(scores))
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """Return a text in one line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def mean_of_known(values: Sequence[float | None]) -> tuple[float, float | None] | None:

@@ -6,12 +6,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rayfold.errors import RecipeError
 from rayfold.machine import lacks_space
 
+MAX_PATH = 4096 - 256
+"""Longest path of a storage: what is kept in it has longer ones, and Linux ends at 4096."""
 
-def default_storage() -> Path:
-    """Return ``$RAYFOLD_STORAGE``, or ``rayfold-store`` in the present folder."""
-    return Path(os.environ.get("RAYFOLD_STORAGE") or "rayfold-store").absolute()
+
+def storage_folder(path: str | Path | None = None) -> Path:
+    """Return the folder of a storage as an absolute path.
+
+    Args:
+        path: The folder; None takes ``$RAYFOLD_STORAGE``, or ``rayfold-store`` in the present one.
+
+    Raises:
+        RecipeError: If no folder can have that path.
+    """
+    if path is None:
+        path = os.environ.get("RAYFOLD_STORAGE") or "rayfold-store"
+    folder = Path(path).absolute()
+    parts = [os.fsencode(part) for part in folder.parts]
+    if "\0" in str(path):
+        raise RecipeError(f"storage {short_path(folder)}: a path must not hold the character 0.")
+    if max(map(len, parts)) > 255 or len(os.fsencode(folder)) > MAX_PATH:
+        raise RecipeError(
+            f"storage {short_path(folder)}: the path is too long, at most 255 bytes for a "
+            f"name and {MAX_PATH} for all are possible."
+        )
+    return folder
+
+
+def short_path(path: str | Path) -> str:
+    """Return a path as an error shows it: in one line, and not longer than people read."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+    return shown if len(shown) <= 300 else f"{shown[:150]}...{shown[-100:]}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-_FRAME = re.compile(r'^  File "(?P<path>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+_FRAME = re.compile(r'^  File "(?P<path>.+)", line (?P<line>\d+)(?:,? in (?P<function>.+))?$')
 _OWN_FOLDER = Path(__file__).parent
 _OWN_ERROR = re.compile(r"^rayfold\.errors\.\w+: ")
 _STANDARD = re.compile(r"/python3\.\d+t?/")
@@ -47,7 +47,8 @@ def user_place(error: BaseException | str) -> CodePlace | None:
     returned, but none of PyTorch, NumPy, Ray or Rayfold itself.
 
     Args:
-        error: An exception, with those that caused it, or the text of its traceback.
+        error: An exception, with those that caused it, or the text of its traceback; also of one
+            that ``faulthandler`` has written in a crash.
     """
     blocks = [_inside(block) for block in _blocks(_text(error))]
     for belongs in (_is_users, _is_models):
@@ -75,14 +76,16 @@ def _text(error: BaseException | str) -> str:
 
 
 def _blocks(text: str) -> list[list[CodePlace]]:
-    """Return the lines of code of each exception in a traceback, outermost first."""
+    """Return the lines of code of each exception or thread in a traceback, outermost first."""
     blocks: list[list[CodePlace]] = [[]]
+    is_crash = False  # faulthandler prints the innermost line first
     for line in text.splitlines():
-        if line.startswith("Traceback (most"):
+        if line.startswith("Traceback (most") or line.endswith("(most recent call first):"):
+            is_crash = not line.startswith("Traceback")
             blocks.append([])
         elif found := _FRAME.match(line):
             place = CodePlace(found["path"], int(found["line"]), found["function"] or "")
-            blocks[-1].append(place)
+            blocks[-1].insert(0 if is_crash else len(blocks[-1]), place)
     return blocks
 
 

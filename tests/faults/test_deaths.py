@@ -87,7 +87,7 @@ def test_a_run_goes_on_when_a_worker_and_a_trials_actor_are_killed(
     long_study: "SmallStudy",
 ) -> None:
     command = training(long_study)
-    for name in ("ray::GroupWorker", "ray::TrialRunner"):
+    for name in ("ray::GroupWorker", "ray::ResourceTrainable"):
         before = long_study.results
         command.kill_named(name)
         command.wait_until(lambda: len(long_study.results) > len(before) + 1)  # noqa: B023

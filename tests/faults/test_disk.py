@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def on_small_disk(
     study: "SmallStudy", small_disk: tuple[Path, Callable[[str], None]]
 ) -> Callable[[str], None]:
-    """The storage is on a disk of 4 MB, and the weights of a fold are 7 MB."""
+    """The storage is on a disk of 6 MB, and the weights of a fold are 7 MB."""
     folder, enlarge = small_disk
-    enlarge("4m")
+    enlarge("6m")
     study.storage = folder
     study.environment = {"RAYFOLD_STORAGE": str(folder)}
     net = (study.folder / "net.py").read_text()

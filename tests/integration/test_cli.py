@@ -33,7 +33,7 @@ from rayfold.study.opened import Call
 from rayfold.tracking import Uploader, tracking_uri
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
-COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "ui")
+COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "metrics", "ui")
 START_SECONDS = 120
 RECIPE = """\
 study: digits
@@ -377,7 +377,7 @@ def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     ):
         main()
     assert end.value.code == 1
-    assert "1 of 1 trials failed; their tracebacks are in MLflow" in out.getvalue()
+    assert "1 of 1 trials failed; 'rayfold trials digits --failed' lists" in out.getvalue()
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from rayfold.journal import Entry, read_journal
 from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 500.0
 

@@ -12,6 +12,8 @@ import rayfold as rf
 from rayfold.journal import read_journal
 from rayfold.tracking import read_study
 
+pytestmark = pytest.mark.slow
+
 NUM_FOLDS = 3
 GROUPS = rf.Groups(1, 1, cpus_per_worker=0.5)
 

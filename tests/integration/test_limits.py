@@ -19,6 +19,8 @@ from rayfold.study import execution
 from rayfold.tracking import read_study
 from rayfold.training.checkpoint import newest_epoch
 
+pytestmark = pytest.mark.slow
+
 NUM_FOLDS = 3
 EPOCHS = 25
 MAX_TIME = 3600.0

@@ -24,9 +24,9 @@ from torch import nn
 
 from rayfold.data import HDF5, DataSet, Folds, load
 from rayfold.data.staging import stage
-from rayfold.groups.dispatcher import GroupState
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+from rayfold.groups.snapshot import GroupState
 from rayfold.library import model_source
 from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
@@ -289,13 +289,14 @@ class TestWhatAModelMayDoToItsWorker:
         assert well.error is None
         assert (after.num_starts, after.process_id) == (before.num_starts, before.process_id)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("hazard", "cause"),
         [
             ("segfault", "it was ended by SIGSEGV, "),
-            pytest.param("os._exit", "it exited with status 3 (os._exit)", marks=pytest.mark.slow),
-            pytest.param("abort", "it was ended by SIGABRT, ", marks=pytest.mark.slow),
-            pytest.param("kill", "it was killed (SIGKILL)", marks=pytest.mark.slow),
+            ("abort", "it was ended by SIGABRT, "),
+            ("os._exit", "it exited with status 3 (os._exit)"),
+            ("kill", "it was killed (SIGKILL)"),
         ],
     )
     def test_a_worker_that_ends_three_times_fails_its_order_with_the_true_cause(

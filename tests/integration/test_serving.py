@@ -166,6 +166,13 @@ def test_a_get_tells_what_it_takes(url: str) -> None:
     assert told["classes"] == ["cat", "dog", "eel"]
 
 
+def test_other_paths_are_not_there(url: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{url}docs", timeout=60)
+    assert refused.value.code == 404
+    assert json.loads(refused.value.read())["error"].startswith("there is nothing at /docs")
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods_are_not_answered(url: str, method: str) -> None:
     request = urllib.request.Request(url, method=method)

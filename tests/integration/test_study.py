@@ -404,6 +404,8 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     head, *rows = output_of(life.folder, "trials", "digits", "--csv").splitlines()
     assert head.startswith("trial,status,val_loss,")
     assert len(rows) == sum(trial.status == "completed" for trial in result.trials)
+    failed = output_of(life.folder, "trials", "digits", "--failed")
+    assert re.search(r"RuntimeError: an odd width of \d+ \(net.py line \d+, in __init__\)", failed)
     built = output_of(
         life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle",
         "--register", "digits-champion",

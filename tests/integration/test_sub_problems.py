@@ -22,6 +22,8 @@ from rayfold.study import execution
 from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("digits.even", "digits.odd")
 MAX_TIME = 3600.0
 

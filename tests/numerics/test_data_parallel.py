@@ -37,7 +37,7 @@ from rayfold.training.state_memory import StateMemory
 WORLD_SIZE = 2
 NUM_TRAINING, NUM_VALIDATION = 50, 25
 CONFIGS: dict[str, dict[str, Any]] = {
-    # 7 batches of 7 rows, 3 for one worker and 4 for the other, then one of a single row
+    # 6 batches of 7 rows, 3 for one worker and 4 for the other, then one of 8: 7 and a lone one
     "mlp": {
         "batch_size": 7,
         "model.hidden": 16,
@@ -56,6 +56,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 DROPOUT = {**CONFIGS["mlp"], "model.dropout": 0.5}
+CHOOSY = {"batch_size": 7, "optimizer.name": "adamw", "optimizer.weight_decay": 0.1}
 BATCHES = (1, 2, 7, 50)
 
 
@@ -72,6 +73,29 @@ class Normalised(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         outputs: Tensor = self.layers(features)
         return outputs
+
+
+class Choosy(nn.Module):
+    """Never uses one layer, and another in every second step."""
+
+    steps: Tensor
+
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        size = math.prod(input_shape)
+        self.used, self.never = nn.Linear(size, num_outputs), nn.Linear(size, num_outputs)
+        self.sometimes = nn.Linear(num_outputs, num_outputs)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        outputs: Tensor = self.used(features.flatten(1))
+        self.steps += self.training
+        if self.steps % 2:
+            outputs = outputs + self.sometimes(outputs)
+        return outputs
+
+
+MODELS = {"normalised": Normalised, "choosy": Choosy}
 
 
 def make_data() -> DataSet:
@@ -95,7 +119,7 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     rows = np.arange(NUM_TRAINING + NUM_VALIDATION)
     fold = Fold(0, rows[:NUM_TRAINING], rows[NUM_TRAINING:])
     return StudySetup(
-        model=model_source(Normalised if model == "normalised" else model),
+        model=model_source(MODELS.get(model, model)),
         settings=Settings(epochs=3, metrics=("accuracy",)),
         plan=FoldPlan((fold,), digest="f" * 64),
         folder=folder,
@@ -152,9 +176,9 @@ def gradients(model: str, strategy: Strategy, num_rows: int) -> dict[str, Tensor
         strategy=strategy,
         steps_per_epoch=1,
     )
-    part = strategy.part(num_rows)
+    part = strategy.training_part(num_rows)
     borrows = part.start == part.stop
-    rows = slice(0, 1) if borrows else part
+    rows = slice(0, 2) if borrows else part
     features = tuple(torch.from_numpy(array[rows]) for array in data.features)
     labels = torch.from_numpy(data.labels[rows])
     weight = 0.0 if borrows else 1.0
@@ -182,6 +206,8 @@ def work(rank: int, folder: Path) -> None:
     for name, pause in pauses.items():
         known["histories"][name] = train("mlp", strategy, folder / name, DROPOUT, pause=pause)
     train("normalised", strategy, folder / "normalised", {"batch_size": 10})
+    train("normalised", strategy, folder / "lone", {"batch_size": 7})
+    known["histories"]["choosy"] = train("choosy", strategy, folder / "choosy", CHOOSY)
     rows = torch.arange(5)[strategy.part(5)]
     gathered = strategy.gather_rows(rows, 5)
     known["gathered"] = None if gathered is None else gathered.tolist()
@@ -261,7 +287,7 @@ def test_both_workers_know_the_same_history(model: str, known: list[dict[str, An
 def test_each_workers_gradient_is_that_of_the_whole_batch(
     model: str, num_rows: int, folder: Path, known: list[dict[str, Any]]
 ) -> None:
-    """Of one row the first worker has none, of seven it has three."""
+    """Of one or two rows the second worker has none, of seven it has four."""
     whole = gradients(model, SingleProcess(), num_rows)
     for rank in range(WORLD_SIZE):
         found = load_file(folder / f"gradients_{model}_{num_rows}_{rank}.safetensors")
@@ -288,6 +314,26 @@ def test_what_two_workers_predict_is_what_the_saved_model_predicts(folder: Path)
     with torch.no_grad():
         expected = model.eval()(features).softmax(1)
     torch.testing.assert_close(saved["predictions"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_no_step_or_not_every_step_uses_train_as_in_one_process(
+    folder: Path, known: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    alone = train("choosy", SingleProcess(), tmp_path, CHOOSY)
+    together = known[0]["histories"]["choosy"]
+    for name in ("train_loss", "val_loss"):
+        assert [epoch[name] for epoch in together] == pytest.approx(
+            [epoch[name] for epoch in alone], abs=1e-5
+        )
+    place = Path("trials/0000/fold_0/weights.safetensors")
+    torch.testing.assert_close(
+        load_file(folder / "choosy" / place), load_file(tmp_path / place), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_batch_normalisation_trains_though_parts_would_be_single_rows(folder: Path) -> None:
+    """Of 50 rows in batches of 7, one is left over; it joins the batch before."""
+    assert (folder / "lone" / "trials" / "0000" / "fold_0" / "result.json").exists()
 
 
 def test_rows_are_joined_in_order_on_the_first_worker_alone(known: list[dict[str, Any]]) -> None:

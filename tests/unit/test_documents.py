@@ -1,11 +1,13 @@
 import datetime
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rayfold.documents import read_yaml, write_yaml
+from rayfold.documents import read_file, read_yaml, write_yaml
 from rayfold.errors import RecipeError
 
 
@@ -196,3 +198,31 @@ def test_lists_that_occur_twice_are_written_twice() -> None:
 def test_only_plain_values_are_written(value: Any) -> None:
     with pytest.raises(TypeError, match="expected plain values to write as YAML"):
         write_yaml({"a": value})
+
+
+class TestReadFile:
+    """What a file is, is looked at before it is opened; what it holds, is read within bounds."""
+
+    def test_a_pipe_is_refused_instead_of_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.yaml")
+        with pytest.raises(RecipeError, match=r"pipe\.yaml is no regular file; copy the recipe"):
+            read_file(tmp_path / "pipe.yaml", "recipe")
+
+    def test_a_device_that_never_ends_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+        with pytest.raises(RecipeError, match="is no regular file; copy the search space"):
+            read_file(tmp_path / "zero.yaml", "search space")
+
+    def test_a_large_file_is_read_in_part_only(self, tmp_path: Path) -> None:
+        path = tmp_path / "large.yaml"
+        with path.open("wb") as file:
+            file.truncate(2**40)  # takes no room on the disk
+        with pytest.raises(RecipeError, match="has more than 4,194,304 bytes, too many for a rec"):
+            read_file(path, "recipe")
+
+    @pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+    def test_a_name_that_no_file_can_have_is_told_in_one_line(self, name: str) -> None:
+        with pytest.raises(RecipeError, match="cannot read the recipe: ") as caught:
+            read_file(Path(name), "recipe")
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400

@@ -233,7 +233,7 @@ class TestResolveSpace:
             resolve_space("cnm")
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match=r"no\.yaml: cannot read the search space"):
+        with pytest.raises(RecipeError, match=r"no\.yaml: there is no such search space"):
             resolve_space("./no.yaml", base=tmp_path)
 
 
@@ -322,3 +322,27 @@ def test_the_model_of_the_readme_is_one(tmp_path: Path) -> None:
         model_class, {"model.hidden": 3}, input_shapes=[(4,)], num_outputs=2
     )
     assert build_model(model_class, arguments)(torch.zeros(5, 4)).shape == (5, 2)
+
+
+def test_what_a_file_draws_and_sets_at_import_is_the_same_everywhere_and_stays_there(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "import random, numpy, torch\n"
+        "DRAWN = [random.random(), numpy.random.rand(), float(torch.rand(()))]\n"
+        "torch.set_default_dtype(torch.float64)\n"
+        "torch.manual_seed(0)\n"
+        "class Net(torch.nn.Module): pass\n"
+    )
+    drawn = []
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(text)
+        torch.manual_seed(3)
+        expected = torch.rand(2)[1]
+        torch.manual_seed(3)
+        torch.rand(())
+        net = resolve_model(f"./{name}.py:Net", base=tmp_path)
+        assert torch.rand(()) == expected
+        drawn.append(sys.modules[net.__module__].DRAWN)
+    assert drawn[0] == drawn[1]
+    assert torch.get_default_dtype() == torch.float32

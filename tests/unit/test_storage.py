@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from rayfold.storage import default_storage, fsync_folder, replacing
+from rayfold.errors import RecipeError
+from rayfold.storage import fsync_folder, replacing, storage_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -81,12 +82,27 @@ def test_the_storage_is_where_the_environment_says_or_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAYFOLD_STORAGE", "/data/studies")
-    assert default_storage() == Path("/data/studies")
+    assert storage_folder() == Path("/data/studies")
     monkeypatch.setenv("RAYFOLD_STORAGE", "studies")
-    assert default_storage() == tmp_path / "studies"
+    assert storage_folder() == tmp_path / "studies"
     for unset in ("", None):
         if unset is None:
             monkeypatch.delenv("RAYFOLD_STORAGE")
         else:
             monkeypatch.setenv("RAYFOLD_STORAGE", unset)
-        assert default_storage() == tmp_path / "rayfold-store"
+        assert storage_folder() == tmp_path / "rayfold-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a\0b", r"storage \S+/a\\x00b: a path must not hold the character 0\."),
+        ("a" * 5000, r"a{100}: the path is too long, at most 255 bytes for a name and 3840 for"),
+        ("a" * 255 + "/" + "b/" * 2000, "the path is too long"),
+        ("ä" * 128, "the path is too long"),
+    ],
+)
+def test_a_path_that_no_folder_can_have_is_refused(path: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        storage_folder(path)
+    assert len(str(caught.value)) < 500

@@ -39,7 +39,9 @@ def test_an_error_in_pytorch_is_placed_where_the_user_called_it(net: Path) -> No
     model = resolve_model(f"{net}:Net")()
     with pytest.raises(RuntimeError) as caught:
         model(torch.zeros(2, 5))
-    assert user_place(caught.value) == CodePlace(str(net), 12, "forward")
+    place = user_place(caught.value)
+    assert place is not None
+    assert (Path(place.path).name, place.line, place.function) == ("net.py", 12, "forward")
     assert summary(caught.value) == (
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x5 and 4x8) "
         "(net.py line 12, in forward)"
@@ -86,6 +88,21 @@ def test_a_syntax_error_is_placed_in_its_file(tmp_path: Path) -> None:
         [sys.executable, tmp_path / "wrong.py"], capture_output=True, text=True, check=False
     )
     assert summary(done.stderr) == "SyntaxError: '(' was never closed (wrong.py line 2)"
+
+
+def test_a_crash_is_placed_by_what_faulthandler_writes() -> None:
+    """Its innermost line comes first."""
+    text = """\
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f (most recent call first):
+  File "/usr/lib/python3.12/ctypes/__init__.py", line 5 in string_at
+  File "/home/ann/net.py", line 9 in forward
+  File "/home/ann/net.py", line 4 in __call__
+  File "/opt/lib/python3.12/site-packages/rayfold/training/learner.py", line 128 in train_batch
+  File "/home/ann/script.py", line 2 in <module>
+"""
+    assert user_place(text) == CodePlace("/home/ann/net.py", 9, "forward")
 
 
 def test_text_without_a_traceback_is_its_first_line() -> None:

@@ -1,5 +1,6 @@
 """The command line: one file per command."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import typer
 
 from rayfold.cli.app import app
-from rayfold.errors import RayfoldError, SuspendedError, TrackingError
+from rayfold.errors import RayfoldError, RecipeError, SuspendedError, TrackingError
 from rayfold.machine import machine_fault
+from rayfold.storage import short_path
+from rayfold.tracebacks import user_place
+
+LONGEST_LINE = 2000
 
 
 def main() -> None:
@@ -18,7 +23,7 @@ def main() -> None:
 
     * 0: done.
     * 1: the recipe's ``accept`` is not met, or all trials failed.
-    * 2: wrong input; one line on standard error.
+    * 2: wrong input; one line on standard error, or one for each field of a recipe.
     * 75: a fault of the machine, or of Ray; one line on standard error. Run the same again to go
       on (``EX_TEMPFAIL`` of ``sysexits.h``).
     * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
@@ -31,8 +36,14 @@ def main() -> None:
         status = _fail(error.format_message())
     except SuspendedError as error:
         status = _fail(str(error), os.EX_TEMPFAIL)
+    except RecipeError as error:
+        status = _fail_by_lines(str(error) or "the recipe is wrong.")
     except TrackingError as error:
         status = _fail(str(error))
+    except SystemExit as error:  # our commands raise none
+        place = user_place(error)
+        where = "" if place is None else f" ({place})"
+        status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
     except Exception as error:
         fault = machine_fault(error, Path.cwd())
         if fault is not None:
@@ -41,11 +52,22 @@ def main() -> None:
             status = _fail(f"{known}. {again}", os.EX_TEMPFAIL)
         elif isinstance(error, RayfoldError):
             status = _fail(str(error))
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            status = _fail(f"{short_path(error.filename)}: {error.strerror}.")
         else:
             raise
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"rayfold: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    print(f"rayfold: {line}", file=sys.stderr)
     return status
+
+
+def _fail_by_lines(message: str) -> int:
+    """Tell each line as an error of its own: a recipe's, each of which names its field."""
+    return max(_fail(line) for line in message.splitlines())

@@ -14,14 +14,18 @@ AllColumns = Annotated[
 ]
 
 
-def print_table(table: "pd.DataFrame", *, all_columns: bool = False) -> None:
+def print_table(
+    table: "pd.DataFrame", *, all_columns: bool = False, empty: str = "no completed trials yet"
+) -> None:
     """Print a table; in a terminal only the columns that it has room for.
 
     Args:
         table: The table, its most important columns first.
         all_columns: Whether to print all of them.
+        empty: What to say of a table without rows.
     """
     from rayfold.report.tables import table_text
 
     whole = all_columns or not sys.stdout.isatty()
-    typer.echo(table_text(table, width=None if whole else shutil.get_terminal_size().columns))
+    width = None if whole else shutil.get_terminal_size().columns
+    typer.echo(table_text(table, width=width, empty=empty))

@@ -30,7 +30,8 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 
 def _search_lines(search: "Search") -> Iterator[str]:
     """Yield what searches, what ends trials early, and the limits of time."""
-    yield f"searcher   {_in_words(*search.searcher_call)}"
+    if search.searcher_call is not None:
+        yield f"searcher   {_in_words(*search.searcher_call)}"
     if search.scheduler_call is not None:
         yield f"scheduler  {_in_words(*search.scheduler_call)}"
     if search.max_time is not None:

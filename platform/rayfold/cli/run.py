@@ -52,9 +52,9 @@ def run(
     failed = sum(trial.status == "failed" for trial in result.trials)
     if failed:
         typer.echo(
-            f"{failed} of {len(result.trials)} trials failed; their tracebacks are in MLflow (tag "
-            f"rayfold.error) and in {study.folder / 'journal.jsonl'}. Mend the code, or add "
-            "--retry-failed, and the same command tries them again."
+            f"{failed} of {len(result.trials)} trials failed; 'rayfold trials {study.name} "
+            f"--failed' lists their errors, {study.folder / 'journal.jsonl'} has the tracebacks. "
+            "Mend the code, or add --retry-failed, and the same command tries them again."
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:

@@ -56,7 +56,7 @@ def simulate(
     """
     from rayfold import schedulers, search
     from rayfold.library import resolve_space
-    from rayfold.recipe import load_recipe
+    from rayfold.recipe import DEFAULT_NUM_TRIALS, load_recipe
     from rayfold.simulation import Charges, read_table
     from rayfold.simulation import simulate as run_simulation
 
@@ -72,8 +72,10 @@ def simulate(
     if charge == "none":
         constants = {"fold_start": 0.0, "journal_append": 0.0} | constants
     charges = Charges(searcher=charge == "measured", **constants)
-    searcher = search.create(*loaded.search.searcher_call)
-    space = resolve_space(loaded.search.space, base=loaded.base)
+    searcher = search.create(*(loaded.search.searcher_call or ("genetic", {})))
+    num_trials = loaded.search.num_trials or searcher.capacity or DEFAULT_NUM_TRIALS
+    searcher = searcher.fitted(num_trials)
+    space = resolve_space(loaded.search.space or loaded.fixed.model, base=loaded.base)
     searcher.start(space, mode=mode)
     num_folds = loaded.fixed.folds.count * loaded.fixed.folds.repeats
     scheduler = None
@@ -91,7 +93,7 @@ def simulate(
         searcher,
         rows,
         num_groups=groups if groups is not None else bounds.maximum,
-        num_trials=loaded.search.num_trials,
+        num_trials=num_trials,
         num_folds=num_folds,
         groups_per_trial=bounds.per_trial,
         max_seconds=max_seconds if max_seconds is not None else loaded.search.max_time,

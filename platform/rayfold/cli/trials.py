@@ -13,13 +13,18 @@ def trials(
     storage: Storage = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     all_columns: AllColumns = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Show the failed trials, each with what went wrong.")
+    ] = False,
 ) -> None:
-    """Print a study's completed trials from MLflow, best first."""
-    from rayfold.report.tables import logged_table
+    """Print a study's completed trials from MLflow, best first; or those that failed."""
+    from rayfold.report.tables import failed_table, logged_table
     from rayfold.tracking import read_study
 
-    table = logged_table(read_study(study, storage=storage))
+    logged = read_study(study, storage=storage, completed_only=not failed)
+    table = failed_table(logged) if failed else logged_table(logged)
     if csv:
         typer.echo(table.to_csv(index=False).rstrip())
     else:
-        print_table(table, all_columns=all_columns)
+        empty = "no failed trials" if failed else "no completed trials yet"
+        print_table(table, all_columns=all_columns, empty=empty)

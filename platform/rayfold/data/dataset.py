@@ -14,6 +14,7 @@ from rayfold.data.columns import Column, blocks, survey
 from rayfold.data.hdf5 import (
     Paths,
     clean_name,
+    dataset_names,
     find_dataset,
     find_files,
     open_file,
@@ -30,6 +31,7 @@ from rayfold.data.labels import (
     infer_task,
     one_column,
 )
+from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
 
 _LARGEST_SEED = 2**32 - 1
@@ -43,7 +45,8 @@ class HDF5:
         paths: A file, a glob or a list of these; rows follow one another in this order, globs
             sorted. Kept as a tuple of strings.
         features: Name of the data set that holds the model's input, or several names for a model
-            with several inputs. Kept as a tuple.
+            with several inputs. Kept as a tuple; empty for None, which takes the one called
+            ``"features"``, or the only one beside labels and row groups.
         labels: Name of the data set that holds what is to be predicted.
         row_groups: Name of a data set that tells which rows belong together (one patient, one
             device); these never part, neither in the test split nor in grouped folds.
@@ -56,7 +59,7 @@ class HDF5:
     """
 
     paths: Paths
-    features: str | Sequence[str] = "features"
+    features: str | Sequence[str] | None = None
     labels: str = "labels"
     row_groups: str | None = None
     task: Task | None = None
@@ -65,12 +68,13 @@ class HDF5:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(str(path) for path in path_list(self.paths)))
-        object.__setattr__(self, "features", clean_names(self.features))
+        names = () if self.features in (None, ()) else clean_names(self.features or ())
+        object.__setattr__(self, "features", names)
         object.__setattr__(self, "labels", clean_name(self.labels))
         if self.row_groups is not None:
             object.__setattr__(self, "row_groups", clean_name(self.row_groups))
-        for field, names in (("features", self.features), ("row_groups", [self.row_groups])):
-            if self.labels in names:
+        for field, named in (("features", names), ("row_groups", (self.row_groups,))):
+            if self.labels in named:
                 raise DataError(
                     f"{self.labels!r} is named as labels and in {field}; "
                     "what is to be predicted cannot be given too."
@@ -79,11 +83,6 @@ class HDF5:
             raise DataError(f"task is {self.task!r}, expected 'classification' or 'regression'.")
         check_test_fraction(self.test_fraction)
         check_random_seed(self.random_seed)
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The names of the feature arrays, in the order of the model's inputs."""
-        return clean_names(self.features)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,11 +153,14 @@ def load(source: HDF5) -> DataSet:
         DataError: If a file, a data set or its values are refused; see :mod:`rayfold.data.hdf5`.
     """
     files = find_files(source.paths)
-    names = [*source.feature_names, source.labels]
+    feature_names = clean_names(source.features) if source.features else _found_in(files, source)
+    names = [*feature_names, source.labels]
     if source.row_groups is not None and source.row_groups not in names:
         names.append(source.row_groups)
     columns = {column.name: column for column in survey(files, names)}
-    features = _read_features([columns[name] for name in source.feature_names])
+    features = _read_features([columns[name] for name in feature_names])
+    for name, array in zip(feature_names, features, strict=True):
+        check_single_precision(array, where=_place(files, name))
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
     task = source.task or infer_task(raw_labels)
@@ -180,12 +182,12 @@ def load(source: HDF5) -> DataSet:
         row_groups=row_groups,
         where=where,
     )
-    arrays = [*zip(source.feature_names, features, strict=True), (source.labels, labels)]
+    arrays = [*zip(feature_names, features, strict=True), (source.labels, labels)]
     if source.row_groups is not None and row_groups is not None:
         arrays.append((f"row_groups: {source.row_groups}", row_groups))
     return DataSet(
         features=features,
-        feature_names=source.feature_names,
+        feature_names=feature_names,
         labels=labels,
         row_groups=row_groups,
         task=task,
@@ -195,6 +197,27 @@ def load(source: HDF5) -> DataSet:
         test_rows=test_rows,
         files=files,
         label_name=source.labels,
+    )
+
+
+def _found_in(files: Sequence[Path], source: HDF5) -> tuple[str, ...]:
+    """Return the name of the features of a source that names none.
+
+    Raises:
+        DataError: If the first file has no data set ``features``, and not one other.
+    """
+    default = "features"
+    if default != source.labels and _holds(files[0], default):
+        return (default,)
+    with open_file(files[0]) as file:
+        names = dataset_names(file)
+    others = [name for name in names if name not in (source.labels, source.row_groups)]
+    if len(others) == 1:
+        return (others[0],)
+    raise DataError(
+        f"{files[0]}: which data set holds the features? Name it (features=, or fixed.data."
+        f"features in a recipe); the file holds {', '.join(map(repr, others)) or 'no other'} "
+        f"beside the labels, {source.labels!r}."
     )
 
 

@@ -163,7 +163,7 @@ def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
             f"{place(path, name)}: the file is damaged there ({_reason(error)}); write it again."
         ) from error
     if isinstance(node, h5py.Group):
-        inside = _listed([f"{name}/{inner}" for inner in _dataset_names(node)])
+        inside = _listed([f"{name}/{inner}" for inner in dataset_names(node)])
         raise DataError(
             f"{place(path, name)}: expected a data set, got a group; "
             f"{'it holds no data sets' if not inside else f'name a data set in it: {inside}'}."
@@ -183,7 +183,7 @@ def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     """
     dataset = find_dataset(file, path, name)
     if dataset is None:
-        names = _dataset_names(file)
+        names = dataset_names(file)
         held = f"holds {_listed(names)}" if names else "lists no data sets"
         raise DataError(
             f"{path}: there is no data set {name!r}{did_you_mean(name, names)}; the file {held}."
@@ -307,7 +307,7 @@ def _walk(file: h5py.File, path: Path, name: str) -> Any:
     return node
 
 
-def _dataset_names(group: h5py.Group) -> list[str]:
+def dataset_names(group: h5py.Group) -> list[str]:
     """Return the names of the data sets below ``group``; links are not followed."""
     names: list[str] = []
     num_visited = 0

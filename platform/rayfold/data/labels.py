@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -59,7 +60,8 @@ def encode_values(values: NDArray[Any], *, where: str) -> NDArray[np.float32]:
     """Return regression labels as float32, shape ``(rows, outputs)``.
 
     Raises:
-        DataError: If ``values`` are text or have more than two axes.
+        DataError: If ``values`` are text, have more than two axes, or float32 keeps too little of
+            them.
     """
     if values.dtype.kind == "O":
         raise DataError(
@@ -71,6 +73,7 @@ def encode_values(values: NDArray[Any], *, where: str) -> NDArray[np.float32]:
             f"{where}: expected shape (rows,) or (rows, outputs), got {values.shape}; "
             "flatten the outputs of each row."
         )
+    check_single_precision(values, where=where)
     return np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
 
 

@@ -91,8 +91,10 @@ class Assembly:
             description = self.candidates.studies[number].description
             model_class = resolve_model(self._model or description["model"])
             arguments = arguments_of(model_class, logged.config, description)
+            shapes = [entry.shape for entry in self.signature.inputs]
             self._models[trial] = tuple(
-                load_model(model_class, arguments, logged.weights(fold)) for fold in logged.folds
+                load_model(model_class, arguments, logged.weights(fold), input_shapes=shapes)
+                for fold in logged.folds
             )
         return self._models[trial]
 

@@ -50,6 +50,7 @@ from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.same_code import of_present_code
 from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.recipe import Acceptance
+from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 
 if TYPE_CHECKING:
@@ -524,7 +525,8 @@ class Ensemble:
         parts = ", ".join(f"{name(member)}: {member.weight:.2f}" for member in self.members)
         loss = "log loss" if self.signature.task == "classification" else "squared error"
         return (
-            f"<Ensemble of {self.origin.study!r}, members {{{parts}}}, nested out-of-fold {loss} "
+            f"<Ensemble of {shortened(self.origin.study, 40)!r}, {len(self.members)} members "
+            f"{{{shortened(parts, 50)}}}, nested out-of-fold {loss} "
             f"{self.nested_loss:.4g} (best trial alone {self.single_best_loss:.4g})>"
         )
 

@@ -1,18 +1,19 @@
 """The models of logged trials: built and filled with the weights of their folds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file as load_tensors
 from torch import nn
 
 from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
+from rayfold.training.lazy_modules import blank_rows, materialise
+from rayfold.training.weights_file import load_weights
 
 
 def arguments_of(
@@ -34,7 +35,11 @@ def arguments_of(
 
 
 def load_model(
-    model_class: type[nn.Module], arguments: Mapping[str, Any], file: Path
+    model_class: type[nn.Module],
+    arguments: Mapping[str, Any],
+    file: Path,
+    *,
+    input_shapes: Sequence[Sequence[int]],
 ) -> nn.Module:
     """Build a model and fill it with weights.
 
@@ -42,6 +47,7 @@ def load_model(
         model_class: The model.
         arguments: What it is built with.
         file: The state dict as safetensors.
+        input_shapes: Shape of a row of each input.
 
     Returns:
         The model, in evaluation mode.
@@ -52,26 +58,29 @@ def load_model(
     """
     with own_generators(0):  # the first weights are thrown away
         model = build_model(model_class, arguments)
+        materialise(model, blank_rows(input_shapes))
     try:
-        tensors = load_tensors(file)
-    except SafetensorError as error:
+        state = load_weights(file)
+    except (SafetensorError, ValueError) as error:
         raise EnsembleError(f"{file.name} is no readable safetensors file: {error}.") from error
-    if problem := _misfit(model.state_dict(), tensors):
+    if problem := _misfit(model.state_dict(), state):
         raise EnsembleError(
             f"{file.name} does not fit {model_class.__name__}: {problem}; "
             "use the class that was trained."
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 
 
-def _misfit(model: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
+def _misfit(model: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """Say in what a state dict differs from the model's, or nothing."""
     if missing := [name for name in model if name not in given]:
         return f"it lacks {missing[0]!r}"
     if extra := [name for name in given if name not in model]:
         return f"it has {extra[0]!r}, which the model has not"
     for name, tensor in model.items():
-        if tensor.shape != given[name].shape:
+        if isinstance(tensor, torch.Tensor) is not isinstance(given[name], torch.Tensor):
+            return f"{name!r} is a tensor in one of them only"
+        if isinstance(tensor, torch.Tensor) and tensor.shape != given[name].shape:
             return f"{name!r} has shape {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
     return ""

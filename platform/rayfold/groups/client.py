@@ -3,21 +3,32 @@
 Every process may use it: it imports neither PyTorch nor Ray Train.
 """
 
-from collections.abc import Callable, Coroutine, Iterable
+import zlib
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import chain
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayfold.errors import DispatcherLostError
-from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.groups.dispatcher import Dispatcher
+from rayfold.groups.snapshot import Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order, lease_name
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Key = TypeVar("Key", int, str)
+"""A group's number, or a trial's name."""
 
-MAX_CALLS = 10_000
-"""How many calls may wait in the dispatcher at a time."""
+GROUPS_PER_DISPATCHER = 4_000
+"""How many groups one dispatcher serves well, see ``platform/docs/measurements.md``."""
+
+MAX_CALLS = 1_000_000
+"""How many calls may wait in the dispatcher at a time: two of each group and one of each trial.
+
+Calls beyond it do not begin, and if all others wait for them, nothing moves any more.
+"""
 
 
 class DispatcherClient:
@@ -26,25 +37,41 @@ class DispatcherClient:
     Each method waits for the dispatcher's answer, unless it says otherwise; what the answer means
     is told by the method of ``Dispatcher`` with the same name. Trials are named by study and id.
 
-    Every method that waits raises ``DispatcherLostError`` if the dispatcher's process is gone.
+    A large pool has several dispatchers, each with a part of the groups: group ``n`` belongs to
+    dispatcher ``n`` modulo their number. A trial takes its groups from one of them, which its name
+    decides, so that every process finds it without asking.
+
+    Every method that waits raises ``DispatcherLostError`` if a dispatcher's process is gone.
 
     Args:
-        actor: Handle of the dispatcher's actor.
+        actors: Handles of the dispatchers' actors.
     """
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = tuple(actors)
 
     @classmethod
-    def start(cls) -> Self:
-        """Start a dispatcher on this node."""
+    def start(cls, num_groups: int) -> Self:
+        """Start a dispatcher on this node, or several.
+
+        Args:
+            num_groups: Groups that are certain to come. One dispatcher is started for each
+                ``GROUPS_PER_DISPATCHER``, so that none is without groups.
+        """
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_concurrency=MAX_CALLS)(Dispatcher)
-        return cls(actor.options(scheduling_strategy=here).remote())
+        actor = ray.remote(
+            num_cpus=0,
+            max_concurrency=MAX_CALLS,
+            enable_task_events=False,  # Ray would report each call to the head node
+            scheduling_strategy=here,
+        )(Dispatcher)
+        number = max(1, num_groups // GROUPS_PER_DISPATCHER)
+        return cls([actor.remote() for _ in range(number)])
 
     def end(self) -> None:
-        """End the dispatcher's process, whatever it does."""
-        ray.kill(self._actor)
+        """End the dispatchers' processes, whatever they do."""
+        for actor in self._actors:
+            ray.kill(actor)
 
     # -- for trials
 
@@ -78,9 +105,9 @@ class DispatcherClient:
         """Hand in the outcome of the last order, and wait for the next."""
         return self._call(Dispatcher.exchange, group, token, outcome)
 
-    def heartbeat(self, group: int, token: str, epoch: int) -> bool:
-        """Tell how far a group is, and return whether it should end its order."""
-        return self._call(Dispatcher.heartbeat, group, token, epoch)
+    def listen(self, group: int, token: str, epoch: int) -> bool:
+        """Tell how far a group is, and wait for a reason to end its order."""
+        return self._call(Dispatcher.listen, group, token, epoch)
 
     def rank_failed(
         self,
@@ -96,43 +123,67 @@ class DispatcherClient:
 
     # -- for the driver and what watches over groups
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone, and return whether to start it again."""
-        return self._call(Dispatcher.group_died, group, cause, details)
+        return self._call(Dispatcher.group_died, group, cause, details, node_lost=node_lost)
 
     def snapshot(self) -> Snapshot:
         """Return the pool as it is."""
-        return self._call(Dispatcher.snapshot)
+        return Snapshot.merged(self._call_all(Dispatcher.snapshot))
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return when each group was ready for the first time, and where it is."""
+        return tuple(chain.from_iterable(self._call_all(Dispatcher.arrivals)))
 
     def interrupt(self) -> None:
         """End all waiting; groups write a checkpoint after their epoch and go idle."""
-        self._call(Dispatcher.interrupt)
+        self._call_all(Dispatcher.interrupt)
 
     def stop(self) -> None:
         """Send every group home."""
-        self._call(Dispatcher.stop)
+        self._call_all(Dispatcher.stop)
 
     # -- private
 
     def _call(
         self,
-        method: Callable[Concatenate[Dispatcher, Parameters], Coroutine[Any, Any, Result]],
+        method: Callable[Concatenate[Dispatcher, Key, Parameters], Coroutine[Any, Any, Result]],
+        key: Key,
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
+        """Return a method's answer about the group or trial that its first argument names."""
+        answer: Result = self._answer(self._send(method, key, *args, **kwargs))
+        return answer
+
+    def _call_all(
+        self, method: Callable[[Dispatcher], Coroutine[Any, Any, Result]]
+    ) -> list[Result]:
+        """Return the answers of all dispatchers, which are asked at the same time."""
+        sent = [self._send_to(actor, method.__name__) for actor in self._actors]
+        return [self._answer(reference) for reference in sent]
+
+    def _send(
+        self,
+        method: Callable[Concatenate[Dispatcher, Key, Parameters], Coroutine[Any, Any, Result]],
+        key: Key,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Any:
+        number = key if isinstance(key, int) else zlib.crc32(key.encode())
+        actor = self._actors[number % len(self._actors)]
+        return self._send_to(actor, method.__name__, key, *args, **kwargs)
+
+    def _send_to(self, actor: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(actor, method).remote(*args, **kwargs)
+
+    def _answer(self, reference: Any) -> Any:
         try:
-            answer: Result = ray.get(self._send(method, *args, **kwargs))
+            return ray.get(reference)
         except ray.exceptions.RayActorError as error:
             raise DispatcherLostError(
                 "the process that gives out the orders of this run (its dispatcher) has died; "
                 "run the same command again to go on."
             ) from error
-        return answer
-
-    def _send(
-        self,
-        method: Callable[Concatenate[Dispatcher, Parameters], Coroutine[Any, Any, Result]],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Any:
-        return getattr(self._actor, method.__name__).remote(*args, **kwargs)

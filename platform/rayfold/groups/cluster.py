@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from rayfold.errors import ResourcesError
+from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
 from rayfold.groups.ray_processes import RayProcesses
 
@@ -19,6 +19,7 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # resuming never reads Tune's snapshot
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere that was not asked for
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is ours
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what ends a worker is told by whoever starts it again
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model may open files relative to where it was started
 }
 
@@ -44,6 +45,7 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
         os.environ.setdefault(name, value)
     for name in ("ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.execution.tune_controller").addFilter(_is_news)
     if ray.is_initialized():
         with closing(RayProcesses.of_driver(own=False)) as processes:
             yield processes
@@ -57,6 +59,15 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
             yield processes
     finally:
         ray.shutdown()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out that each trial has lost the dispatcher: the study says so once."""
+    return not (record.exc_info and isinstance(_cause(record.exc_info[1]), DispatcherLostError))
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    return error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
 
 
 def check_reachable(address: str | None = None) -> None:
@@ -123,12 +134,24 @@ def _connect(address: str) -> None:
             if own and attempt == 1:
                 logger.warning("Ray does not start here yet (%s); trying once more.", reason)
                 continue
+            if not own and asks_for_token(error):
+                raise ResourcesError(
+                    f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token, "
+                    "and give the token in RAY_AUTH_TOKEN or in the file ~/.ray/auth_token "
+                    "(README.md, On a cluster)."
+                ) from error
             raise ResourcesError(
                 f"Ray does not start here ({reason}); when the machine is less busy, run the same "
                 f"again, or see Ray's logs in its temporary folder (/tmp/ray)."
                 if own
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
             ) from error
+
+
+def asks_for_token(error: Exception) -> bool:
+    """Tell whether a cluster refused to be joined for want of its token."""
+    refused = isinstance(error, ray.exceptions.AuthenticationError)
+    return refused or "authentication" in str(error).lower() or "UNAUTHENTICATED" in str(error)
 
 
 def _protect_token() -> None:

@@ -5,21 +5,31 @@ knows nothing of Ray itself: its methods are plain coroutines.
 """
 
 import asyncio
+import heapq
 import math
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
 
+from rayfold.groups.leases import Failures, FreeGroups, Group, Job, Lease
+from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order
 
 POLL_SECONDS = 20.0
 """How long a group waits for an order before it asks again."""
 
+BEAT_SECONDS = 1.0
+"""How often a group in training tells how far it is, in a small pool."""
+
+BEATS_PER_SECOND = 50.0
+"""How many of these calls all groups together make: in a large pool each calls less often."""
+
 LOST_SECONDS = 60.0
-"""A busy group that has been silent for this long has lost its order to another group."""
+"""A group that has been silent for this long has lost its order to another group.
+
+In pools of more than 1,500 groups it is twice the seconds between two of its calls.
+"""
 
 MAX_ATTEMPTS = 3
 """After so many deaths or lone failures of a worker on the same order, the order has failed.
@@ -31,109 +41,23 @@ RANKS_SECONDS = 10.0
 """How long a failed rank waits for the others to fail as well."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupState:
-    """One group as others see it.
-
-    Attributes:
-        group: Its number.
-        node: Node id of its rank 0.
-        ready_at: When it first announced itself, Unix seconds.
-        process_id: Process id of its rank 0.
-        study: The study of the trial whose fold it trains, or None.
-        trial: That trial, or None.
-        fold: That fold, or None.
-        epoch: Epochs of that fold so far.
-        num_starts: How often it has announced itself.
-        stopping_seconds: How long ago it was told to end its order; 0 if it was not.
-    """
-
-    group: int
-    node: str
-    ready_at: float
-    process_id: int
-    study: str | None
-    trial: str | None
-    fold: int | None
-    epoch: int
-    num_starts: int
-    stopping_seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """The pool at one moment.
-
-    Attributes:
-        groups: The groups that have announced themselves, and are neither silent nor dead.
-        num_waiting: Trials that wait for groups.
-        broken: Why a group cannot start; empty when none has failed to.
-        silent: Numbers of groups whose processes may be there but have long not been heard of.
-    """
-
-    groups: tuple[GroupState, ...] = ()
-    num_waiting: int = 0
-    broken: str = ""
-    silent: tuple[int, ...] = ()
-
-    @property
-    def num_busy(self) -> int:
-        """How many groups train a fold."""
-        return sum(group.trial is not None for group in self.groups)
-
-
-@dataclass
-class _Job:
-    task: FoldTask
-    attempts: int = 0
-    error: str = ""
-    fault: str | None = None
-
-
-@dataclass
-class _Group:
-    number: int
-    node: str
-    process_id: int
-    token: str
-    ready_at: float
-    last_seen: float
-    num_starts: int = 1
-    lease: "_Lease | None" = None
-    job: _Job | None = None
-    epoch: int = 0
-    cancelled: bool = False
-    stop_asked_at: float | None = None
-    num_outcomes: int = 0
-    lost: bool = False
-    dead: bool = False
-    failed_ranks: set[int] = field(default_factory=set)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass
-class _Lease:
-    trial: str
-    wanted: int
-    groups: list[_Group] = field(default_factory=list)
-    queue: deque[_Job] = field(default_factory=deque)
-    homes: dict[int, _Group] = field(default_factory=dict)
-    outcomes: list[FoldOutcome] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class Dispatcher:
     """Lends groups to trials, all that a trial asks for or none, first come first served.
 
     Trials call ``acquire``, ``submit``, ``wait`` and ``release`` under a name that no other trial
     of the pool has (``orders.lease_name``); rank 0 of a group calls ``announce``, ``exchange`` and
-    ``heartbeat``; the driver calls the rest.
+    ``listen``; the driver calls the rest.
+
+    No call costs more with more groups, except ``snapshot``, ``interrupt`` and ``stop``; whoever
+    waits is woken, and does not ask again and again.
     """
 
     def __init__(self) -> None:
-        self._groups: dict[int, _Group] = {}
-        self._leases: dict[str, _Lease] = {}
-        self._waiting: deque[_Lease] = deque()
+        self._groups: dict[int, Group] = {}
+        self._away: set[int] = set()
+        self._free = FreeGroups()
+        self._leases: dict[str, Lease] = {}
+        self._waiting: OrderedDict[str, Lease] = OrderedDict()
         self._interrupted = False
         self._stopping = False
         self._early_deaths: dict[int, int] = {}
@@ -151,9 +75,9 @@ class Dispatcher:
             How many groups the trial holds now; 0 when the study is interrupted.
         """
         self._release(trial)
-        lease = _Lease(trial=trial, wanted=num_groups)
+        lease = Lease(trial=trial, wanted=num_groups)
         self._leases[trial] = lease
-        self._waiting.append(lease)
+        self._waiting[trial] = lease
         self._grant()
         while not lease.groups and self._leases.get(trial) is lease and not self._interrupted:
             lease.wake.clear()
@@ -166,7 +90,7 @@ class Dispatcher:
         A fold's first order goes to whichever group is free, later ones to where its state is.
         """
         lease = self._leases[trial]
-        lease.queue.extend(_Job(task) for task in tasks)
+        lease.queue.extend(Job(task) for task in tasks)
         _wake_groups(lease)
 
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
@@ -181,8 +105,7 @@ class Dispatcher:
             if self._leases.get(trial) is not lease or left <= 0:
                 return []
             lease.wake.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(lease.wake.wait(), None if left == math.inf else left)
+            await _is_set_within(lease.wake, left)
         if lease is None:
             return []
         outcomes, lease.outcomes = lease.outcomes, []
@@ -204,7 +127,7 @@ class Dispatcher:
         token = uuid.uuid4().hex
         known = self._groups.get(group)
         if known is None:
-            self._groups[group] = _Group(
+            known = self._groups[group] = Group(
                 number=group,
                 node=node,
                 process_id=process_id,
@@ -217,7 +140,9 @@ class Dispatcher:
             known.last_seen, known.lost, known.dead = time.monotonic(), False, False
             known.num_starts, known.num_outcomes = known.num_starts + 1, 0
             self._take_back(known)
-            known.wake.set()
+            known.wake_all()  # whoever waits with the old token is told
+            known.ending = asyncio.Event()
+        self._note(known)
         self._grant()
         return token
 
@@ -231,31 +156,35 @@ class Dispatcher:
             self._settle(state, outcome)
         if state.lost:  # it was only slow
             state.lost = False
+            self._note(state)
             self._grant()
-        deadline = time.monotonic() + POLL_SECONDS
+        deadline = time.monotonic() + max(POLL_SECONDS, self._beat_seconds)
         while not self._stopping and state.token == token:
             if self._assign(state):
                 assert state.job is not None
                 return Order(task=state.job.task)
             state.wake.clear()
-            try:
-                await asyncio.wait_for(state.wake.wait(), deadline - time.monotonic())
-            except TimeoutError:
-                state.last_seen = time.monotonic()
+            if not await _is_set_within(state.wake, deadline - time.monotonic()):
+                if state.token == token:
+                    state.last_seen = time.monotonic()
                 return Order()
         return Order(stop=True)
 
-    async def heartbeat(self, group: int, token: str, epoch: int) -> bool:
-        """Tell that a group is alive and how far it is.
+    async def listen(self, group: int, token: str, epoch: int) -> bool:
+        """Tell that a group is alive and how far it is, and wait for a reason to end its order.
 
         Returns:
-            Whether it should end its present order after the epoch.
+            True as soon as it should end its present order after the epoch; False when it is time
+            to tell anew how far it is.
         """
         state = self._groups[group]
         if state.token != token:
             return True
         state.last_seen, state.epoch = time.monotonic(), epoch
-        return state.cancelled or state.lost or self._interrupted or self._stopping
+        should_end = await _is_set_within(state.ending, self._beat_seconds)
+        if state.token == token:
+            state.last_seen = time.monotonic()
+        return should_end or state.token != token
 
     async def rank_failed(
         self,
@@ -279,21 +208,27 @@ class Dispatcher:
         state = self._groups[group]
         if state.token != token:
             return False
-        job, failed_ranks = state.job, state.failed_ranks
-        failed_ranks.add(rank)
+        job, failures = state.job, state.failures
+        failures.ranks.add(rank)
+        failures.changed.set()
         deadline = time.monotonic() + RANKS_SECONDS
-        while len(failed_ranks) < world_size and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        while len(failures.ranks) < world_size and time.monotonic() < deadline:
+            failures.changed.clear()
+            await _is_set_within(failures.changed, deadline - time.monotonic())
             if state.token != token:  # the group has started anew already
                 return False
-        if len(failed_ranks) >= world_size:
+        if len(failures.ranks) >= world_size:
             return True
         if job is not None:
             job.error, job.fault = error, fault
         return False
 
-    async def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    async def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell that a group's processes are gone; its order is given out again.
+
+        The loss of a node is not counted, neither against the group nor against the order.
 
         Returns:
             Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
@@ -302,16 +237,19 @@ class Dispatcher:
         """
         state = self._groups.get(group)
         early = state is None or not (state.job or state.num_outcomes or state.lost)
-        if early:
+        if early and not node_lost:
             self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
-        else:
+        elif not early:
             self._early_deaths.pop(group, None)
         hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
         if state is not None:
             state.token, state.dead = "", True
             if state.job is not None:
                 state.job.error = state.job.error or f"{details}\n{cause}".strip()
+                state.job.attempts -= node_lost  # taking it back counts one
             self._take_back(state)
+            state.wake_all()
+            self._note(state)
             if hopeless:
                 state.last_seen = -math.inf
                 self._replace_lost()
@@ -327,28 +265,30 @@ class Dispatcher:
     async def snapshot(self) -> Snapshot:
         """Return the pool as it is, after giving orders of silent groups to others."""
         self._replace_lost()
+        ready = [group for group in self._groups.values() if group.number not in self._away]
+        shown = heapq.nsmallest(SHOWN_GROUPS, ready, key=lambda group: group.number)
+        stopping = heapq.nsmallest(
+            SHOWN_GROUPS,
+            (group for group in ready if group.stop_asked_at is not None),
+            key=lambda group: group.stop_asked_at or 0.0,
+        )
         return Snapshot(
-            groups=tuple(
-                GroupState(
-                    group=group.number,
-                    node=group.node,
-                    ready_at=group.ready_at,
-                    process_id=group.process_id,
-                    study=group.job.task.study if group.job else None,
-                    trial=group.job.task.trial if group.job else None,
-                    fold=group.job.task.fold if group.job else None,
-                    epoch=group.epoch,
-                    num_starts=group.num_starts,
-                    stopping_seconds=_seconds_since(group.stop_asked_at),
-                )
-                for group in self._groups.values()
-                if not group.lost and not group.dead
-            ),
+            ready=tuple(group.number for group in ready),
+            num_busy=sum(group.job is not None for group in ready),
+            num_arrived=len(self._groups),
             num_waiting=len(self._waiting),
+            ready_at=min((group.ready_at for group in self._groups.values()), default=None),
+            groups=tuple(group.state() for group in shown),
+            stopping=tuple(group.state() for group in stopping),
+            silent=tuple(number for number in sorted(self._away) if not self._groups[number].dead),
             broken=self._broken,
-            silent=tuple(
-                group.number for group in self._groups.values() if group.lost and not group.dead
-            ),
+        )
+
+    async def arrivals(self) -> tuple[Arrival, ...]:
+        """Return when each group was ready for the first time, and where it is."""
+        return tuple(
+            Arrival(group=group.number, node=group.node, ready_at=group.ready_at)
+            for group in self._groups.values()
         )
 
     async def interrupt(self) -> None:
@@ -363,43 +303,56 @@ class Dispatcher:
 
     # -- private
 
+    @property
+    def _beat_seconds(self) -> float:
+        """How long a group may be silent while it trains or waits."""
+        return max(BEAT_SECONDS, len(self._groups) / BEATS_PER_SECOND)
+
     def _ask_all_to_stop(self) -> None:
+        for group in self._groups.values():  # before the trials: theirs are the calls that hurry
+            group.ask_to_stop()
+            group.wake_all()
         for lease in self._leases.values():
             lease.wake.set()
-        for group in self._groups.values():
-            _ask_to_stop(group)
-            group.wake.set()
 
     def _grant(self) -> None:
         """Serve the trials that wait, in their order, each whole or not at all."""
         while self._waiting:
-            alive = [group for group in self._groups.values() if not group.lost | group.dead]
-            free = [group for group in alive if group.lease is None and group.job is None]
-            lease = self._waiting[0]
-            wanted = min(lease.wanted, len(alive))
-            if not wanted or len(free) < wanted:
+            trial, lease = next(iter(self._waiting.items()))
+            wanted = min(lease.wanted, len(self._groups) - len(self._away))
+            if not wanted or len(self._free) < wanted:
                 return
-            self._waiting.popleft()
-            lease.groups = free[:wanted]
+            del self._waiting[trial]
+            lease.groups = [self._groups[self._free.pop()] for _ in range(wanted)]
             for group in lease.groups:
                 group.lease = lease
                 group.wake.set()
             lease.wake.set()
 
+    def _note(self, group: Group) -> None:
+        """Count a group among those that are away or free; called after each change of it."""
+        if group.lost or group.dead:
+            self._away.add(group.number)
+        else:
+            self._away.discard(group.number)
+        if group.number in self._away or group.lease is not None or group.job is not None:
+            self._free.discard(group.number)
+        else:
+            self._free.add(group.number)
+
     def _release(self, trial: str) -> None:
         lease = self._leases.pop(trial, None)
         if lease is None:
             return
-        if lease in self._waiting:
-            self._waiting.remove(lease)
+        self._waiting.pop(trial, None)
         lease.queue.clear()
         for group in lease.groups:
             group.lease = None
-            group.cancelled = group.job is not None
-            _ask_to_stop(group)
+            group.ask_to_stop()
+            self._note(group)
         lease.wake.set()
 
-    def _assign(self, group: _Group) -> bool:
+    def _assign(self, group: Group) -> bool:
         """Give ``group`` the next order of its lease that it may take.
 
         Of folds that are nobody's yet it prefers those that the same group of other trials takes,
@@ -420,22 +373,24 @@ class Dispatcher:
         )
         lease.queue.remove(job)
         homes[job.task.fold] = group
-        group.job, group.cancelled, group.epoch = job, False, 0
+        group.job, group.epoch = job, 0
         group.stop_asked_at, job.error = None, ""
-        group.failed_ranks = set()  # a rank may still look at the last order's
+        group.ending.clear()
+        group.failures = Failures()  # a rank may still look at the last order's
         return True
 
-    def _settle(self, group: _Group, outcome: FoldOutcome) -> None:
+    def _settle(self, group: Group, outcome: FoldOutcome) -> None:
         """Book the outcome of the group's present order; an order taken back counts no more."""
         job, group.job, group.stop_asked_at = group.job, None, None
         group.num_outcomes += 1
         if group.lease is None:
+            self._note(group)
             self._grant()
         elif job is not None and job.task == outcome.task:
             group.lease.outcomes.append(outcome)
             group.lease.wake.set()
 
-    def _take_back(self, group: _Group) -> None:
+    def _take_back(self, group: Group) -> None:
         """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
         group.stop_asked_at = None
@@ -460,7 +415,7 @@ class Dispatcher:
 
     def _replace_lost(self) -> None:
         """Take groups that have been silent for long out of the pool, and their orders back."""
-        limit = time.monotonic() - LOST_SECONDS
+        limit = time.monotonic() - max(LOST_SECONDS, 2 * self._beat_seconds)
         for group in self._groups.values():
             if group.lost or group.last_seen >= limit:
                 continue
@@ -470,25 +425,29 @@ class Dispatcher:
                 group.job.error = f"it has not been heard of for {LOST_SECONDS:.0f} s."
             self._take_back(group)
             group.lease = None
+            group.ending.set()
+            self._note(group)
             if lease is None:
                 continue
             lease.groups.remove(group)
             if not lease.groups:
                 lease.wanted = 1
-                self._waiting.appendleft(lease)
+                self._waiting[lease.trial] = lease
+                self._waiting.move_to_end(lease.trial, last=False)
         self._grant()
 
 
-def _wake_groups(lease: _Lease) -> None:
+def _wake_groups(lease: Lease) -> None:
     for group in lease.groups:
         group.wake.set()
 
 
-def _ask_to_stop(group: _Group) -> None:
-    """Note since when a group is to end its order, if it has one."""
-    if group.job is not None and group.stop_asked_at is None:
-        group.stop_asked_at = time.monotonic()
-
-
-def _seconds_since(moment: float | None) -> float:
-    return 0.0 if moment is None else time.monotonic() - moment
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; unlike ``asyncio.wait_for`` without a task for it."""
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -4,7 +4,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import ray
@@ -26,8 +26,6 @@ from rayfold.training import (
 from rayfold.training.loop import finished_result
 from rayfold.training.metrics import load_metrics
 from rayfold.training.state_memory import StateMemory
-
-HEARTBEAT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ def serve(config: dict[str, GroupWork]) -> None:
         DataParallel(device) if context.get_world_size() > 1 else SingleProcess(device)
     )
     trainer = _FoldTrainer(work.setups, ray.get(work.data), strategy)
-    link = _Link(work, strategy)
+    link = _Link(work, strategy, node=ray.get_runtime_context().get_node_id())
     outcome: FoldOutcome | None = None
     while True:
         order: Order = strategy.broadcast(link.exchange(outcome))
@@ -159,31 +157,40 @@ def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[s
 class _Link:
     """A worker's connection to the dispatcher; ranks other than 0 only report failures."""
 
-    def __init__(self, work: GroupWork, strategy: Strategy) -> None:
+    def __init__(self, work: GroupWork, strategy: Strategy, *, node: str) -> None:
         self._work, self._strategy = work, strategy
-        self._closed = threading.Event()
         self._trainer: _FoldTrainer | None = None
         self._orders = 0
         self._order_to_stop = 0
-        token = None
+        self._closed = False
+        self._changed = threading.Condition()  # guards the four above
+        token = ""
         if strategy.rank == 0:
-            node = ray.get_runtime_context().get_node_id()
-            token = work.dispatcher.announce(work.group, node, os.getpid())
+            with suppress(DispatcherLostError):  # the first exchange will tell
+                token = work.dispatcher.announce(work.group, node, os.getpid())
         self._token = strategy.broadcast(token)
         if strategy.rank == 0:
-            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+            threading.Thread(target=self._listen, name="listener", daemon=True).start()
 
     def exchange(self, outcome: FoldOutcome | None) -> Order | None:
-        """Hand in an outcome and return the next order; None on ranks other than 0."""
+        """Hand in an outcome and return the next order; None on ranks other than 0.
+
+        If the dispatcher is gone, there is nothing more to do.
+        """
         if self._strategy.rank != 0:
             return None
-        return self._work.dispatcher.exchange(self._work.group, self._token, outcome)
+        try:
+            return self._work.dispatcher.exchange(self._work.group, self._token, outcome)
+        except DispatcherLostError:
+            return Order(stop=True)
 
     @contextmanager
     def training(self, trainer: _FoldTrainer) -> Iterator[None]:
         """Tell the dispatcher how far ``trainer`` is while the block runs."""
-        self._orders += 1
-        self._trainer = trainer
+        with self._changed:
+            self._orders += 1
+            self._trainer = trainer
+            self._changed.notify()
         try:
             yield
         finally:
@@ -198,22 +205,35 @@ class _Link:
         world_size = self._strategy.world_size
         if world_size == 1:
             return True
-        return self._work.dispatcher.rank_failed(
-            self._work.group, self._token, self._strategy.rank, world_size, error, fault
-        )
+        try:
+            return self._work.dispatcher.rank_failed(
+                self._work.group, self._token, self._strategy.rank, world_size, error, fault
+            )
+        except DispatcherLostError:
+            return False
 
     def close(self) -> None:
-        """End the heartbeat."""
-        self._closed.set()
+        """End the thread that listens."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
 
-    def _beat(self) -> None:
-        while not self._closed.wait(HEARTBEAT_SECONDS):
-            trainer, order = self._trainer, self._orders
-            if trainer is None:
-                continue
-            epoch = trainer.present.epoch if trainer.present else 0
+    def _listen(self) -> None:
+        """While an order is trained, tell how far it is, and wait to hear that it should end."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_reason_to_listen)
+                if self._closed:
+                    return
+                trainer, order = self._trainer, self._orders
+            epoch = trainer.present.epoch if trainer and trainer.present else 0
             try:
-                if self._work.dispatcher.heartbeat(self._work.group, self._token, epoch):
+                if self._work.dispatcher.listen(self._work.group, self._token, epoch):
                     self._order_to_stop = order
             except (DispatcherLostError, ray.exceptions.RayError):
-                return  # the pool is gone, and so will this worker be
+                self._order_to_stop = order  # the pool is gone, and so will this worker be
+                return
+
+    def _has_reason_to_listen(self) -> bool:
+        """Whether an order is trained that need not end, or there will be none any more."""
+        return self._closed or (self._trainer is not None and self._order_to_stop != self._orders)

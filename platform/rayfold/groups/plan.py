@@ -99,6 +99,9 @@ class Plan:
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
+        inputs: What the rows of each feature array are taken as, a line each.
+        model: What a try of the model at the ends of the space has shown, a line each.
+        warnings: What may be wrong, a line each.
         hints: What could be better, a line each.
         past: Which earlier studies the search starts from and why, a line each.
         parts: The sub-studies that run first, in one pool.
@@ -110,6 +113,9 @@ class Plan:
     num_folds: int
     epochs: int
     data_bytes: int
+    inputs: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     parts: tuple[PartPlan, ...] = ()
@@ -152,6 +158,8 @@ class Plan:
         )
         return [
             *([f"done       {self.done}"] if self.done else []),
+            *(f"input      {line}" for line in self.inputs),
+            *(f"model      {line}" for line in self.model),
             f"trainings  {trainings} = {self.num_fold_trainings} of {self.epochs} epochs each",
             f"N_nodes    {formula} = {self.num_nodes}",
             f"groups     {groups.minimum} to {groups.maximum}, each {groups.workers} worker(s) of "
@@ -162,6 +170,7 @@ class Plan:
                 for part in self.parts
             ),
             *(f"past       {line}" for line in self.past),
+            *(f"warning    {line}" for line in self.warnings),
             *(f"hint       {hint}" for hint in self.hints),
         ]
 

@@ -11,10 +11,10 @@ import ray
 from rayfold.data import DataSet
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.client import DispatcherClient
-from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.group import GroupWork
 from rayfold.groups.launchers.ray_train import RayTrainLauncher
 from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import Arrival, Snapshot
 from rayfold.groups.supervision import GRACE_SECONDS, Supervisor
 from rayfold.training import StudySetup
 
@@ -50,7 +50,7 @@ class Pool:
         self._folder = folder
         self._ending = threading.Event()
         self._stopped = False
-        self.dispatcher = DispatcherClient.start()
+        self.dispatcher = DispatcherClient.start(groups.minimum)
         launcher = RayTrainLauncher(
             groups,
             lambda group: GroupWork(
@@ -83,6 +83,10 @@ class Pool:
             raise ResourcesError(state.broken)
         return state
 
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return when each group was ready for the first time, and where it is."""
+        return self.dispatcher.arrivals()
+
     def interrupt(self) -> None:
         """Let groups finish their epoch and write a checkpoint, and trials end."""
         self._ending.set()
@@ -103,7 +107,9 @@ class Pool:
         try:
             self.dispatcher.stop()
             self._supervisor.end()
-        except (DispatcherLostError, ray.exceptions.RayError) as error:
+        except DispatcherLostError:  # the study says so
+            self._supervisor.kill()
+        except ray.exceptions.RayError as error:
             logger.warning("Groups could not be told to stop: %s", error)
             self._supervisor.kill()
         self.dispatcher.end()

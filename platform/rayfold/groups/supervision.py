@@ -5,10 +5,10 @@ import math
 import time
 from typing import Protocol
 
-from rayfold.groups.dispatcher import GroupState, Snapshot
 from rayfold.groups.growth import groups_at_first, may_grow
 from rayfold.groups.launchers.base import Launcher
 from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import GroupState, Snapshot
 from rayfold.tracebacks import summary
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ GROW_SECONDS = 5.0
 PATIENCE_SECONDS = 90.0
 """How long no group may be ready before the log tells what is asked for and what is free."""
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 10.0
 """How long a group may take to end an order once it is told to.
 
 It ends after its epoch. One that does not within this time may hang in a step, and is killed: of a
@@ -33,7 +33,9 @@ class Registry(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the groups that are ready, and what they do."""
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
         """Tell of a group's end, and return whether to start it again."""
 
 
@@ -78,7 +80,9 @@ class Supervisor:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
         for ending in self._launcher.endings(timeout):
             told = summary(f"{ending.details}\n{ending.cause}")
-            if self._registry.group_died(ending.group, ending.cause, ending.details):
+            if self._registry.group_died(
+                ending.group, ending.cause, ending.details, node_lost=ending.node_lost
+            ):
                 if ending.cause:
                     logger.warning("Group %d starts anew: %s.", ending.group, told)
                 self._launcher.start(ending.group)
@@ -88,22 +92,22 @@ class Supervisor:
                 self._num_given_up += 1
         snapshot = self._registry.snapshot()
         self._kill_those_that_hang(snapshot)
-        self._grow(num_ready=len(snapshot.groups))
+        self._grow(num_ready=snapshot.num_groups)
 
     def end(self) -> None:
         """End all groups; those that train may end their order first, within the grace period.
 
         The registry has told them to stop.
         """
-        ready = {group.group: group for group in self._registry.snapshot().groups}
-        waited = max((group.stopping_seconds for group in ready.values()), default=0.0)
+        snapshot = self._registry.snapshot()
+        waited = max((group.stopping_seconds for group in snapshot.stopping), default=0.0)
         deadline = time.monotonic() + self._grace_seconds - waited
-        left = self._running & set(ready)
+        left = self._running & set(snapshot.ready)
         while left and (patience := deadline - time.monotonic()) > 0:
             left -= {ending.group for ending in self._launcher.endings(min(patience, 1.0))}
-        for group in sorted(left):
-            if ready[group].trial is not None:
-                self._tell_of_the_end(ready[group])
+        for group in snapshot.stopping:
+            if group.group in left:
+                self._tell_of_the_end(group)
         self.kill()
 
     def kill(self) -> None:
@@ -112,7 +116,7 @@ class Supervisor:
         self._running.clear()
 
     def _kill_those_that_hang(self, snapshot: Snapshot) -> None:
-        for group in snapshot.groups:
+        for group in snapshot.stopping:
             if group.stopping_seconds > self._grace_seconds:
                 self._tell_of_the_end(group)
                 self._launcher.kill(group.group)

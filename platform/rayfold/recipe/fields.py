@@ -167,6 +167,14 @@ def names_alone(section: type[Section], field: str) -> BeforeValidator:
     )
 
 
+def number_alone(section: type[Section], field: str) -> BeforeValidator:
+    """Return what lets a number stand for a section that holds it in ``field`` alone."""
+    return BeforeValidator(
+        lambda value: value if isinstance(value, Mapping | section) else {field: value},
+        json_schema_input_type=section | int,
+    )
+
+
 refuse_empty_list = BeforeValidator(_no_empty_list)
 """Marks a list that may be left out, but not be empty."""
 

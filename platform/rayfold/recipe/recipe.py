@@ -30,8 +30,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from rayfold.data import HDF5, SubProblems
-from rayfold.documents import read_yaml, write_yaml
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.documents import read_file, read_yaml, write_yaml
+from rayfold.errors import RecipeError
 from rayfold.recipe.acceptance import Acceptance
 from rayfold.recipe.fields import (
     Count,
@@ -46,11 +46,18 @@ from rayfold.recipe.fields import (
     Texts,
     ValueLists,
     names_alone,
+    number_alone,
     refuse_empty_list,
     refuse_strange_names,
     study_name,
 )
 from rayfold.recipe.sections import Section, explain, override, show
+
+DEFAULT_EPOCHS = 10
+"""Epochs of each fold where a recipe or a ``Study`` names none."""
+
+DEFAULT_NUM_TRIALS = 50
+"""Trials of a study where neither it nor its searcher says how many."""
 
 
 class DataSource(Section):
@@ -58,8 +65,8 @@ class DataSource(Section):
 
     hdf5: Texts
     """HDF5 file or files, relative to the recipe; a glob such as ``data/*.h5`` is allowed."""
-    features: Texts = "features"
-    """Data set, or data sets, that hold the features."""
+    features: Texts | None = None
+    """Data set, or data sets, that hold the features; null takes features, or the only other."""
     labels: Text = "labels"
     """Data set that holds the labels."""
     row_groups: Text | None = None
@@ -115,6 +122,7 @@ class InitialWeightsSettings(Section):
     """Factor of the learning rate of loaded weights."""
 
 
+_Folds = Annotated[FoldSettings, number_alone(FoldSettings, "count")]
 _InitialWeights = Annotated[InitialWeightsSettings, names_alone(InitialWeightsSettings, "studies")]
 
 
@@ -125,9 +133,9 @@ class Fixed(Section):
     """The model: a name of the library, package.module:ClassName or ./file.py:ClassName."""
     data: DataSource
     """Where the data are: {hdf5: file.h5}."""
-    folds: FoldSettings = FoldSettings()
-    """How trials are cross-validated."""
-    epochs: Count
+    folds: _Folds = FoldSettings()
+    """How trials are cross-validated; a number alone is their count."""
+    epochs: Count = DEFAULT_EPOCHS
     """Epochs that each fold is trained for."""
     loss: Text | None = None
     """Name of the loss; null takes the task's default."""
@@ -166,14 +174,15 @@ class SubProblemSettings(Section):
 class Search(Section):
     """What is searched, and how."""
 
-    space: SpaceName
-    """The search space: a name of the library, a YAML file, or the space itself."""
-    searcher: SearcherName = "random"
-    """A searcher's name, or its name with its arguments."""
+    space: SpaceName | None = None
+    """The search space: a name of the library, a YAML file, or the space itself; null takes that
+    of the library's model."""
+    searcher: SearcherName | None = None
+    """A searcher's name, or its name with its arguments; null is genetic."""
     scheduler: SchedulerName | None = None
     """A scheduler's name, or its name with its arguments; null trains every trial to its end."""
     num_trials: Count | None = None
-    """Configurations to try at most; null takes all that the searcher has."""
+    """Configurations to try at most; null takes all that the searcher has, else 50."""
     max_time: Annotated[Number, Field(gt=0)] | None = None
     """Seconds after which a run ends in order; the next one goes on."""
     max_time_per_trial: Annotated[Number, Field(gt=0)] | None = None
@@ -192,9 +201,9 @@ class Search(Section):
     """Whether a small or a large metric is good; null tells it from the metric."""
 
     @property
-    def searcher_call(self) -> tuple[str, dict[str, Any]]:
-        """The searcher's name, and its arguments."""
-        return _call(self.searcher)
+    def searcher_call(self) -> tuple[str, dict[str, Any]] | None:
+        """The searcher's name, and its arguments; None leaves it to the study."""
+        return None if self.searcher is None else _call(self.searcher)
 
     @property
     def scheduler_call(self) -> tuple[str, dict[str, Any]] | None:
@@ -251,14 +260,14 @@ class Recipe(Section):
     Equal recipes have equal contents and equal folders that their paths are relative to.
 
     Raises:
-        RecipeError: If anything is missing, unknown or wrong: one line that names the field.
+        RecipeError: If anything is missing, unknown or wrong: a line for each field.
     """
 
     study: StudyName
     """Name of the study."""
     fixed: Fixed
     """What is the same in every trial: model, data, folds, epochs."""
-    search: Search
+    search: Search = Field(default_factory=lambda: Search())
     """What is searched, and how: space, searcher, num_trials."""
     accept: Annotated[tuple[Acceptance, ...], refuse_empty_list] = ()
     """What the best trial must reach for the study to have succeeded."""
@@ -311,14 +320,15 @@ class Recipe(Section):
         """
         document = read_yaml(text, source=source)
         if document is None:
-            raise RecipeError(f"{source}: the recipe is empty; it needs study, fixed and search.")
+            raise RecipeError(f"{source}: the recipe is empty; it needs study and fixed.")
         if isinstance(document, dict):
             for change in overrides:
                 override(document, change, cls)
         try:
             recipe = cls.model_validate(document)
         except RecipeError as error:
-            raise RecipeError(f"{source}: {error}") from None
+            lines = str(error).splitlines()
+            raise RecipeError("\n".join(f"{source}: {line}" for line in lines)) from None
         recipe._base = (base or Path()).resolve()
         return recipe
 
@@ -365,18 +375,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: If the file cannot be read, or it or an override is wrong.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        hint = did_you_mean(path.name, sorted(file.name for file in path.parent.glob("*.y*ml")))
-        raise RecipeError(f"{path}: there is no such recipe{hint}.") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder; give the recipe's YAML file.") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RecipeError(f"{path}: cannot read the recipe: {reason}.") from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path}: a recipe is UTF-8 text, and this file is not.") from None
+    text = read_file(path, "recipe")
     return Recipe.from_yaml(text, source=str(path), base=path.parent, overrides=overrides)
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rayfold.documents import read_yaml
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, did_you_mean, nearest
 from rayfold.space import values
 
 
@@ -24,9 +24,10 @@ class Section(BaseModel):
 
 
 def explain(error: ValidationError, root: type[Section]) -> str:
-    """Return pydantic's errors as one line: the first of them, and how many more there are.
+    """Return pydantic's errors in words, a line each.
 
-    Unknown keys come before all else: a misspelt key is often missing under its right name, too.
+    Unknown keys come before all else: a misspelt key is often missing under its right name, too,
+    which is then not told again.
 
     Args:
         error: What pydantic raised.
@@ -35,8 +36,22 @@ def explain(error: ValidationError, root: type[Section]) -> str:
     problems = sorted(
         error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden"
     )
-    line = _explain_one(problems[0], root)
-    return f"{line}." if len(problems) == 1 else f"{line} (and {len(problems) - 1} more)."
+    meant = {
+        (*problem["loc"][:-1], close)
+        for problem in problems
+        if problem["type"] == "extra_forbidden"
+        and (close := nearest(str(problem["loc"][-1]), _known(problem["loc"], root)))
+    }
+    lines = dict.fromkeys(
+        f"{_explain_one(problem, root)}."
+        for problem in problems
+        if problem["type"] != "missing" or tuple(problem["loc"]) not in meant
+    )
+    return "\n".join(lines)
+
+
+def _known(place: Sequence[str | int], root: type[Section]) -> tuple[str, ...]:
+    return tuple(_section_of(place, root).model_fields)
 
 
 def override(document: dict[str, Any], change: str, root: type[Section]) -> None:

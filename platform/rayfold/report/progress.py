@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rayfold.groups.dispatcher import GroupState, Snapshot
+from rayfold.groups.snapshot import GroupState, Snapshot
 from rayfold.report.tables import best_first, best_trial
 from rayfold.results import Mode, TrialResult
 from rayfold.tracebacks import summary
@@ -68,9 +68,9 @@ class StudyState:
     def time_left(self, now: float) -> timedelta | None:
         """Estimate the time left from the folds trained in this run; None before the first."""
         done = self.num_folds_done - self.num_folds_before
-        if done <= 0 or not self.pool.groups:
+        began = self.pool.ready_at
+        if done <= 0 or began is None or not self.pool.num_groups:
             return None
-        began = min(group.ready_at for group in self.pool.groups)
         open_folds = self.num_folds_done - sum(len(result.folds) for result in self.results)
         remaining = (self.num_trials - len(self.results)) * self._folds_per_trial - open_folds
         seconds = (now - began) / done * max(0, remaining)
@@ -93,8 +93,8 @@ class StudyState:
                 parts.append(f"{number} {status}")
         if self.best is not None and self.num_studies == 1:
             parts.append(f"best {format_score(self.best, self.metric)} (trial {self.best.id})")
-        if self.pool.groups:
-            parts.append(f"groups {self.pool.num_busy} of {len(self.pool.groups)} busy")
+        if self.pool.num_groups:
+            parts.append(f"groups {self.pool.num_busy} of {self.pool.num_groups} busy")
         elif not self.ended:
             parts.append("starting groups")
         left = self.time_left(now)
@@ -239,16 +239,16 @@ def _render(state: StudyState) -> Group:
             Text(_config(result)),  # as it is: Rich would take brackets for markup
         )
     bar = ProgressBar(total=max(1, state.num_trials), completed=len(state.results), width=40)
-    busy = Text(
-        "  ".join(
-            f"group {group.group}: trial {_trial_name(group, state)} fold {group.fold} "
-            f"epoch {group.epoch}"
-            if group.trial is not None
-            else f"group {group.group}: idle"
-            for group in state.pool.groups
-        ),
-        style="dim",
-    )
+    groups = [
+        f"group {group.group}: trial {_trial_name(group, state)} fold {group.fold} "
+        f"epoch {group.epoch}"
+        if group.trial is not None
+        else f"group {group.group}: idle"
+        for group in state.pool.groups
+    ]
+    if state.pool.num_groups > len(groups):
+        groups.append(f"and {state.pool.num_groups - len(groups)} more")
+    busy = Text("  ".join(groups), style="dim")
     title = Text(f"{state.name}: {state.summary(time.time())}", style="bold")
     return Group(title, bar, busy, table)
 

@@ -139,7 +139,19 @@ def logged_table(study: LoggedStudy) -> pd.DataFrame:
     return _frame(rows, [*_score_columns(metric, metrics), "folds"])
 
 
-def table_text(table: pd.DataFrame, *, width: int | None = None) -> str:
+def failed_table(study: LoggedStudy) -> pd.DataFrame:
+    """Return one row per failed trial: ``trial``, ``error`` with file and line, its values."""
+    rows = [
+        {"trial": trial.id, "error": trial.error or "unknown", **trial.config}
+        for trial in study.trials
+        if trial.status == "failed"
+    ]
+    return _frame(rows, ["trial", "error"])
+
+
+def table_text(
+    table: pd.DataFrame, *, width: int | None = None, empty: str = "no completed trials yet"
+) -> str:
     """Return a table as text, numbers at four digits; absent values empty.
 
     A mean and its standard error share a column: ``0.9833 ± 0.0024``.
@@ -148,9 +160,10 @@ def table_text(table: pd.DataFrame, *, width: int | None = None) -> str:
         table: The table, its most important columns first.
         width: Characters of a line at most; the last columns that do not fit are left out, and
             named below the table. None: all columns.
+        empty: What to say of a table without rows.
     """
     if table.empty:
-        return "no completed trials yet"
+        return empty
     cells = _with_errors(table.apply(lambda column: column.map(_cell)))
     if width is None:
         return str(cells.to_string(index=False))

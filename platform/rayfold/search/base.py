@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
@@ -81,6 +81,17 @@ class Searcher(ABC):
     _space: SearchSpace | None = None
     _mode: Mode = "min"
     _past: Past = Past()
+
+    def fitted(self, num_trials: int) -> Self:
+        """Return the searcher for a study of so many trials, before it is started.
+
+        One whose arguments do not depend on that is returned itself. A study that goes on with
+        more trials is searched by what was fitted when it began.
+
+        Args:
+            num_trials: Trials that the study begins with, at most.
+        """
+        return self
 
     def start(self, space: SearchSpace, *, mode: Mode, past: Past | None = None) -> None:
         """Begin a search.

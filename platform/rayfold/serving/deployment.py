@@ -13,7 +13,16 @@ from starlette.responses import JSONResponse
 
 from rayfold.ensemble import load_for_serving
 from rayfold.errors import DataError
-from rayfold.serving.messages import MAX_BYTES, Features, answer, description, parse_request
+from rayfold.serving.messages import (
+    Features,
+    RequestError,
+    answer,
+    check_predictions,
+    check_target,
+    description,
+    parse_request,
+    read_body,
+)
 
 BATCHES_AT_ONCE = 4
 """So many batches a replica may hold, in prediction and waiting.
@@ -50,18 +59,20 @@ class EnsembleServer:
 
     async def __call__(self, request: Request) -> JSONResponse:
         """Answer a POST with predictions, a GET with what the ensemble takes."""
-        if request.method in ("GET", "HEAD"):
-            return JSONResponse(description(self.ensemble))
-        if request.method != "POST":
-            error = f"{request.method} is not answered; POST rows, or GET what is expected."
-            return JSONResponse(
-                {"error": error}, status_code=405, headers={"Allow": "GET, HEAD, POST"}
-            )
         try:
-            features = parse_request(await _body(request), self.ensemble.signature)
+            check_target(request.method, request.url.path)
+            if request.method != "POST":
+                return JSONResponse(description(self.ensemble))
+            body = await read_body(request.stream())
+            features = parse_request(body, self.ensemble.signature)
+            predictions = await self.predict(features)
+            check_predictions(predictions)
+            return JSONResponse(answer(self.ensemble, predictions))
+        except RequestError as error:
+            allowed = {"Allow": "GET, HEAD, POST"} if error.status == 405 else None
+            return JSONResponse({"error": str(error)}, status_code=error.status, headers=allowed)
         except DataError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
-        return JSONResponse(answer(self.ensemble, await self.predict(features)))
 
     @serve.batch
     async def predict(self, requests: Sequence[Features]) -> list[NDArray[np.float64]]:
@@ -70,16 +81,6 @@ class EnsembleServer:
         together = tuple(np.concatenate(columns) for columns in zip(*requests, strict=True))
         predictions = await asyncio.to_thread(self.ensemble.predict_checked, together)
         return np.split(predictions, np.cumsum(lengths)[:-1])
-
-
-async def _body(request: Request) -> bytes:
-    """Read a request's body, and no more of it than can be a request."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BYTES:
-            break
-    return bytes(body)
 
 
 def application(folder: Path, *, num_replicas: int, max_batch_size: int, **options: Any) -> Any:

@@ -9,7 +9,9 @@ The answer has ``predictions``, one per row, and for classification ``probabilit
 of ``classes``.
 """
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +27,56 @@ MAX_BYTES: Final = 2**25
 """Longest body of a request, 32 MiB."""
 
 MAX_ROWS: Final = 4096
+
+BODY_SECONDS: Final = 30.0
+"""How long a client may take to send a body."""
+
+
+class RequestError(Exception):
+    """A request that is refused.
+
+    Attributes:
+        status: The HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def check_target(method: str, path: str) -> None:
+    """Check that a request asks for something that is there.
+
+    Raises:
+        RequestError: 404 for any path but the root, 405 for another method.
+    """
+    if path not in ("", "/"):
+        raise RequestError(404, f"there is nothing at {path[:100]}; POST rows to /.")
+    if method not in ("GET", "HEAD", "POST"):
+        error = f"{method} is not answered; POST rows, or GET what is expected."
+        raise RequestError(405, error)
+
+
+async def read_body(parts: AsyncIterator[bytes], *, seconds: float = BODY_SECONDS) -> bytes:
+    """Read a request's body: not for ever, and no more of it than can be a request.
+
+    Args:
+        parts: The body as it comes in.
+        seconds: How long that may take.
+
+    Raises:
+        RequestError: 408 if it takes longer.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in parts:
+                body += part
+                if len(body) > MAX_BYTES:
+                    break
+    except TimeoutError:
+        raise RequestError(408, f"the body was not there within {seconds:g} s.") from None
+    return bytes(body)
 
 
 def parse_request(body: bytes, signature: Signature) -> Features:
@@ -59,6 +111,20 @@ def parse_request(body: bytes, signature: Signature) -> Features:
     if not 1 <= num_rows <= MAX_ROWS:
         raise DataError(f"inputs: expected 1 to {MAX_ROWS} rows, got {num_rows}.")
     return features
+
+
+def check_predictions(predictions: NDArray[np.float64]) -> None:
+    """Check that all predictions are numbers that JSON can hold.
+
+    Raises:
+        DataError: If one is not finite, because its row's values are too large for the models.
+    """
+    faulty = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
+    if len(faulty):
+        raise DataError(
+            f"inputs: the prediction of row {faulty[0]} is no finite number; its values are far "
+            "from those that the models were trained with."
+        )
 
 
 def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, Any]:

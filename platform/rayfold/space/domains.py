@@ -306,7 +306,8 @@ def domain_from_dict(name: str, mapping: object) -> Domain:
     Args:
         name: Name of the parameter, for the errors.
         mapping: ``{"int": [8, 64], "log": True}``, ``{"float": [0, 1]}`` or
-            ``{"choice": ["sgd", "adamw"], "when": {...}}``; a domain is taken as it is.
+            ``{"choice": ["sgd", "adamw"], "when": {...}}``; a domain is taken as it is, and a
+            constant such as ``3`` is a choice of one.
 
     Raises:
         SpaceError: If the mapping describes no domain. The message names the parameter.
@@ -320,6 +321,8 @@ def domain_from_dict(name: str, mapping: object) -> Domain:
 def _read_domain(mapping: object) -> Domain:
     if isinstance(mapping, Domain):
         return mapping
+    if isinstance(mapping, bool | int | float | str):
+        return Choice(mapping)
     if not isinstance(mapping, Mapping):
         raise SpaceError(f"expected {_EXAMPLE}, got {show(mapping)}.")
     kinds = [kind for kind in _KINDS if kind in mapping]

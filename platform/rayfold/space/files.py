@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from rayfold.errors import SpaceError
+from rayfold.documents import read_file
+from rayfold.errors import RecipeError, SpaceError
 from rayfold.space.space import SearchSpace
 
 
@@ -13,11 +14,9 @@ def load_space(path: str | Path) -> SearchSpace:
         SpaceError: If the file cannot be read, or describes no search space.
         RecipeError: If the file is not YAML.
     """
+    path = Path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SpaceError(f"{path}: cannot read the search space: {reason}.") from None
-    except UnicodeDecodeError:
-        raise SpaceError(f"{path}: a search space is UTF-8 text, and this file is not.") from None
+        text = read_file(path, "search space")
+    except RecipeError as error:
+        raise SpaceError(str(error)) from None
     return SearchSpace.from_yaml(text, source=str(path))

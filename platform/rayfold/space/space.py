@@ -12,7 +12,7 @@ from rayfold.errors import SpaceError, did_you_mean
 from rayfold.results import Config, Value
 from rayfold.space.conditions import Condition
 from rayfold.space.domains import Choice, Domain, Int, domain_from_dict
-from rayfold.space.values import show
+from rayfold.space.values import plain_value, show
 
 
 class SearchSpace(Mapping[str, Domain]):
@@ -23,7 +23,8 @@ class SearchSpace(Mapping[str, Domain]):
     Spaces are equal when they hold equal domains under equal names in the same order.
 
     Args:
-        domains: Dotted lower-case names, each with a ``Float``, ``Int`` or ``Choice``.
+        domains: Dotted lower-case names, each with a ``Float``, ``Int`` or ``Choice``, or with a
+            constant.
 
     Raises:
         SpaceError: If there is no parameter, a name is malformed, or a condition names an
@@ -39,16 +40,15 @@ class SearchSpace(Mapping[str, Domain]):
         config = space.sample(np.random.default_rng(7))
     """
 
-    def __init__(self, domains: Mapping[str, Domain]) -> None:
+    def __init__(self, domains: Mapping[str, Domain | Value]) -> None:
         if not isinstance(domains, Mapping) or not domains:
             raise SpaceError(
                 f"a search space maps one or more names to domains, got {show(domains)}."
             )
-        self._domains = dict(domains)
-        for name, domain in self._domains.items():
+        self._domains: dict[str, Domain] = {}
+        for name, domain in domains.items():
             _check_name(name)
-            if not isinstance(domain, Domain):
-                raise SpaceError(f"{name}: expected Float, Int or Choice, got {show(domain)}.")
+            self._domains[name] = domain if isinstance(domain, Domain) else _constant(name, domain)
         for name, domain in self._domains.items():
             for condition in domain.when:
                 self._check_condition(name, condition)
@@ -237,6 +237,15 @@ class SearchSpace(Mapping[str, Domain]):
             placed.update(dict.fromkeys(ready))
             waiting = [name for name in waiting if name not in placed]
         return tuple(placed)
+
+
+def _constant(name: str, value: object) -> Choice:
+    try:
+        return Choice(plain_value(value))
+    except SpaceError:
+        raise SpaceError(
+            f"{name}: expected Float, Int, Choice or a constant, got {show(value)}."
+        ) from None
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")

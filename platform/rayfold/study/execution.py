@@ -17,7 +17,6 @@ from rayfold.data import DataSet
 from rayfold.data.staging import stage
 from rayfold.errors import DispatcherLostError, JournalError, ResourcesError
 from rayfold.groups.cluster import check_room, cluster
-from rayfold.groups.dispatcher import Snapshot
 from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
@@ -227,12 +226,12 @@ class Execution:
     def _shown_id(self, study: str, trial: str) -> str:
         return trial if len(self._studies) == 1 else f"{study}/{trial}"
 
-    def _note_groups(self, snapshot: Snapshot) -> None:
+    def _note_groups(self, pool: Pool) -> None:
         """Write down when each group was first ready, and where."""
-        for group in snapshot.groups:
-            if group.group not in self._noted_groups:
-                self._noted_groups.add(group.group)
-                self._ledgers.group_ready(group.group, node=group.node, at=group.ready_at)
+        for arrival in pool.arrivals():
+            if arrival.group not in self._noted_groups:
+                self._noted_groups.add(arrival.group)
+                self._ledgers.group_ready(arrival.group, node=arrival.node, at=arrival.ready_at)
 
     @contextmanager
     def _watching(self, pool: Pool) -> Iterator[None]:
@@ -251,7 +250,8 @@ class Execution:
                         self._ledgers.close()
                         pool.interrupt()
                     snapshot = pool.snapshot()
-                    self._note_groups(snapshot)
+                    if snapshot.num_arrived > len(self._noted_groups):
+                        self._note_groups(pool)
                     self._progress.update(self._state.with_pool(snapshot))
                 except DispatcherLostError:
                     self._suspension.end("the dispatcher, which gives out orders, has died")

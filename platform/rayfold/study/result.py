@@ -1,5 +1,6 @@
 """What a study returns."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,10 +9,10 @@ import pandas as pd
 from rayfold.errors import RecipeError
 from rayfold.recipe import Acceptance, Verdict
 from rayfold.report import best_trial, trials_table
-from rayfold.results import Config, Mode, TrialResult
+from rayfold.results import Config, Mode, TrialResult, shortened
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class StudyResult:
     """What a study has found so far.
 
@@ -75,6 +76,21 @@ class StudyResult:
             Verdict.of(criterion, None if best is None else best.measured(criterion.metric))
             for criterion in accept
         ]
+
+    def __repr__(self) -> str:
+        """Return what it is in a line or two."""
+        counts = Counter(trial.status for trial in self.trials)
+        trials = ", ".join(f"{number} {status}" for status, number in counts.items())
+        ends = [name for name in ("interrupted", "out_of_time") if getattr(self, name)]
+        state = "".join(f", {name}" for name in ends)
+        return (
+            f"<StudyResult of {shortened(self.name, 40)!r} by {self.metric} ({self.mode}): "
+            f"{trials or 'no trials'}{state}; best {self._best_in_words()}>"
+        )
+
+    def _best_in_words(self) -> str:
+        best = self.best
+        return "none" if best is None else f"{best.id} with {best.score:.6g}"
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(index=False))

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -30,14 +30,21 @@ from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldOrder
-from rayfold.recipe import Acceptance, Recipe, check_study_name
+from rayfold.recipe import (
+    DEFAULT_EPOCHS,
+    DEFAULT_NUM_TRIALS,
+    Acceptance,
+    Recipe,
+    check_study_name,
+)
 from rayfold.report import create_progress
-from rayfold.results import Mode, TrialResult
+from rayfold.results import Config, Mode, TrialResult, shortened
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
-from rayfold.storage import default_storage
+from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.storage import storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
     check_limit,
@@ -51,12 +58,14 @@ from rayfold.study.arguments import (
     own_searcher,
     scheduler_settings,
 )
+from rayfold.study.data_notes import data_warnings, input_lines
 from rayfold.study.description import (
     check_same,
     describe_data_set,
     describe_environment,
     describe_training,
 )
+from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.recorded_code import check_code, done_so_far, keep_text, note_code
@@ -73,6 +82,7 @@ from rayfold.training.metrics import (
     metric_mode,
     scored_names,
 )
+from rayfold.training.warm_start import WarmStart
 from rayfold.transfer import (
     ColdStarts,
     InitialWeights,
@@ -91,6 +101,9 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
 """How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+
+NUM_TRIALS = "num_trials"
+"""Field of a study's description: trials that it began with, which its searcher is fitted to."""
 
 SUSPENDED_UPLOAD_SECONDS = 5.0
 """The same after a fault of the machine, which may be MLflow's, too."""
@@ -111,7 +124,7 @@ class Study:
         searcher: Proposes the trials; None takes ``search.Genetic()``, and ``search.Random()`` for
             the first values of a population. Any searcher of Ray Tune will do, see
             ``tuning.foreign``.
-        folds: How each trial is cross-validated.
+        folds: How each trial is cross-validated; a number alone is that of the folds.
         epochs: Epochs of each fold.
         loss: Name of the loss; None takes the task's default.
         metrics: Names of the metrics; none takes the task's default.
@@ -156,8 +169,8 @@ class Study:
         searcher: "Searcher | TuneSearcher | None" = None,
         scheduler: "Scheduler | TrialScheduler | None" = None,
         max_time_per_trial: float | None = None,
-        folds: Folds | None = None,
-        epochs: int = 10,
+        folds: Folds | int | None = None,
+        epochs: int = DEFAULT_EPOCHS,
         loss: str | None = None,
         metrics: Sequence[str] = (),
         metric: str = "val_loss",
@@ -185,9 +198,9 @@ class Study:
         epochs = whole_number("epochs", epochs, at_least=1)
         self.name = name
         self.space = resolve_space(space, base=base)
-        self.folds = folds or Folds()
+        self.folds = Folds(folds) if isinstance(folds, int) else folds or Folds()
         self.groups = groups or Groups()
-        self.storage = Path(storage).absolute() if storage is not None else default_storage()
+        self.storage = storage_folder(storage)
         self._model = model_source(model, base=base)
         self._model_class = resolve_model(self._model)
         self._code = CodeRecord.of(self._model)
@@ -230,7 +243,11 @@ class Study:
             model=fixed.model,
             data=fixed.data.source(base),
             space=recipe.search.space,
-            searcher=search.create(*recipe.search.searcher_call),
+            searcher=(
+                search.create(*recipe.search.searcher_call)
+                if recipe.search.searcher_call
+                else None
+            ),
             scheduler=(
                 schedulers.create(*recipe.search.scheduler_call)
                 if recipe.search.scheduler_call
@@ -270,6 +287,14 @@ class Study:
         study._num_trials = recipe.search.num_trials
         study._max_time = recipe.search.max_time
         return study
+
+    def __repr__(self) -> str:
+        """Return what it is in a line; the data are not read for it."""
+        searcher = next(iter(self._searcher.settings()))
+        return (
+            f"<Study {self.name!r}: {shortened(self._model.reference, 50)} by {searcher}, "
+            f"{len(self.space)} hyperparameters, {self.folds.total} folds x {self._epochs} epochs>"
+        )
 
     @property
     def folder(self) -> Path:
@@ -353,10 +378,17 @@ class Study:
             RecipeError: If anything about the study is wrong, or differs from how it began.
             SpaceError: If a given configuration is none of the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
+            ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
-        return self._planned(num_trials, accept_changed_code=False)
+        plan, tried = self._planned(num_trials, accept_changed_code=False), self._dry_run()
+        return replace(
+            plan,
+            model=(tried.line(self._model_class.__name__),),
+            warnings=(*plan.warnings, *tried.warnings),
+        )
 
     def _planned(self, num_trials: int | None, accept_changed_code: bool) -> Plan:
+        """Return the plan without a try of the model."""
         settings = self._settings()
         if isinstance(self._searcher, Fixed):
             self._searcher.check(self.space)
@@ -374,6 +406,8 @@ class Study:
             num_folds=num_folds,
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
+            inputs=input_lines(self.dataset),
+            warnings=data_warnings(self.dataset, self._model_class),
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
@@ -397,7 +431,7 @@ class Study:
 
         Args:
             num_trials: Trials at most, those of earlier runs included; None takes what the
-                searcher or the recipe says.
+                recipe or the searcher says, else 50.
             max_time: Seconds after which the study ends in order: no new trials, and folds in
                 training write a checkpoint after their epoch. Run it again to go on for as long.
                 None takes what the recipe says.
@@ -431,6 +465,8 @@ class Study:
             retry_failed=retry_failed,
         )
         check_reachable(address)
+        self._tell_assumptions()
+        self._try_model(anew=accept_changed_code or retry_failed)
         with Journal.open(self.folder / "journal.jsonl") as journal:
             entries = read_journal(journal.path)
             begun = self._check_begun(
@@ -448,6 +484,43 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _tell_assumptions(self) -> None:
+        """Tell what is assumed of the data, and warn of what looks wrong."""
+        for line in input_lines(self.dataset):
+            logger.info("%s", line)
+        for warning in data_warnings(self.dataset, self._model_class):
+            logger.warning("%s", warning)
+
+    def _try_model(self, *, anew: bool = False) -> None:
+        """Try the model before anything starts, unless it has trained a fold before.
+
+        Args:
+            anew: Try it in any case, since it may have changed.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        journal = self.folder / "journal.jsonl"
+        entries = read_journal(journal) if journal.exists() else []
+        if anew or not any(entry.event == "fold" for entry in entries):
+            for warning in self._dry_run().warnings:
+                logger.warning("%s", warning)
+
+    def _dry_run(self) -> DryRun:
+        """Try the model at the ends of the space, or with the configurations that are given.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        searcher = self._searcher
+        if isinstance(searcher, Fixed):
+            configs: Sequence[Config] = searcher.configs[:MAX_CONFIGS]
+        else:
+            configs = end_configurations(self.space, limit=MAX_CONFIGS)
+        return dry_run(
+            self._setup(None), self.dataset, configs, uses_gpu=self.groups.gpus_per_worker > 0
+        )
 
     def _run_parts(self, call: Call) -> tuple[StudyResult, ...]:
         """Run the studies of the parts in one pool, or go on with them."""
@@ -473,11 +546,13 @@ class Study:
         call = call or Call()
         entries = read_journal(journal.path)
         start, settings = self._head_start.start(entries), self._settings()
-        searcher = copy.deepcopy(self._searcher)
+        begun = _description_in(entries)
+        planned = num_trials if begun is None else begun.get(NUM_TRIALS, num_trials)
+        searcher = copy.deepcopy(self._searcher.fitted(planned))
         searcher.start(start.space, mode=settings.mode, past=start.past)
         scheduler, _ = self._start_scheduler(settings.mode)
         weights = self._head_start.weights(entries)
-        self._begin(journal, entries, call.accept_changed_code)
+        self._begin(journal, entries, call.accept_changed_code, num_trials)
         ledger = Ledger(
             searcher,
             journal,
@@ -497,14 +572,7 @@ class Study:
                 failed,
                 len(ledger.results),
             )
-        setup = StudySetup(
-            model=self._model,
-            settings=settings,
-            plan=self.fold_plan,
-            folder=self.folder,
-            parameters=self._parameters,
-            warm_start=None if weights is None else weights.warm_start,
-        )
+        setup = self._setup(None if weights is None else weights.warm_start)
         return OpenStudy(
             name=self.name,
             setup=setup,
@@ -512,6 +580,16 @@ class Study:
             ledger=ledger,
             scheduler=scheduler,
             space=start.space,
+        )
+
+    def _setup(self, warm_start: WarmStart | None) -> StudySetup:
+        return StudySetup(
+            model=self._model,
+            settings=self._settings(),
+            plan=self.fold_plan,
+            folder=self.folder,
+            parameters=self._parameters,
+            warm_start=warm_start,
         )
 
     def _carry_out(
@@ -550,7 +628,7 @@ class Study:
                     execution.run(self.dataset)
             for study in studies:
                 study.journal.append("run", state=call.state)
-        except SuspendedError:
+        except (SuspendedError, JournalError):
             patience = SUSPENDED_UPLOAD_SECONDS
             for study in studies:
                 with suppress(JournalError):  # on a full disk; the next run ends this one
@@ -643,17 +721,15 @@ class Study:
         wanted = num_trials if num_trials is not None else self._num_trials
         if wanted is not None:
             wanted = whole_number("num_trials", wanted, at_least=1)
-        limits = [number for number in (wanted, self._searcher.capacity) if number is not None]
-        if not limits:
+        capacity = self._searcher.capacity
+        limit = wanted or capacity or DEFAULT_NUM_TRIALS
+        if capacity is not None:
+            limit = min(limit, capacity)
+        if isinstance(self._scheduler, Population) and limit < 2:
             raise RecipeError(
-                "num_trials is missing (search.num_trials in a recipe), and this searcher never "
-                "ends by itself; say how many trials."
+                f"num_trials is the size of the population, at least 2, not {limit}."
             )
-        if isinstance(self._scheduler, Population) and min(limits) < 2:
-            raise RecipeError(
-                f"num_trials is the size of the population, at least 2, not {min(limits)}."
-            )
-        return min(limits)
+        return limit
 
     def _settings(self) -> Settings:
         """Check all names against the task and the model."""
@@ -725,15 +801,19 @@ class Study:
 
     def _check_begun(self, entries: Sequence[Entry], accept_changed_code: bool = False) -> bool:
         """Check that a study goes on as it began; return whether it has begun at all."""
-        begun = next((entry for entry in entries if entry.event == "study"), None)
+        begun = _description_in(entries)
         if begun is not None:
             present = self._description(self._head_start.start(entries))
-            check_same(self.name, begun.fields["description"], present)
+            check_same(self.name, begun, present)
             check_code(self.name, entries, self._code, accept=accept_changed_code)
         return begun is not None
 
     def _begin(
-        self, journal: Journal, entries: Sequence[Entry], accept_changed_code: bool = False
+        self,
+        journal: Journal,
+        entries: Sequence[Entry],
+        accept_changed_code: bool = False,
+        num_trials: int | None = None,
     ) -> None:
         """Write the study's first lines, or check that it is still the same study.
 
@@ -752,9 +832,15 @@ class Study:
             inherited = weights.inherited if weights is not None else {}
             seen = SeenRows.of(self.dataset, self.fold_plan, inherited)
             seen.save(self.folder / SEEN_ROWS)
-            description = self._description(start)
+            description = {**self._description(start), NUM_TRIALS: self._limit(num_trials)}
             journal.append("study", name=self.name, id=uuid.uuid4().hex, description=description)
         journal.append("run", state="started")
+
+
+def _description_in(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """Return what a study was when it began; None before that."""
+    begun = next((entry for entry in entries if entry.event == "study"), None)
+    return None if begun is None else begun.fields["description"]
 
 
 def _check_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rayfold import tracebacks
 from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
 from rayfold.tracking import tags as tag
@@ -263,7 +264,7 @@ class StudyMirror:
         tags = {tag.STATUS: status}
         if error:
             self._client.log_text(child.run_id, error, "error.txt")
-            tags[tag.ERROR] = _last_line(error)[:250]
+            tags[tag.ERROR] = tracebacks.summary(error)[:250]
         self._terminate(child, _RUN_STATUS[status], entry.time)
         folds = [child.folds[index] for index in sorted(child.folds)]
         summary = {
@@ -417,8 +418,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _milliseconds(time: float) -> int:
     return int(time * 1000)
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown"

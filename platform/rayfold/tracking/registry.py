@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.errors import TrackingError
-from rayfold.storage import default_storage
+from rayfold.storage import storage_folder
 from rayfold.tracking.store import (
     describe,
     experiment_name,
@@ -90,7 +90,7 @@ def register_model(
         TrackingError: If MLflow cannot be reached, or refuses the name or the alias.
     """
     check_model_name(name)
-    folder = storage or default_storage()
+    folder = storage_folder(storage)
     uri = uri or tracking_uri(folder)
     try:
         client = open_store(uri)

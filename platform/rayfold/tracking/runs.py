@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayfold.errors import TrackingError, did_you_mean
 from rayfold.results import Config, mean_of_known
-from rayfold.storage import default_storage
+from rayfold.storage import storage_folder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.store import (
     describe,
@@ -72,6 +72,8 @@ class LoggedTrial:
         fold_digest: Digest of the folds that it was validated with.
         code: Digest of the code that it was trained with; empty if that is not known.
         metrics: The last value of each metric of its run, ``"fold_0/val_loss"`` say.
+        error: What went wrong, in a line with file and line of the user's code; None unless it
+            failed.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class LoggedTrial:
     fold_digest: str
     code: str = ""
     metrics: Mapping[str, float] = field(repr=False, default_factory=dict)
+    error: str | None = None
     _downloads: _Downloads = field(repr=False, compare=False)
 
     def measured(self, metric: str) -> tuple[float, float | None] | None:
@@ -180,7 +183,7 @@ def list_studies(*, uri: str | None = None, storage: Path | None = None) -> tupl
     Raises:
         TrackingError: If there is no store, or it cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         return tuple(_list_studies(client, _experiment_id(client)))
@@ -200,7 +203,7 @@ def list_descriptions(
     Raises:
         TrackingError: If there is no store, or it cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         downloads = _Downloads(client)
@@ -236,7 +239,7 @@ def read_study(
     Raises:
         TrackingError: If there is no such study, or the store cannot be reached.
     """
-    uri = uri or tracking_uri(storage or default_storage())
+    uri = uri or tracking_uri(storage_folder(storage))
     with _errors_told(uri):
         client = _open_existing(uri)
         experiment = _experiment_id(client)
@@ -306,6 +309,7 @@ def _trial(run: "Run", downloads: _Downloads) -> LoggedTrial:
         fold_digest=tags.get(tag.FOLD_DIGEST, ""),
         code=tags.get(tag.CODE, ""),
         metrics=dict(run.data.metrics),
+        error=tags.get(tag.ERROR),
         _downloads=downloads,
     )
 

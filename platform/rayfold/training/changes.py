@@ -13,6 +13,8 @@ from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, Value
 from rayfold.space import SearchSpace
+from rayfold.training.lazy_modules import blank_rows, materialise
+from rayfold.training.warm_start import tensor_shapes
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
@@ -107,7 +109,9 @@ def _shapes(model_class: type[nn.Module], config: dict[str, Value], data: DataSe
     try:
         with torch.device("meta"):
             model = build_model(model_class, arguments)
+            materialise(model, blank_rows(data.input_shapes, "meta"))
     except (ModelError, NotImplementedError):  # it computes with its weights
         with own_generators(0):
             model = build_model(model_class, arguments)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+            materialise(model, blank_rows(data.input_shapes))
+    return tensor_shapes(model.state_dict())

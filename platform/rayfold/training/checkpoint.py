@@ -8,8 +8,11 @@ A state that was taken over for a restart has a note beside it (``ShrinkAndPertu
 for that one milestone.
 """
 
+import contextlib
 import dataclasses
+import errno
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ import torch
 
 from rayfold.storage import replacing
 
+logger = logging.getLogger(__name__)
+
 KEPT = 2
 """How many checkpoints of each kind are kept: the newest, and the last one before it.
 
@@ -26,6 +31,8 @@ A milestone that others may copy is therefore there until all folds have written
 """
 
 _NOTE = "restart.json"
+
+_FIELDS = frozenset({"model", "optimizer", "schedule", "generators", "history"})
 
 _NAME = re.compile(r"(epoch|milestone)_(\d{5})\.pt")
 
@@ -61,6 +68,31 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a state; nothing but tensors and plain values is ever unpickled."""
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state
+
+
+def readable_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read a state, or warn and return None if the file is damaged: emptied or cut off, say.
+
+    Raises:
+        OSError: If the file system fails; the file may be whole.
+    """
+    try:
+        state = load_checkpoint(path, device)
+        if missing := _FIELDS - state.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except Exception as error:  # of many kinds: what damaged files make of pickles
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # PyTorch's for cut files
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        logger.warning("checkpoint %s cannot be read (%s); it is put aside.", path, reason)
+        return None
+    return state
+
+
+def put_aside(path: Path) -> None:
+    """Rename a damaged file, so that it is there to be looked at and stands in nobody's way."""
+    with contextlib.suppress(FileNotFoundError):  # another worker may have been quicker
+        path.replace(path.with_name(path.name + ".damaged"))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

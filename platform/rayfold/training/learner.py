@@ -14,6 +14,7 @@ from rayfold.library import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section
+from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.losses import build_loss, check_loss
 from rayfold.training.optimizers import build_optimizer
 from rayfold.training.schedules import build_schedule
@@ -26,6 +27,7 @@ from rayfold.training.warm_start import (
     parameter_groups,
     rate_factors,
 )
+from rayfold.training.weights_file import check_trainable
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Learner:
             num_outputs=data.num_outputs,
         )
         self.model = build_model(setup.model_class, arguments).to(strategy.device)
+        materialise(self.model, blank_rows(data.input_shapes, strategy.device))
+        check_trainable(self.model)
         loaded = (
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
         )
@@ -93,7 +97,9 @@ class Learner:
         self._classification = data.task == "classification"
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
-        self._forward = strategy.wrap(self.model)
+        self._strategy = strategy
+        self._forward = self.model
+        self._is_wrapped = False
         loss = check_loss(setup.settings.loss, data.task)
         self._training_loss = build_loss(loss, section(config, "loss"))
         self._plain_loss = build_loss(loss, {})
@@ -122,6 +128,8 @@ class Learner:
         Raises:
             ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
+        if not self._is_wrapped:
+            self._forward, self._is_wrapped = self._strategy.wrap(self.model, batch.features), True
         self._optimizer.zero_grad(set_to_none=True)
         with isolated():
             outputs = self._checked(self._forward(*batch.features), len(batch.labels))
@@ -161,6 +169,13 @@ class Learner:
             f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
             f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
         )
+
+    def blank_loss(self, labels: Tensor) -> float:
+        """Return the mean plain loss of outputs that are all 0."""
+        losses = self._plain_loss(
+            labels.new_zeros((len(labels), self._num_outputs)).float(), labels
+        )
+        return float(losses.mean())
 
     def train(self, training: bool) -> None:
         """Switch the model between training and evaluation."""

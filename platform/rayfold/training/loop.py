@@ -3,9 +3,11 @@
 import copy
 import hashlib
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayfold.data import DataSet, to_float
+from rayfold.data.scales import far_scales
 from rayfold.isolation import (
     generator_states,
     own_generators,
@@ -27,9 +30,10 @@ from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
-    load_checkpoint,
     newest_checkpoint,
     newest_epoch,
+    put_aside,
+    readable_checkpoint,
     remove_checkpoints,
     save_checkpoint,
 )
@@ -39,9 +43,21 @@ from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
 from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
 from rayfold.training.strategies import Strategy
+from rayfold.training.weights_file import save_weights
 
 EVALUATION_ROWS = 1024
 """Rows in a validation batch, over all workers; results do not depend on it."""
+
+
+logger = logging.getLogger(__name__)
+
+EXPLODED = 1e6
+"""A fold has diverged once a loss is above this many times the larger of three: the loss of its
+untrained model (on the first batch), that of outputs of 0 for the training rows, and 1.
+
+No epoch of a training that learns anything comes near, the first included, since the untrained
+model is what it is compared with; the 1 keeps targets of tiny scale out of it.
+"""
 
 
 class FoldRun:
@@ -81,7 +97,7 @@ class FoldRun:
         self._checkpoints = setup.folder / task.checkpoints
         config = {**setup.parameters, **task.config}
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
-        num_rows = len(self._fold.training_rows)
+        self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
         seed_generators(self._seed, strategy.device)
         self._learner = Learner(
@@ -89,23 +105,24 @@ class FoldRun:
             setup=setup,
             data=data,
             strategy=strategy,
-            steps_per_epoch=math.ceil(num_rows / self._batch_size),
+            steps_per_epoch=len(self._batches),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
         # Dropout differs between workers.
         seed_generators(self._seed + 1 + strategy.rank, strategy.device)
         self._generators = generator_states(strategy.device)
         self._history: list[dict[str, float]] = []
+        self._untrained_loss = 0.0  # of the first batch, before the first step
         self._predictions: Tensor | None = None
         self._started_at = time.time()
         self._saved_at = time.monotonic()
         self._busy_seconds = 0.0
-        checkpoint = strategy.broadcast(newest_checkpoint(self._checkpoints))
-        self.taken_up: StateSource | None = None
-        if checkpoint is not None:
-            kept = memory.find(checkpoint) if memory is not None else None
-            self.taken_up = "file" if kept is None else "memory"
-            self._restore(checkpoint, kept)
+        self.taken_up: StateSource | None = self._take_up(memory)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+        return self._learner.model
 
     @property
     def epoch(self) -> int:
@@ -135,7 +152,8 @@ class FoldRun:
             The fold's result when its last epoch is trained, else None.
 
         Raises:
-            FloatingPointError: If a loss or the study's metric is no longer finite.
+            FloatingPointError: If a loss or the study's metric is no longer finite, or a loss has
+                exploded (see ``EXPLODED``).
         """
         set_generator_states(self._generators, self._strategy.device)
         try:
@@ -147,7 +165,7 @@ class FoldRun:
         epochs = self._setup.settings.epochs
         while self.epoch < task.until_epoch:
             self._train_epoch()
-            self._check_finite(task)
+            self._check_converging(task)
             stop = self._strategy.broadcast(self.epoch < task.until_epoch and should_stop())
             if stop:
                 self._save()
@@ -167,8 +185,14 @@ class FoldRun:
         learning_rate = learner.learning_rate
         learner.train(True)
         total = torch.zeros((), device=strategy.device)
-        for rows in self._batches():
-            total += learner.train_batch(self._load(rows))
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(
+            self._fold.training_rows
+        )
+        for batch in self._batches:
+            rows = order[batch]
+            total += learner.train_batch(self._load(rows, strategy.training_part(len(rows))))
+            if not self._untrained_loss:
+                self._untrained_loss = float(strategy.sum(total)) / len(rows)
         training_loss = float(strategy.sum(total)) / len(self._fold.training_rows)
         self._predictions, validation = self._validate()
         self._busy_seconds += time.perf_counter() - began
@@ -182,24 +206,20 @@ class FoldRun:
             }
         )
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(
-            self._fold.training_rows
-        )
-        for start in range(0, len(order), self._batch_size):
-            yield order[start : start + self._batch_size]
-
-    def _load(self, rows: NDArray[np.int64]) -> Batch:
-        """Load this worker's part of a batch; without a row of its own it takes the first."""
-        mine = rows[self._strategy.part(len(rows))]
+    def _load(self, rows: NDArray[np.int64], part: slice) -> Batch:
+        """Load this worker's part of a batch; without rows of its own it takes the first two."""
+        mine = rows[part]
         weight = 1.0 if len(mine) else 0.0
-        mine = mine if len(mine) else rows[:1]
+        features, labels = self._read(mine if len(mine) else rows[:2])
+        return Batch(features, labels, total_rows=len(rows), weight=weight)
+
+    def _read(self, rows: NDArray[np.int64]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return copies of the rows: features as a model takes them, and labels."""
         device = self._strategy.device
         features = tuple(
-            torch.from_numpy(to_float(array[mine])).to(device) for array in self._data.features
+            torch.from_numpy(to_float(array[rows])).to(device) for array in self._data.features
         )
-        labels = torch.from_numpy(self._data.labels[mine]).to(device)
-        return Batch(features, labels, total_rows=len(rows), weight=weight)
+        return features, torch.from_numpy(self._data.labels[rows]).to(device)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
         """Predict the validation rows, and score those that count; the same on every rank.
@@ -220,13 +240,15 @@ class FoldRun:
         total = torch.zeros((), device=strategy.device)
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
-            batch = self._load(rows[start : start + EVALUATION_ROWS])
-            counted = scored[start : start + EVALUATION_ROWS][strategy.part(batch.total_rows)]
+            together = rows[start : start + EVALUATION_ROWS]
+            part = strategy.part(len(together))
+            batch = self._load(together, part)
+            counted = scored[start : start + EVALUATION_ROWS][part]
             predictions, losses = learner.predict_batch(batch)
-            part = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
+            joined = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
             total += losses[: batch.num_own_rows][torch.from_numpy(counted)].sum()
-            if part is not None:
-                parts.append(part.cpu())
+            if joined is not None:
+                parts.append(joined.cpu())
         values = {"val_loss": float(strategy.sum(total)) / int(np.count_nonzero(scored))}
         gathered = torch.cat(parts) if parts else None
         if gathered is not None:
@@ -240,16 +262,33 @@ class FoldRun:
             values |= {f"val_{name}": value for name, value in metrics.items()}
         return gathered, strategy.broadcast(values)
 
-    def _check_finite(self, task: FoldTask) -> None:
+    def _check_converging(self, task: FoldTask) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric
+        if wanted not in metrics:
+            check_defined(wanted, self._setup.plan, self._data)
         for name in ("train_loss", "val_loss", wanted):
-            if name not in metrics:
-                check_defined(wanted, self._setup.plan, self._data)
-            if not math.isfinite(metrics.get(name, math.nan)):
+            value = metrics.get(name, math.nan)
+            if not math.isfinite(value) or (name.endswith("_loss") and self._has_exploded(value)):
                 raise FloatingPointError(
-                    f"fold {task.fold} diverged: {name} is {metrics.get(name)} after epoch "
-                    f"{self.epoch}; a smaller optimizer.learning_rate may help."
+                    f"fold {task.fold} diverged: {name} is {value:.4g} after epoch {self.epoch}; "
+                    f"{self._remedy()}."
                 )
+
+    def _has_exploded(self, loss: float) -> bool:
+        if loss <= EXPLODED * max(1.0, self._untrained_loss):
+            return False
+        labels = torch.from_numpy(self._data.labels[self._fold.training_rows])
+        return loss > EXPLODED * self._learner.blank_loss(labels)
+
+    def _remedy(self) -> str:
+        """Say what may help: scales far from 1 are the usual reason."""
+        scales = far_scales(self._data, self._fold.training_rows)
+        if not scales:
+            return "a smaller optimizer.learning_rate may help"
+        return (
+            f"the scale of {' and of '.join(map(str, scales))} is far from 1: standardise, "
+            "or try a smaller optimizer.learning_rate"
+        )
 
     def _due(self) -> bool:
         elapsed = time.monotonic() - self._saved_at >= self._setup.settings.checkpoint_seconds
@@ -263,6 +302,7 @@ class FoldRun:
             "history": self._history,
             "started_at": self._started_at,
             "busy_seconds": self._busy_seconds,
+            "untrained_loss": self._untrained_loss,
         }
         path = self._strategy.on_rank_0(
             lambda: save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
@@ -283,17 +323,34 @@ class FoldRun:
         generators: dict[str, Tensor] = strategy.broadcast(on_rank_0)
         return generators
 
-    def _restore(self, path: Path, kept: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint, or from what is kept of it, which stays as it is."""
-        if kept is None:
-            state = load_checkpoint(path, self._strategy.device)
-        else:  # the optimiser goes on in the very tensors that it is given
-            state = {**kept, "optimizer": copy.deepcopy(kept["optimizer"])}
+    def _take_up(self, memory: StateMemory | None) -> StateSource | None:
+        """Go on from the newest checkpoint that every worker can read; damaged ones go aside."""
+        strategy = self._strategy
+        while (path := strategy.broadcast(newest_checkpoint(self._checkpoints))) is not None:
+            kept = memory.find(path) if memory is not None else None
+            if kept is not None:  # the optimiser goes on in the very tensors that it is given
+                state: dict[str, Any] | None = {
+                    **kept,
+                    "optimizer": copy.deepcopy(kept["optimizer"]),
+                }
+            else:
+                state = readable_checkpoint(path, strategy.device)
+            damaged = float(strategy.sum(torch.tensor(float(state is None))))
+            if state is not None and not damaged:
+                self._restore(path, state)
+                return "file" if kept is None else "memory"
+            if strategy.rank == 0:
+                put_aside(path)
+        return None
+
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        """Go on from the state in a checkpoint."""
         restart = self._strategy.broadcast(ShrinkAndPerturb.read(path))
         self._learner.load_state_dict(state, restart=restart)
         self._history = list(state["history"])
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]
+        self._untrained_loss = state.get("untrained_loss", 0.0)
         self._predictions = None
         generators = state["generators"]
         if isinstance(generators, list):  # written when PyTorch's alone were kept
@@ -326,31 +383,47 @@ class FoldRun:
     def _write(self, result: FoldResult) -> None:
         assert self._predictions is not None
         self._folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: tensor.detach().cpu().contiguous().clone()
-            for name, tensor in self._learner.model.state_dict().items()
-        }
         rows = self._fold.validation_rows
         predictions = {
             "rows": torch.from_numpy(rows.copy()),
             "predictions": self._predictions.float().contiguous(),
             "labels": torch.from_numpy(self._data.labels[rows]),
         }
-        for path, tensors in ((result.weights, weights), (result.predictions, predictions)):
-            with replacing(self._setup.folder / path) as temporary:
-                save_file(tensors, temporary)
+        with replacing(self._setup.folder / result.weights) as temporary:
+            save_weights(self._learner.model, temporary)
+        with replacing(self._setup.folder / result.predictions) as temporary:
+            save_file(predictions, temporary)
         with replacing(self._folder / "result.json") as temporary:
             temporary.write_text(json.dumps(result.to_dict()))
         remove_checkpoints(self._folder)
 
 
 def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
-    """Return the result that an earlier run of this very fold has written, or None."""
+    """Return the result that an earlier run of this very fold has written, or None.
+
+    A damaged one is put aside with a warning, and the fold is trained again.
+    """
     path = study_folder / task.folder / "result.json"
     try:
         return FoldResult.from_dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("result %s cannot be read (%s); the fold is trained again.", path, error)
+        put_aside(path)
+        return None
+
+
+def batches_of(num_rows: int, batch_size: int) -> list[slice]:
+    """Cut an epoch's rows into batches.
+
+    A last batch of a single row joins the batch before: batch normalisation cannot train on one
+    row, and for no model is one row a good estimate of the gradient.
+    """
+    starts = [*range(0, num_rows, batch_size)]
+    if batch_size > 1 and len(starts) > 1 and num_rows - starts[-1] == 1:
+        starts.pop()
+    return [slice(*bounds) for bounds in pairwise([*starts, num_rows])]
 
 
 def fold_seed(random_seed: int, trial: str, fold: int) -> int:

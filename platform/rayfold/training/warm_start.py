@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from rayfold.data import DataSet
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, LoadedWeights
+from rayfold.training.lazy_modules import blank_rows, materialise
+from rayfold.training.weights_file import tensors_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Names of a model's tensors, parameters and buffers, each with its shape."""
@@ -211,9 +213,9 @@ def _mix(tensor: Tensor, past: Tensor, warm_start: WarmStart, *, shrunk: bool) -
         tensor.copy_(past)
 
 
-def tensor_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a state dict."""
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+def tensor_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a state dict; extra state of other kinds has none."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors_of(state).items()}
 
 
 def model_shapes(
@@ -235,8 +237,10 @@ def model_shapes(
     try:
         with torch.device("meta"):
             model = model_class(**arguments)
+            materialise(model, blank_rows(data.input_shapes, "meta"))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):  # it computes with them
         model = build_model(model_class, arguments)
+        materialise(model, blank_rows(data.input_shapes))
     return tensor_shapes(model.state_dict())
 
 

@@ -219,7 +219,19 @@ def test_equal_sources_are_equal_however_they_are_written() -> None:
     assert one == other
     assert hash(one) == hash(other)
     assert one.paths == ("a.h5",)
-    assert one.feature_names == ("x",)
+    assert one.features == ("x",)
+
+
+def test_without_a_name_features_are_those_called_so_or_the_only_others(write: Write) -> None:
+    named = write("a.h5", {"features": IMAGES, "extra": IMAGES, "labels": LABELS})
+    only = write("b.h5", {"image": IMAGES, "patient": LABELS, "labels": LABELS})
+    assert load(HDF5(named)).feature_names == ("features",)
+    assert load(HDF5(only, row_groups="patient")).feature_names == ("image",)
+    with pytest.raises(DataError, match=r"which data set holds the features\?.*'image', 'pa"):
+        load(HDF5(only))
+    none = write("c.h5", {"labels": LABELS})
+    with pytest.raises(DataError, match="the file holds no other beside the labels, 'labels'"):
+        load(HDF5(none))
 
 
 def test_features_are_read_without_labels_for_prediction(write: Write) -> None:

@@ -130,7 +130,7 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
 
 def test_it_shows_its_members_and_losses(regression: Ensemble) -> None:
     assert repr(regression) == (
-        "<Ensemble of 'digits', members {0003: 0.75, 0001: 0.25}, "
+        "<Ensemble of 'digits', 2 members {0003: 0.75, 0001: 0.25}, "
         "nested out-of-fold squared error 0.15 (best trial alone 0.25)>"
     )
 

@@ -11,6 +11,7 @@ import pytest
 
 from rayfold.groups import dispatcher as dispatcher_module
 from rayfold.groups.dispatcher import MAX_ATTEMPTS, Dispatcher
+from rayfold.groups.snapshot import SHOWN_GROUPS
 from rayfold.orders import FoldOutcome, FoldTask, Order
 
 Parameters = ParamSpec("Parameters")
@@ -55,15 +56,26 @@ class Worker:
 
     async def beat(self, epoch: int = 1) -> bool:
         """Return whether the order in training should end."""
-        return await self.dispatcher.heartbeat(self.group, self.token, epoch)
+        return await soon(self.listen(epoch))
+
+    def listen(self, epoch: int = 1) -> "asyncio.Task[bool]":
+        """Tell how far the order in training is, and wait for a reason to end it."""
+        return begin(self.dispatcher.listen(self.group, self.token, epoch))
 
     async def die(self, cause: str, details: str = "") -> bool:
         """Return whether the group is to be started again."""
         return await self.dispatcher.group_died(self.group, cause, details)
 
-    def fall_silent(self) -> None:
-        """Let the group have been silent for longer than the dispatcher bears."""
-        self.dispatcher._groups[self.group].last_seen -= dispatcher_module.LOST_SECONDS + 1
+    def fall_silent(self, seconds: float = dispatcher_module.LOST_SECONDS + 1) -> None:
+        """Let the group have been silent, for longer than the dispatcher bears if not told."""
+        self.dispatcher._groups[self.group].last_seen -= seconds
+
+
+@pytest.fixture(autouse=True)
+def _no_time_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let who tells how far it is have an answer at once."""
+    monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "BEATS_PER_SECOND", math.inf)
 
 
 def begin(coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
@@ -313,7 +325,7 @@ class TestOrders:
 
 class TestGivingBack:
     @in_a_loop
-    async def test_an_order_in_training_is_cancelled_through_the_heartbeat(self) -> None:
+    async def test_an_order_in_training_ends_when_its_trial_gives_its_groups_back(self) -> None:
         dispatcher, [worker] = await make_pool(1)
         await lent(dispatcher, "0000", 0, 1)
         order = await worker.order()
@@ -356,6 +368,139 @@ class TestGivingBack:
         assert await is_waiting(outcomes)
         await dispatcher.release("0000")
         assert await soon(outcomes) == []
+
+
+class TestListening:
+    """A call per group that waits, instead of many that ask."""
+
+    @pytest.fixture(autouse=True)
+    def _much_time_between_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", math.inf)
+
+    @in_a_loop
+    async def test_who_listens_is_told_at_once_that_its_trial_has_given_up(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        listening = worker.listen()
+        assert await is_waiting(listening)
+        await dispatcher.release("0000")
+        assert await soon(listening) is True
+
+    @in_a_loop
+    @pytest.mark.parametrize("end", [Dispatcher.interrupt, Dispatcher.stop])
+    async def test_who_listens_is_told_at_once_of_the_end(
+        self, end: Callable[[Dispatcher], Coroutine[Any, Any, None]]
+    ) -> None:
+        dispatcher, workers = await make_pool(3)
+        await lent(dispatcher, "0000", 0, 1, 2, num_groups=3)
+        for worker in workers:
+            await worker.order()
+        listening = [worker.listen() for worker in workers]
+        assert await is_waiting(listening[0])
+        await end(dispatcher)
+        assert await soon(asyncio.gather(*listening)) == [True, True, True]
+
+    @in_a_loop
+    async def test_who_listens_with_an_old_token_is_told_at_once(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        await worker.order()
+        old = worker.listen()
+        assert await is_waiting(old)
+        await worker.announce()
+        assert await soon(old) is True
+        await worker.order()
+        assert await is_waiting(worker.listen())
+
+    @in_a_loop
+    async def test_who_still_listens_at_the_next_order_is_told_of_that_one(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0, 1)
+        order = await worker.order()
+        listening = worker.listen()
+        await worker.order(done(order))
+        assert await is_waiting(listening)
+        await dispatcher.release("0000")
+        assert await soon(listening) is True
+
+    @in_a_loop
+    async def test_in_a_large_pool_each_group_calls_less_often_and_none_is_lost(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """5 groups that may call 0.02 times a second: each every 250 s, silent for 500 s."""
+        monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", 1.0)
+        monkeypatch.setattr(dispatcher_module, "BEATS_PER_SECOND", 0.02)
+        dispatcher, workers = await make_pool(5)
+        assert dispatcher._beat_seconds == 250.0
+        workers[0].fall_silent(490.0)
+        assert (await dispatcher.snapshot()).num_groups == 5
+        workers[0].fall_silent(20.0)
+        assert (await dispatcher.snapshot()).num_groups == 4
+
+
+class TestManyGroups:
+    @in_a_loop
+    async def test_a_snapshot_counts_all_groups_and_describes_the_first(self) -> None:
+        dispatcher, workers = await make_pool(SHOWN_GROUPS + 10)
+        await lent(dispatcher, "0000", 0)
+        await workers[0].order()
+        snapshot = await dispatcher.snapshot()
+        assert (snapshot.num_groups, snapshot.num_busy) == (SHOWN_GROUPS + 10, 1)
+        assert [group.group for group in snapshot.groups] == list(range(SHOWN_GROUPS))
+
+    @in_a_loop
+    async def test_groups_arrive_once_whatever_becomes_of_them(self) -> None:
+        dispatcher, [first, second] = await make_pool(2)
+        await second.announce()
+        first.fall_silent()
+        snapshot = await dispatcher.snapshot()
+        assert (snapshot.num_arrived, snapshot.num_groups) == (2, 1)
+        arrivals = await dispatcher.arrivals()
+        assert [arrival.group for arrival in arrivals] == [0, 1]
+        assert snapshot.ready_at == arrivals[0].ready_at
+
+    @in_a_loop
+    async def test_trials_get_the_groups_with_the_smallest_numbers_that_are_free(self) -> None:
+        dispatcher, workers = await make_pool(4)
+        for trial in range(4):
+            await lent(dispatcher, f"{trial:04d}")
+        for trial in (2, 0, 3):
+            await dispatcher.release(f"{trial:04d}")
+        await lent(dispatcher, "0004", 0, 1, num_groups=2)
+        orders = [begin(worker.order()) for worker in workers]
+        assert (await soon(orders[0])).fold == 0
+        assert (await soon(orders[2])).fold == 1
+        assert await is_waiting(orders[3])
+
+    @in_a_loop
+    async def test_a_thousand_groups_and_more_trials_take_turns(self) -> None:
+        """1,000 groups, 1,500 trials of two folds: each fold is trained once."""
+        dispatcher, workers = await make_pool(1000)
+        trained: list[tuple[str, int]] = []
+
+        async def serve(worker: Worker) -> None:
+            outcome = None
+            while not (order := await worker.ask(outcome)).stop:
+                assert order.task is not None
+                trained.append((order.task.trial, order.task.fold))
+                outcome = done(order.task)
+
+        async def run(trial: str) -> None:
+            assert await dispatcher.acquire(trial, 1) == 1
+            await dispatcher.submit(trial, [task(trial, fold) for fold in range(2)])
+            folds: list[int] = []
+            while len(folds) < 2:
+                folds += [outcome.task.fold for outcome in await dispatcher.wait(trial)]
+            await dispatcher.release(trial)
+
+        servers = [begin(serve(worker)) for worker in workers]
+        await asyncio.gather(*(run(f"{number:04d}") for number in range(1500)))
+        await dispatcher.stop()
+        await asyncio.gather(*servers)
+        assert sorted(trained) == [
+            (f"{number:04d}", fold) for number in range(1500) for fold in range(2)
+        ]
 
 
 class TestDeaths:
@@ -420,7 +565,7 @@ class TestDeaths:
         await worker.announce()
         again = await worker.order()
         assert await soon(dispatcher.exchange(0, old, done(order))) == Order(stop=True)
-        assert await dispatcher.heartbeat(0, old, 9) is True
+        assert await soon(dispatcher.listen(0, old, 9)) is True
         assert await soon(dispatcher.rank_failed(0, old, 0, 1, "too late")) is False
         [state] = (await dispatcher.snapshot()).groups
         assert (state.trial, state.epoch) == ("0000", 0)
@@ -457,7 +602,7 @@ class TestLostGroups:
         free = first.ask(done(late))
         outcomes = begin(dispatcher.wait("0000"))
         assert await is_waiting(outcomes)
-        assert len((await dispatcher.snapshot()).groups) == 2
+        assert (await dispatcher.snapshot()).num_groups == 2
         second.ask(done(order))
         assert await soon(outcomes) == [done(order)]
         await lent(dispatcher, "0001", 0)
@@ -590,6 +735,18 @@ class TestDyingGroups:
             )
             await dispatcher.release(f"{trial:04}")
         assert (await dispatcher.snapshot()).broken == ""
+
+    @in_a_loop
+    async def test_a_lost_node_is_counted_neither_against_the_group_nor_its_order(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        for _ in range(2 * MAX_ATTEMPTS):
+            await worker.order()
+            died = dispatcher.group_died(0, "its node is gone", node_lost=True)
+            assert await died is True
+            assert await dispatcher.group_died(0, "its node is gone", node_lost=True) is True
+            await worker.announce()
+        assert await worker.order() == task("0000", 0)
 
 
 class TestGroupsThatDoNotStop:

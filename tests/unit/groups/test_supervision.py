@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from rayfold.groups import supervision
-from rayfold.groups.dispatcher import Dispatcher, Snapshot
+from rayfold.groups.dispatcher import Dispatcher
 from rayfold.groups.launchers.base import Ending, Launcher
 from rayfold.groups.plan import Groups
+from rayfold.groups.snapshot import Snapshot
 from rayfold.groups.supervision import Supervisor
 from rayfold.orders import FoldTask
 
@@ -92,8 +93,11 @@ class Direct:
     def snapshot(self) -> Snapshot:
         return self.run(self.dispatcher.snapshot())
 
-    def group_died(self, group: int, cause: str, details: str = "") -> bool:
-        return self.run(self.dispatcher.group_died(group, cause, details))
+    def group_died(
+        self, group: int, cause: str, details: str = "", *, node_lost: bool = False
+    ) -> bool:
+        died = self.dispatcher.group_died(group, cause, details, node_lost=node_lost)
+        return self.run(died)
 
     def announce(self, group: int) -> str:
         return self.run(self.dispatcher.announce(group, "node", 1))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rayfold.groups.dispatcher import GroupState, Snapshot
+from rayfold.groups.snapshot import GroupState, Snapshot
 from rayfold.report import StudyState, create_progress
 from rayfold.report import progress as progress_module
 from rayfold.report.progress import LiveTable, PlainLines, Progress, format_score, state_html
@@ -34,8 +34,13 @@ def state(*results: TrialResult, **changes: Any) -> StudyState:
     return StudyState(**{**values, "num_trials": 5, "num_folds": 3, "results": results, **changes})
 
 
-def pool(*groups: GroupState) -> Snapshot:
-    return Snapshot(groups=groups)
+def pool(*groups: GroupState, num_groups: int | None = None) -> Snapshot:
+    return Snapshot(
+        groups=groups,
+        ready=tuple(range(len(groups) if num_groups is None else num_groups)),
+        num_busy=sum(group.trial is not None for group in groups),
+        ready_at=min(group.ready_at for group in groups),
+    )
 
 
 class TestStudyState:
@@ -187,7 +192,7 @@ class TestTables:
             progress.update(
                 state(
                     make_result("0000", 0.25),
-                    pool=pool(group(0, trial="0001"), group(1)),
+                    pool=pool(group(0, trial="0001"), group(1), num_groups=4000),
                 )
             )
         text = stream.getvalue()
@@ -195,7 +200,7 @@ class TestTables:
             "digits: 1/5 trials",
             "0.2500",
             "channels=8 learning_rate=0.01",
-            "group 0: trial 0001 fold 1 epoch 3  group 1: idle",
+            "group 0: trial 0001 fold 1 epoch 3  group 1: idle  and 3998 more",
         ):
             assert part in text
 

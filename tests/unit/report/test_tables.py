@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from rayfold.report import best_trial, logged_table, table_text, trials_table
-from rayfold.report.tables import best_first
+from rayfold.report.tables import best_first, failed_table
 from rayfold.results import Mode, TrialResult
-from rayfold.tracking import LoggedStudy
+from rayfold.tracking import LoggedStudy, LoggedTrial
 
 MakeResult = Callable[..., TrialResult]
 
@@ -158,3 +158,31 @@ def test_the_best_trial_is_a_completed_one_or_none(make_result: MakeResult) -> N
     stopped, completed = make_result("0000", 0.1, status="stopped"), make_result("0001", 0.5)
     assert best_trial([stopped, completed], "min") is completed
     assert best_trial([stopped], "min") is None
+
+
+def test_failed_trials_are_listed_with_what_went_wrong() -> None:
+    trial = LoggedTrial(
+        run_id="a",
+        id="0003",
+        config={"model.width": 7},
+        status="failed",
+        score=None,
+        standard_error=None,
+        folds=(),
+        data_digest="",
+        fold_digest="",
+        error="RuntimeError: an odd width of 7 (net.py line 10, in __init__)",
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
+    )
+    study = LoggedStudy(
+        name="digits",
+        id="a",
+        run_id="b",
+        description={"metric": "val_loss", "mode": "min"},
+        trials=(trial, dataclasses.replace(trial, id="0004", status="completed", error=None)),
+        _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
+    )
+    table = failed_table(study)
+    assert table["trial"].tolist() == ["0003"]
+    assert "net.py line 10, in __init__" in table_text(table)
+    assert table_text(table.iloc[:0], empty="no failed trials") == "no failed trials"

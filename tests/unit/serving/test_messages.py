@@ -1,11 +1,20 @@
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 
 from rayfold.ensemble import Input, Signature
 from rayfold.errors import DataError
-from rayfold.serving.messages import parse_request
+from rayfold.serving.messages import (
+    MAX_BYTES,
+    RequestError,
+    check_predictions,
+    check_target,
+    parse_request,
+    read_body,
+)
 
 TWO_INPUTS = Signature(
     task="regression",
@@ -67,3 +76,42 @@ def test_numbers_that_are_none_are_told_by_row() -> None:
         parse_request(b'{"inputs": [[1, 2], [NaN, 1]]}', ONE_INPUT)
     with pytest.raises(DataError, match="features: row 0 holds NaN or infinity"):
         parse_request(b'{"inputs": [[1e999, 2]]}', ONE_INPUT)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "match"),
+    [
+        ("GET", "/metrics", 404, "there is nothing at /metrics; POST rows to /"),
+        ("POST", "//", 404, "there is nothing at //"),
+        ("PUT", "/", 405, "PUT is not answered; POST rows"),
+    ],
+)
+def test_only_the_root_is_answered(method: str, path: str, status: int, match: str) -> None:
+    with pytest.raises(RequestError, match=match) as refused:
+        check_target(method, path)
+    assert refused.value.status == status
+    check_target("GET", "/")
+
+
+def test_a_client_that_never_ends_its_body_is_refused() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    with pytest.raises(RequestError, match=r"the body was not there within 0\.01 s") as refused:
+        asyncio.run(read_body(body(), seconds=0.01))
+    assert refused.value.status == 408
+
+
+def test_of_a_body_without_end_no_more_is_read_than_may_be_sent() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            yield b"0" * 2**20
+
+    assert MAX_BYTES < len(asyncio.run(read_body(body()))) <= MAX_BYTES + 2**20
+
+
+def test_a_prediction_that_json_cannot_hold_is_told_by_its_row() -> None:
+    check_predictions(np.zeros((2, 1)))
+    with pytest.raises(DataError, match="the prediction of row 1 is no finite number"):
+        check_predictions(np.array([[3e38], [np.inf]]))

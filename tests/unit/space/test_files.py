@@ -34,9 +34,9 @@ def test_the_file_is_named_in_errors(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"absent\.yaml: cannot read the search space: No such"):
+    with pytest.raises(SpaceError, match=r"absent\.yaml: there is no such search space"):
         load_space(tmp_path / "absent.yaml")
-    with pytest.raises(SpaceError, match="cannot read the search space: Is a directory"):
+    with pytest.raises(SpaceError, match="is a folder; give the search space's YAML file"):
         load_space(tmp_path)
 
 

@@ -78,8 +78,15 @@ def test_a_space_needs_parameters(domains: Any) -> None:
 
 def test_what_is_no_domain_is_refused_by_name() -> None:
     domains: Any = {"a": (0, 1)}
-    with pytest.raises(SpaceError, match=r"^a: expected Float, Int or Choice, got \(0, 1\)"):
+    with pytest.raises(SpaceError, match=r"^a: expected Float, Int, Choice or a constant, got"):
         SearchSpace(domains)
+
+
+def test_a_constant_is_a_choice_of_one() -> None:
+    space = SearchSpace({"model.depth": 3, "batch_size": Choice(8, 16)})
+    assert space["model.depth"] == Choice(3)
+    assert SearchSpace.from_dict({"model.depth": 3, "batch_size": {"choice": [8, 16]}}) == space
+    assert space.sample(np.random.default_rng(0))["model.depth"] == 3
 
 
 # The unit cube

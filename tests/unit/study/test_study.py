@@ -14,10 +14,10 @@ from rayfold.data import HDF5, Folds
 from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
-from rayfold.recipe import Acceptance, Recipe
+from rayfold.recipe import DEFAULT_NUM_TRIALS, Acceptance, Recipe
 from rayfold.results import Config, Status
 from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
-from rayfold.search import Bayesian, Fixed, Genetic, Random
+from rayfold.search import Bayesian, Fixed, Genetic, Random, Searcher
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
 from rayfold.study.opened import Call
@@ -219,11 +219,22 @@ class TestPlan:
         assert study.plan(4).num_trials == 4
         assert study.plan(100).num_trials == 10
 
-    def test_a_searcher_that_never_ends_needs_a_number(self, make_study: MakeStudy) -> None:
-        study = make_study(searcher=Random())
+    @pytest.mark.parametrize("searcher", [None, Random(), Genetic(population=4)])
+    def test_a_searcher_that_never_ends_has_fifty_trials(
+        self, make_study: MakeStudy, searcher: Searcher | None
+    ) -> None:
+        study = make_study(searcher=searcher)
         assert study.plan(100).num_trials == 100
-        with pytest.raises(RecipeError, match=r"^num_trials is missing .*, and this searcher"):
-            study.plan()
+        assert study.plan().num_trials == DEFAULT_NUM_TRIALS == 50
+
+    def test_a_recipe_and_python_have_the_same_defaults(
+        self, make_study: MakeStudy, digits: Path, tmp_path: Path
+    ) -> None:
+        text = f"{{study: digits, fixed: {{model: mlp, data: {{hdf5: {digits}}}}}}}"
+        by_recipe = Study.from_recipe(Recipe.from_yaml(text, base=tmp_path))
+        by_hand = make_study(searcher=None, folds=None, storage=by_recipe.storage)
+        assert describe(by_recipe) == describe(by_hand)
+        assert by_recipe.plan().lines() == by_hand.plan().lines()
 
     @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True])
     def test_the_number_of_trials_is_whole_and_positive(
@@ -365,6 +376,14 @@ class TestArguments:
             Groups(0) if field == "groups" else make_study(**{field: wrong[field]})
         assert "\n" not in str(error.value)
 
+    def test_its_repr_is_a_line(self, make_study: MakeStudy) -> None:
+        study = make_study("d" * 100)
+        assert len(repr(study)) <= 200
+        assert repr(make_study()) == (
+            "<Study 'digits': rayfold.models.mlp:MLP by genetic, "
+            f"{len(study.space)} hyperparameters, 3 folds x 10 epochs>"
+        )
+
     def test_the_library_knows_the_space_of_its_models(self, make_study: MakeStudy) -> None:
         study = make_study(model="cnn")
         assert "model.channels" in study.space
@@ -372,7 +391,7 @@ class TestArguments:
 
     def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
-        assert study.plan().num_trials == 10
+        assert study._planned(None, accept_changed_code=False).num_trials == 10
 
     def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study()._settings().mode == "min"
@@ -462,6 +481,24 @@ class TestGoingOn:
         entries = read_journal(study.folder / "journal.jsonl")
         assert [entry.event for entry in entries] == ["study", "run", "run"]
 
+    def test_it_goes_on_with_more_trials_by_the_population_that_it_began_with(
+        self, make_study: MakeStudy
+    ) -> None:
+        """A quarter more would have another population: the journal says what it was fitted to."""
+        suggested = []
+        for num_trials in (16, 60):
+            study = make_study(searcher=None)
+            with Journal.open(study.folder / "journal.jsonl") as journal:
+                ledger = study._open(journal, num_trials).ledger
+                for _ in range(10):
+                    if num_trials == 16:
+                        trial = ledger.next_trial()
+                        assert trial is not None
+                        ledger.trial_finished(trial.id, "failed", error="no")
+                suggested.append([result.config for result in ledger.results])
+        assert len(suggested[0]) == 10
+        assert suggested[0] == suggested[1]
+
     def test_a_tuple_among_the_parameters_does_not_keep_it_from_going_on(
         self, make_study: MakeStudy
     ) -> None:
@@ -477,7 +514,7 @@ class TestGoingOn:
                 epochs=np.int64(2),
             )
             with Journal.open(study.folder / "journal.jsonl") as journal:
-                study._open(journal, 6)
+                study._open(journal, 6, Call())
         begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
         assert begun["parameters"] == {"model.layers": [8, 16]}
 
@@ -682,7 +719,7 @@ class TestCode:
         study = make()
         self.end_trial(study, "failed")
         self.change(tmp_path)
-        assert make().plan(4).done == "1 trials: 1 failed"
+        assert make()._planned(4, accept_changed_code=False).done == "1 trials: 1 failed"
         with Journal.open(study.folder / "journal.jsonl") as journal:
             ledger = make()._open(journal, 4, Call()).ledger
         assert "goes on with changed code: layers.py has changed" in caplog.text
@@ -727,9 +764,9 @@ class TestCode:
         assert "goes on with other versions: torch 1.0 -> 2" in caplog.text
 
     def test_a_plan_says_what_is_done(self, make: MakeStudy) -> None:
-        assert make().plan(4).done == ""
+        assert make()._planned(4, accept_changed_code=False).done == ""
         self.end_trial(make(), "completed")
         self.end_trial(make(), "failed")
-        plan = make().plan(4)
+        plan = make()._planned(4, accept_changed_code=False)
         assert plan.done == "2 trials: 1 completed, 1 failed"
         assert plan.lines()[0] == "done       2 trials: 1 completed, 1 failed"

@@ -15,13 +15,13 @@ from rayfold.data import DataSet
 from rayfold.library import model_source, resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
-from rayfold.training import FoldRun, StudySetup
+from rayfold.training import FoldRun, SingleProcess, StudySetup
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     load_checkpoint,
     newest_checkpoint,
 )
-from rayfold.training.loop import finished_result, fold_seed
+from rayfold.training.loop import batches_of, finished_result, fold_seed
 from rayfold.training.state_memory import StateMemory
 from rayfold.tuning.states import take_over
 
@@ -741,3 +741,164 @@ class TestIsolation:
         assert weights["calls"].item() == 4 * 3  # epochs times batches of 16 in 40 rows
         expected = (weights["bias"] * (weights["calls"] + 1)).softmax(0)
         torch.testing.assert_close(saved, expected.expand(20, -1))
+
+
+class TestBatchSizes:
+    @pytest.mark.parametrize(
+        ("num_rows", "batch_size", "expected"),
+        [
+            (9, 4, [4, 5]),
+            (8, 4, [4, 4]),
+            (10, 4, [4, 4, 2]),
+            (3, 1, [1, 1, 1]),
+            (1, 4, [1]),
+            (5, 4, [5]),
+            (3, 2, [3]),
+        ],
+    )
+    def test_a_lone_last_row_joins_the_batch_before(
+        self, num_rows: int, batch_size: int, expected: list[int]
+    ) -> None:
+        rows = range(num_rows)
+        batches = [rows[batch] for batch in batches_of(num_rows, batch_size)]
+        assert [len(batch) for batch in batches] == expected
+        assert [row for batch in batches for row in batch] == list(rows)
+
+    @pytest.mark.parametrize("num_rows", range(1, 12))
+    @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+    def test_no_worker_trains_on_a_single_row_of_several(
+        self, num_rows: int, world_size: int
+    ) -> None:
+        strategy = SingleProcess()
+        parts = []
+        for rank in range(world_size):
+            strategy.rank, strategy.world_size = rank, world_size
+            parts.append([*range(num_rows)[strategy.training_part(num_rows)]])
+        assert [row for part in parts for row in part] == [*range(num_rows)]
+        assert len(parts[0]) > 0
+        assert num_rows == 1 or all(len(part) != 1 for part in parts)
+
+    def test_batch_normalisation_trains_where_one_row_is_left_over(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """Of 40 rows in batches of 13, one is left over."""
+
+        class Normalised(nn.Module):
+            def __init__(self, *, num_outputs: int) -> None:
+                super().__init__()
+                self.layers = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, num_outputs))
+
+            def forward(self, features: Tensor) -> Tensor:
+                return self.layers(features)
+
+        setup = replace(make_setup(), model=model_source(Normalised))
+        task = bare(config={"batch_size": 13})
+        assert train(make_run(task, setup), task).score < 1.2
+
+
+class TestDamagedFiles:
+    @pytest.mark.parametrize("damage", [b"", b"PK", b"{}"])
+    @pytest.mark.parametrize("both", [False, True])
+    def test_a_damaged_checkpoint_is_put_aside_and_the_fold_goes_on_from_the_one_before(
+        self,
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+        caplog: pytest.LogCaptureFixture,
+        damage: bytes,
+        both: bool,
+    ) -> None:
+        whole = train(make_run(order(), make_setup("whole")), order())
+        setup = make_setup()
+        run = make_run(order(), setup)
+        for epoch in (1, 2):
+            run.advance(order(until_epoch=epoch, save=True))
+        folder = setup.folder / order().folder
+        for number in (1, 2) if both else (2,):
+            (folder / f"milestone_0000{number}.pt").write_bytes(damage)
+        again = make_run(order(), setup)
+        assert again.epoch == (0 if both else 1)
+        assert again.taken_up == (None if both else "file")
+        assert (folder / "milestone_00002.pt.damaged").read_bytes() == damage
+        assert "milestone_00002.pt cannot be read" in caplog.text
+        assert losses(train(again, order())) == losses(whole)
+
+    def test_a_checkpoint_cut_off_anywhere_is_put_aside(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        setup = make_setup()
+        make_run(order(), setup).advance(order(until_epoch=1, save=True))
+        path = setup.folder / order().folder / "milestone_00001.pt"
+        content = path.read_bytes()
+        for part in range(1, 8):
+            path.write_bytes(content[: len(content) * part // 8])
+            assert make_run(order(), setup).epoch == 0
+            assert not path.exists()
+
+    @pytest.mark.parametrize("damage", ["", "{}", "[]", "null", '{"fold": 0'])
+    def test_a_fold_whose_result_is_damaged_is_trained_again(
+        self, make_setup: MakeSetup, make_run: MakeRun, damage: str
+    ) -> None:
+        setup = make_setup()
+        path = setup.folder / order().folder / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(damage)
+        assert finished_result(order(), setup.folder) is None
+        assert not path.exists()
+        result = train(make_run(order(), setup), order())
+        assert finished_result(order(), setup.folder) == result
+
+
+class TestExplosion:
+    def test_a_loss_that_explodes_is_told_with_the_scale_that_does_it(
+        self,
+        regression: Callable[[int], DataSet],
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+    ) -> None:
+        data = regression(1)
+        features = data.features[0] * np.array([1, 1, 1, 300], np.float32)
+        data = replace(data, features=(features,))
+        task = order(config={"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3})
+        setup = make_setup(data=data)
+        message = r"^fold 0 diverged: \w+_loss is .* epoch \d; the scale of features_0, column 3 "
+        with pytest.raises(
+            FloatingPointError, match=message + r"\(mean .*, deviation .*\) is far"
+        ):
+            train(make_run(task, setup, data=data), task)
+
+    def test_a_finite_loss_a_million_times_that_of_the_untrained_model_has_diverged(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        class Exploding(nn.Module):
+            factor: Tensor
+
+            def __init__(self, *, num_outputs: int) -> None:
+                super().__init__()
+                self.bias = nn.Parameter(torch.zeros(num_outputs))
+                self.register_buffer("factor", torch.ones(()))
+
+            def forward(self, features: Tensor) -> Tensor:
+                if self.training:
+                    self.factor *= 1e3  # 1e3, 1e6, 1e9 in the first epoch
+                signs = torch.tensor([1.0, -1.0, 1.0])
+                return (self.bias + signs * self.factor).expand(len(features), -1)
+
+        setup = replace(make_setup(), model=model_source(Exploding))
+        with pytest.raises(
+            FloatingPointError, match=r"fold 0 diverged: \w+_loss is \d.* epoch [23]"
+        ):
+            train(make_run(bare(), setup), bare())
+
+    @pytest.mark.parametrize("offset", [0.0, 1e4, 1e5])
+    def test_a_first_epoch_on_raw_targets_never_counts(
+        self,
+        regression: Callable[[int], DataSet],
+        make_setup: MakeSetup,
+        make_run: MakeRun,
+        offset: float,
+    ) -> None:
+        """Their variance is about 2, the first losses are up to 1e10."""
+        data = regression(1)
+        data = replace(data, labels=data.labels + np.float32(offset))
+        task = order(config={"model.dropout": 0.0})
+        assert train(make_run(task, make_setup(data=data), data=data), task).score > 0

@@ -30,11 +30,14 @@ class LocalClient(DispatcherClient):
     """Calls a dispatcher that runs in another thread of this process."""
 
     def __init__(self, dispatcher: Dispatcher, loop: asyncio.AbstractEventLoop) -> None:
-        self._dispatcher, self._loop = dispatcher, loop
+        super().__init__([dispatcher])
+        self._loop = loop
 
-    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        coroutine = method(self._dispatcher, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_SECONDS)
+    def _send_to(self, actor: Dispatcher, method: str, *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(getattr(actor, method)(*args), self._loop)
+
+    def _answer(self, reference: Any) -> Any:
+        return reference.result(DEADLINE_SECONDS)
 
 
 class Pool:
@@ -83,8 +86,8 @@ class Pool:
         if task.save:
             self.saved.append((task.fold, task.until_epoch, task.lineage))
         if self._hangs(task):
-            while not await self.dispatcher.heartbeat(number, token, 1):
-                await asyncio.sleep(0.001)
+            while not await self.dispatcher.listen(number, token, 1):
+                pass
             self.cancelled.append(task.fold)
             return FoldOutcome(task=task, epoch=task.until_epoch - 1)
         if task.fold in self.errors:

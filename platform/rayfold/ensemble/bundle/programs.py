@@ -22,6 +22,7 @@ from torch import nn
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Signature
 from rayfold.errors import BundleError
+from rayfold.training.weights_file import tensors_of
 
 Program = Literal["torch", "onnx"]
 
@@ -230,7 +231,7 @@ def _write_onnx(
     file: Path,
     members: Sequence[str],
 ) -> None:
-    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    size = sum(tensor.nbytes for tensor in tensors_of(module.state_dict()).values())
     names = [entry.name for entry in signature.inputs]
     try:
         program = _to_onnx(exported, names)

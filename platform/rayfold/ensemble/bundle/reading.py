@@ -1,7 +1,7 @@
 """Reading a bundle: what is in it is believed only after it was checked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ def read_bundle(
     check_files(folder, manifest)
     combination = _load_combination(folder, manifest)
     classes = load_classes(folder, manifest, models=models, allow_code=allow_code)
+    shapes = [entry.shape for entry in manifest.signature.inputs]
     members = tuple(
-        _load_member(folder, member, classes[member.model.reference])
+        _load_member(folder, member, classes[member.model.reference], shapes)
         for member in manifest.members
     )
     return _contents(folder, manifest, combination, members)
@@ -108,13 +109,19 @@ def _supplement(folder: Path, manifest: Manifest) -> Supplement | None:
     return Supplement(sections=dict(manifest.sections), plots=plots)
 
 
-def _load_member(folder: Path, member: MemberPart, model_class: type[nn.Module]) -> Member:
+def _load_member(
+    folder: Path,
+    member: MemberPart,
+    model_class: type[nn.Module],
+    input_shapes: Sequence[tuple[int, ...]],
+) -> Member:
     arguments = _arguments(member)
     try:
         models = []
         for fold in member.folds:
-            check_declared(model_class, arguments, folder / fold.file)
-            models.append(load_model(model_class, arguments, folder / fold.file))
+            file = folder / fold.file
+            check_declared(model_class, arguments, file, input_shapes=input_shapes)
+            models.append(load_model(model_class, arguments, file, input_shapes=input_shapes))
     except RayfoldError as error:
         raise BundleError(f"{folder}: member {member.trial}: {error}") from error
     return _member(member, tuple(models))

@@ -1,6 +1,6 @@
 """The tensors of a bundle: written, and their sizes looked at before memory is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -18,6 +17,8 @@ from rayfold.errors import BundleError, ModelError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model
 from rayfold.storage import open_to_readers
+from rayfold.training.lazy_modules import blank_rows, materialise
+from rayfold.training.weights_file import save_weights, tensors_of
 
 _SCORES = "scores"
 
@@ -26,13 +27,9 @@ _SHARED = 4
 
 
 def save_state(model: nn.Module, file: Path) -> None:
-    """Write a state dict; tensors that share memory are written once each."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
+    """Write a model's state dict, or a combination's."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, file)
+    save_weights(model, file)
     open_to_readers(file)
 
 
@@ -63,7 +60,13 @@ def load_scores(file: Path, num_columns: int) -> NDArray[np.float64]:
     return np.asarray(scores)
 
 
-def check_declared(model_class: type[nn.Module], arguments: Mapping[str, Any], file: Path) -> None:
+def check_declared(
+    model_class: type[nn.Module],
+    arguments: Mapping[str, Any],
+    file: Path,
+    *,
+    input_shapes: Sequence[Sequence[int]],
+) -> None:
     """Refuse arguments that build a larger model than the file holds, before memory is used.
 
     The model is built on PyTorch's device ``meta``, which has shapes and no numbers; a class that
@@ -89,7 +92,9 @@ def check_declared(model_class: type[nn.Module], arguments: Mapping[str, Any], f
     hook = register_module_parameter_registration_hook(count)
     try:
         with own_generators(0), torch.device("meta"):
-            state = build_model(model_class, arguments).state_dict()
+            model = build_model(model_class, arguments)
+            materialise(model, blank_rows(input_shapes, "meta"))
+            state = tensors_of(model.state_dict())
     except _TooLargeError:
         raise BundleError(
             f"the manifest's arguments build a model of over {allowed} tensors, but {file.name} "

@@ -13,11 +13,13 @@ class Ending:
         group: Its number.
         cause: Why, in one line; empty if that was asked for.
         details: Where in the code, if that is known: a traceback up to the line of the cause.
+        node_lost: Whether a node went, so that neither the group nor its order is to blame.
     """
 
     group: int
     cause: str = ""
     details: str = ""
+    node_lost: bool = False
 
 
 class Launcher(ABC):

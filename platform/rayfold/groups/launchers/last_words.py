@@ -23,6 +23,9 @@ _SIGNALS = {
     "Illegal instruction": "SIGILL, an instruction that this processor does not know",
 }
 
+NODE_DIED = "its node has died"
+"""What Ray's message says of an actor whose node is gone."""
+
 _OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
 
 
@@ -74,7 +77,7 @@ def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> 
         return told, _traceback(words)
     if out_of_memory:
         return f"it was ended by Ray, since its node runs out of memory; {_OUT_OF_MEMORY}", ""
-    if "its node has died" in message:
+    if NODE_DIED in message:
         return "its node is gone", ""
     return (
         "it was killed (SIGKILL), or left by exit() in compiled code; the system kills a process "

@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.launchers.base import Ending, Launcher
-from rayfold.groups.launchers.last_words import cause_of_death, keep_last_words
+from rayfold.groups.launchers.last_words import NODE_DIED, cause_of_death, keep_last_words
 from rayfold.groups.placement import room_for_groups
 from rayfold.groups.plan import Groups
 
@@ -151,7 +151,8 @@ class _Running:
         rank = min(self.errors, key=lambda rank: (not _is_death(self.errors[rank]), rank))
         cause, details = _cause(self.errors[rank], self._words[rank])
         cause = f"rank {rank}: {cause}" if len(self._ends) > 1 else cause
-        return Ending(group=group, cause=cause, details=details)
+        node_lost = NODE_DIED in str(self.errors[rank])
+        return Ending(group=group, cause=cause, details=details, node_lost=node_lost)
 
 
 @ray.remote(max_restarts=0)

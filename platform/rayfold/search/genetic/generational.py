@@ -19,7 +19,7 @@ class Generational:
         stagnation: Knows when to restart.
         size: Individuals in a generation.
         num_elites: How many of them are kept.
-        num_generations: G in the formulas.
+        num_generations: G in the formulas, where 1 is the most that g/G becomes.
 
     Attributes:
         population: The present generation, the elites first.
@@ -82,7 +82,7 @@ class Generational:
             self._stagnation.reset(num_made=self._breeder.num_made)
             children = [self._breeder.random() for _ in range(num_children)]
         else:
-            progress = self._generation / self._num_generations
+            progress = min(1.0, self._generation / self._num_generations)
             children = [
                 self._breeder.child(self.population, progress=progress)
                 for _ in range(num_children)

@@ -1,7 +1,8 @@
 """The genetic searcher: its arguments, and which form it takes."""
 
+import copy
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -39,6 +40,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Arguments by the name of a preset."""
 
+POPULATION = 16
+"""Size of the population where neither the caller nor the number of trials says otherwise."""
+
+FEW = 8
+"""Size of the population of a study of 16 to 48 trials; a smaller one has half of its trials."""
+
+GENERATIONS = 8
+"""Generations where neither the caller nor the number of trials says otherwise."""
+
 PATIENCE = 5
 """A search restarts after so many populations of trials without a better one."""
 
@@ -64,7 +74,12 @@ class Genetic(Searcher):
     trainings it was ahead of the generational form even one trial at a time, and neither resuming
     nor the number of groups changes what it is. ``settings()`` spells it out.
 
-    Both forms suggest the same number of configurations, ``capacity``. Configurations of a past
+    With ``generations`` given, both forms suggest the same number of configurations, ``capacity``;
+    without, they never end by themselves. A study fits what is not given to its trials: half
+    of them are the population, 8 at most, or a sixth of many, 16 at most; and the last trials are
+    the last generation.
+
+    Configurations of a past
     that the search starts from stand in for random ones of the first population.
 
     Example::
@@ -73,9 +88,10 @@ class Genetic(Searcher):
         Genetic(preset="nnlo", population=50, mutation_probability=0.3)
 
     Args:
-        population: Size of the population, at least 2.
+        population: Size of the population, at least 2; None fits it to the study's trials.
         generations: How many generations, G in the formulas, the random one included, at least
-            1. Generational: the children of generation g, counted from 0, mutate with ``g / G``.
+            1; None fits them to the study's trials, and more may follow. Generational: the
+            children of generation g, counted from 0, mutate with ``g / G``.
             Steady state: the same counted in trials; with n of them told, the next child
             mutates with ``n / capacity``.
         random_seed: Seed of all the drawing, at least 0.
@@ -108,8 +124,8 @@ class Genetic(Searcher):
     def __init__(
         self,
         *,
-        population: int = 16,
-        generations: int = 8,
+        population: int | None = None,
+        generations: int | None = None,
         random_seed: int = 0,
         elite_fraction: float = 0.2,
         update: Update | None = None,
@@ -120,8 +136,12 @@ class Genetic(Searcher):
         ageing: bool | None = None,
         preset: Preset | None = None,
     ) -> None:
-        self._size = whole_number("population", population, at_least=2)
-        self._num_generations = whole_number("generations", generations, at_least=1)
+        self._population, self._generations = population, generations
+        if population is not None:
+            self._population = whole_number("population", population, at_least=2)
+        if generations is not None:
+            self._generations = whole_number("generations", generations, at_least=1)
+        self._num_trials: int | None = None
         self._random_seed = whole_number("random_seed", random_seed, at_least=0)
         if type(elite_fraction) is not float or not 0.0 < elite_fraction < 1.0:
             raise RecipeError(
@@ -137,6 +157,33 @@ class Genetic(Searcher):
             "ageing": ageing,
         }
         self._options = _options(preset, given)
+
+    def fitted(self, num_trials: int) -> Self:
+        """Return the searcher with what was not given fitted to a number of trials."""
+        fitted = copy.copy(self)
+        fitted._num_trials = num_trials
+        return fitted
+
+    @property
+    def _size(self) -> int:
+        """Individuals in the population."""
+        if self._population is not None:
+            return self._population
+        if self._num_trials is None:
+            return POPULATION
+        few = min(FEW, self._num_trials // 2)  # smaller ones lost to random search
+        return min(POPULATION, max(2, few, self._num_trials // 6))
+
+    @property
+    def _num_generations(self) -> int:
+        """G in the formulas: as many generations as make up the trials."""
+        if self._generations is not None:
+            return self._generations
+        if self._num_trials is None:
+            return GENERATIONS
+        return 1 + math.ceil(
+            max(0, self._num_trials - self._size) / (self._size - self.num_elites)
+        )
 
     @property
     def generation(self) -> int:
@@ -156,23 +203,28 @@ class Genetic(Searcher):
         return min(max(share, 1), self._size - 1)
 
     @property
-    def capacity(self) -> int:
+    def capacity(self) -> int | None:
         """How many configurations will be suggested in all: elites are counted once.
 
         In every form: the first ``population``, and ``population - num_elites`` for each
-        further generation.
+        further generation. None if ``generations`` was not given.
         """
+        return None if self._generations is None else self._horizon
+
+    @property
+    def _horizon(self) -> int:
+        """Suggestions of all generations together; after them children mutate the least."""
         return self._size + (self._num_generations - 1) * (self._size - self.num_elites)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"genetic": {"population": 16, "generations": 8, ...}}``.
 
-        A preset and ``"auto"`` are spelt out.
+        A preset and ``"auto"`` are spelt out; what is fitted to the study's trials is None.
         """
         return {
             "genetic": {
-                "population": self._size,
-                "generations": self._num_generations,
+                "population": self._population,
+                "generations": self._generations,
                 "random_seed": self._random_seed,
                 "elite_fraction": self._elite_fraction,
                 **self._options,
@@ -232,7 +284,7 @@ class Genetic(Searcher):
             self._breeder,
             self._stagnation,
             size=self._size,
-            capacity=self.capacity,
+            horizon=self._horizon,
             ageing=self._options["ageing"],
         )
 

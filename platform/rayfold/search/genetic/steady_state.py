@@ -19,8 +19,8 @@ class SteadyState:
         breeder: Makes the individuals.
         stagnation: Knows when to restart.
         size: Individuals in the population.
-        capacity: How many individuals there will be in all: with n of them told, children
-            mutate with ``g/G = n / capacity``.
+        horizon: How many individuals are foreseen: with n of them told, children mutate with
+            ``g/G = n / horizon``, 1 at most.
         ageing: Whether the oldest member makes room for a new one, instead of the least fit, and
             parents win tournaments over a quarter of the population.
 
@@ -34,11 +34,11 @@ class SteadyState:
         stagnation: Stagnation,
         *,
         size: int,
-        capacity: int,
+        horizon: int,
         ageing: bool,
     ) -> None:
         self._breeder, self._stagnation = breeder, stagnation
-        self._size, self._capacity, self._ageing = size, capacity, ageing
+        self._size, self._horizon, self._ageing = size, horizon, ageing
         self._num_told = 0
         self._last_restart = 0
         self.population: list[Individual] = []
@@ -51,7 +51,7 @@ class SteadyState:
             return self._breeder.random()
         return self._breeder.child(
             self.population,
-            progress=self._num_told / self._capacity,
+            progress=min(1.0, self._num_told / self._horizon),
             by_sample=self._ageing,
         )
 

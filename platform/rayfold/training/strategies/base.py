@@ -1,7 +1,7 @@
 """What the training loop asks of a group of workers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,8 +27,14 @@ class Strategy(ABC):
     device: torch.device
 
     @abstractmethod
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return ``model`` so that backward passes synchronise gradients between the workers."""
+    def wrap(self, model: nn.Module, features: Sequence[Tensor]) -> nn.Module:
+        """Return ``model`` so that backward passes synchronise gradients between the workers.
+
+        Args:
+            model: In training mode.
+            features: This worker's part of the first batch, to try the model on; both are as they
+                were afterwards.
+        """
 
     @property
     @abstractmethod
@@ -50,6 +56,17 @@ class Strategy(ABC):
     @abstractmethod
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's ``value`` on every worker."""
+
+    def training_part(self, num_rows: int) -> slice:
+        """Return this worker's rows out of a training batch: at least 2, or none.
+
+        Batch normalisation cannot train on a single row, so that of a small batch only the first
+        workers get rows; the first alone gets a batch of one row.
+        """
+        busy = max(1, min(self.world_size, num_rows // 2))
+        if self.rank >= busy:
+            return slice(0, 0)
+        return slice(self.rank * num_rows // busy, (self.rank + 1) * num_rows // busy)
 
     def on_rank_0(self, write: Callable[[], Result]) -> Result:
         """Call ``write`` on rank 0 and return what it returns, on every worker.

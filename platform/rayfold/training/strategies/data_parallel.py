@@ -1,5 +1,6 @@
 """Synchronous data parallelism over ``torch.distributed``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,11 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from rayfold.isolation import Snapshot, isolated, own_generators
 from rayfold.training.strategies.base import Strategy
+
+TRIES = 4
+"""How often the model is tried before it is trained: which layers it uses may be drawn."""
 
 
 class DataParallel(Strategy):
@@ -35,12 +40,19 @@ class DataParallel(Strategy):
         """The number of workers, which undoes the division by it."""
         return float(self.world_size)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return ``model`` in ``DistributedDataParallel``; a model without parameters as it is."""
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            return model
+    def wrap(self, model: nn.Module, features: Sequence[Tensor]) -> nn.Module:
+        """Return ``model`` in ``DistributedDataParallel``.
+
+        Looking for parameters that a step does not use costs time in every step, so that it is
+        done only where a few tries on the first batch leave one out, on any worker.
+        """
+        left_out = torch.tensor(float(_leaves_out(model, features)))
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices)
+        return DistributedDataParallel(
+            model,
+            device_ids=devices,
+            find_unused_parameters=float(self.sum(left_out)) > 0,
+        )
 
     def sum(self, values: Tensor) -> Tensor:
         """Return ``values`` summed over the workers, the same on each."""
@@ -73,3 +85,29 @@ class DataParallel(Strategy):
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+
+def _leaves_out(model: nn.Module, features: Sequence[Tensor]) -> bool:
+    """Tell whether a parameter takes no part in the outputs, in any of a few tries."""
+    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    before, found = Snapshot(model, parameters=True), False
+    for attempt in range(TRIES):
+        with own_generators(attempt, features[0].device), isolated():
+            outputs = model(*(feature.clone() for feature in features))
+        found = found or not trained <= _reached(outputs)
+        before.restore()
+    return found
+
+
+def _reached(outputs: Tensor) -> set[Tensor]:
+    """Return the tensors that a gradient of ``outputs`` would reach."""
+    waiting, seen, reached = [outputs.grad_fn], set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (variable := getattr(node, "variable", None)) is not None:
+            reached.add(variable)
+        waiting += [following for following, _ in node.next_functions]
+    return reached

@@ -1,5 +1,6 @@
 """One worker: nothing to split, nothing to agree on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class SingleProcess(Strategy):
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module, features: Sequence[Tensor]) -> nn.Module:
         """Return ``model`` itself."""
         return model
 

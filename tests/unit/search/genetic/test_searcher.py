@@ -57,6 +57,42 @@ def test_auto_is_steady_state_and_says_so() -> None:
     assert auto.settings()["genetic"]["update"] == "steady_state"
 
 
+@pytest.mark.parametrize(
+    ("num_trials", "population"),
+    [(1, 2), (8, 4), (16, 8), (22, 8), (48, 8), (60, 10), (96, 16), (1000, 16)],
+)
+def test_the_population_fits_the_trials_of_a_study(num_trials: int, population: int) -> None:
+    """Whoever has 16 trials has 8 random ones and 8 that are bred."""
+    searcher = Genetic(random_seed=3).fitted(num_trials)
+    searcher.start(UNIT, mode="min")
+    random = Random(random_seed=3)
+    random.start(UNIT, mode="min")
+    for number, suggestion in enumerate(in_turn(searcher, min(num_trials, 2 * population))):
+        drawn = random.suggest()  # from the same generator, so far
+        assert drawn is not None
+        assert (suggestion.config != drawn.config) == (number >= population)
+
+
+def test_what_was_given_is_not_fitted() -> None:
+    """A study goes on with more trials than it was fitted to, unless it has all generations."""
+    assert Genetic(population=4, generations=3).fitted(100).capacity == 10
+    searcher = Genetic(population=4).fitted(8)
+    searcher.start(UNIT, mode="min")
+    assert searcher.capacity is None
+    assert len(in_turn(searcher, 20)) == 20
+    assert not searcher.finished
+
+
+def test_a_fitted_search_is_rebuilt_by_what_it_was_fitted_to() -> None:
+    before, after = Genetic().fitted(16), Genetic().fitted(16)
+    before.start(UNIT, mode="min")
+    after.start(UNIT, mode="min")
+    for suggestion in in_turn(before, 24):
+        after.restore(suggestion.config)
+        after.observe(suggestion.id, score=sphere(suggestion.config))
+    assert after.suggest() == before.suggest()
+
+
 def test_by_default_nobody_waits_and_one_at_a_time_is_no_special_case() -> None:
     """All at once there are no results to learn from, one at a time there are; none is None."""
     assert all(started().suggest() is not None for _ in range(107))
@@ -144,7 +180,7 @@ def test_a_hierarchical_space_is_searched_on_all_levels() -> None:
 
     for update in ("generational", "steady_state"):
         searcher = started(HIERARCHY, population=16, generations=10, update=update)
-        for suggestion in in_turn(searcher, searcher.capacity, score):
+        for suggestion in in_turn(searcher, searcher.capacity or 0, score):
             HIERARCHY.check(suggestion.config)
         assert searcher.best is not None
         assert searcher.best[1] <= 1.0  # one step off in one of the two at most
@@ -156,8 +192,8 @@ def test_a_hierarchical_space_is_searched_on_all_levels() -> None:
 def test_a_preset_is_spelt_out_in_the_settings() -> None:
     assert Genetic(preset="nnlo").settings() == {
         "genetic": {
-            "population": 16,
-            "generations": 8,
+            "population": None,
+            "generations": None,
             "random_seed": 0,
             "elite_fraction": 0.2,
             "update": "generational",

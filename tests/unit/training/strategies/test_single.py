@@ -29,7 +29,7 @@ def test_alone_all_rows_are_its_own() -> None:
 
 def test_alone_the_model_is_not_wrapped() -> None:
     model = nn.Linear(1, 1)
-    assert SingleProcess().wrap(model) is model
+    assert SingleProcess().wrap(model, ()) is model
 
 
 def test_parts_follow_one_another_and_differ_by_one_row_at_most() -> None:

@@ -1,0 +1,88 @@
+"""What the conversion to float32 loses: models compute in it, files hold more."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayfold.data.columns import blocks
+from rayfold.errors import DataError
+
+WHOLE = 2**24
+"""Up to here float32 holds every whole number."""
+
+TOLERANCE = 1e-3
+"""Mean rounding error of floats that passes without a look, relative to the column's spread."""
+
+_HALF_STEP = 2.0**-25  # largest rounding error of a number, relative to the power of 2 above it
+_NUM_ROWS = 10_000
+_NUM_VALUES = 2**22
+
+
+def check_single_precision(values: NDArray[Any], *, where: str) -> None:
+    """Refuse an array of which float32 keeps too little.
+
+    Each column, that is each number of a row, is looked at alone:
+
+    * **Integers** must stay distinct: that 16777217 becomes 16777216 is refused. They may be ids.
+    * **Floats** may be rounded as long as that is small: a column is refused if distinct values
+      become equal *and* the mean rounding error is above ``TOLERANCE`` times the column's spread.
+      The spread is the distance between its quartiles, or its standard deviation where that is
+      0, of at most 10,000 rows that are spread evenly. Noise in the last digits of a float64
+      therefore passes, whatever number of values it merges.
+
+    Args:
+        values: Numbers, rows first.
+        where: How messages name the data set.
+
+    Raises:
+        DataError: If a column loses too much; it tells how many distinct values are left.
+    """
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 or not values.size:
+        return
+    if values.dtype == np.float32:
+        return
+    rows = values.reshape(len(values), -1)
+    largest = np.zeros(rows.shape[1])
+    for _, block in blocks(rows):
+        ends = np.stack([block.min(axis=0), block.max(axis=0)]).astype(np.float64)
+        np.maximum(largest, np.abs(ends).max(axis=0), out=largest)
+    is_whole = values.dtype.kind in "iu"
+    if is_whole:
+        suspects = np.flatnonzero(largest > WHOLE)
+    else:
+        spread = _spread(rows)
+        suspects = np.flatnonzero(2 * largest * _HALF_STEP > TOLERANCE * spread)
+    for column in suspects.tolist():
+        exact = rows[:, column]
+        single = exact.astype(np.float32)
+        if not is_whole:
+            error = np.abs(exact - single.astype(exact.dtype)).mean()
+            if error <= TOLERANCE * spread[column]:
+                continue
+        before, after = len(np.unique(exact)), len(np.unique(single))
+        if after < before:
+            raise DataError(_message(where, column, rows.shape[1], before, after, is_whole))
+
+
+def _spread(rows: NDArray[Any]) -> NDArray[np.float64]:
+    number = max(2, min(len(rows), _NUM_ROWS, _NUM_VALUES // rows.shape[1]))
+    chosen = np.linspace(0, len(rows) - 1, number).astype(np.int64)
+    sample = np.asarray(rows[chosen], dtype=np.float64)
+    low, high = np.quantile(sample, [0.25, 0.75], axis=0)
+    between = np.asarray(high - low)
+    return np.where(between > 0, between, sample.std(axis=0))
+
+
+def _message(
+    where: str, column: int, num_columns: int, before: int, after: int, is_whole: bool
+) -> str:
+    which = f" in column {column}" if num_columns > 1 else ""
+    remedy = "subtract an offset and divide by a scale before you store them"
+    if is_whole:
+        remedy = "subtract an offset, store ids as numbers from 0 on"
+        remedy += ", or store them as float64 if rounding does no harm"
+    return (
+        f"{where}: models compute in float32, which keeps {after} of {before} distinct values"
+        f"{which}; {remedy}."
+    )

@@ -1,0 +1,331 @@
+"""A try of the model before anything starts: at the ends of the space, one step on two rows.
+
+A model of the user's own is tried in a child process without Ray, since it may hang, exit or
+crash; it trains an epoch of two rows, predicts them, and writes what a fold leaves behind. A model
+of Rayfold's library does none of these, and its constructor checks all of its arguments: it is
+only built, in this process, without memory for its weights.
+"""
+
+import dataclasses
+import json
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from rayfold.data import DataSet, Fold, FoldPlan
+from rayfold.errors import ModelError
+from rayfold.results import Config
+from rayfold.space.values import show
+from rayfold.tracebacks import user_place
+from rayfold.training import StudySetup
+from rayfold.training.dry_run import DryRunOrder, count_without_memory
+
+SECONDS = 60.0
+"""How long a model may take for all its configurations."""
+
+START_SECONDS = 120.0
+"""How long the imports of the child process may take on a busy machine."""
+
+POLL_SECONDS = 0.1
+
+END_SECONDS = 10.0
+"""How long the child process may take to end, or to time out by its own clock."""
+
+MEMORY_SHARE = 0.8
+"""How much of the memory that is available the model may take."""
+
+MAX_TOLD = 3
+"""Different errors that are told."""
+
+NUM_ROWS = 2
+
+BYTES_PER_PARAMETER = 16
+"""A weight, its gradient and two moments of it, of 4 bytes each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a try has shown.
+
+    Attributes:
+        num_configs: How many configurations were tried to their end.
+        num_parameters: The smallest and the largest model, in parameters; None if none was built.
+        seconds: How long it took.
+        warnings: What failed with some of the configurations, or did not come to its end.
+    """
+
+    num_configs: int
+    num_parameters: tuple[int, int] | None
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def line(self, model: str) -> str:
+        """Return it in words: ``Net, 5,130 to 210,442 parameters (4 configurations tried)``."""
+        tried = f"({self.num_configs} configurations tried in {self.seconds:.0f} s)"
+        if self.num_parameters is None:
+            return f"{model} {tried}"
+        low, high = self.num_parameters
+        sizes = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        return f"{model}, {sizes} parameters {tried}"
+
+
+def dry_run(
+    setup: StudySetup,
+    data: DataSet,
+    configs: Sequence[Config],
+    *,
+    uses_gpu: bool = False,
+) -> DryRun:
+    """Try a model with each of a few configurations.
+
+    Args:
+        setup: What all folds of the study share.
+        data: The data set.
+        configs: Configurations of the space, without what is fixed.
+        uses_gpu: Whether the study trains on GPUs; where this machine has none, all that fails is
+            a warning. So it is where a model takes longer, or more memory, than there is here.
+
+    Raises:
+        ModelError: If the model fails with every configuration: one line with the first of them,
+            the error, and the file and line of the user's code. Where only some fail, as corners
+            of a wide space may, that is a warning.
+    """
+    began = time.monotonic()
+    if setup.model_class.__module__.partition(".")[0] == "rayfold":
+        return _try_here(setup, data, configs)
+    setup.model.check_travels()
+    has_gpu = uses_gpu and torch.cuda.is_available()
+    with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
+        order = DryRunOrder(
+            setup=_rehearsed(setup, Path(place)),
+            data=_few_rows(data, setup.plan.folds[0].training_rows[:NUM_ROWS]),
+            configs=configs,
+            device="cuda" if has_gpu else "cpu",
+            seconds=SECONDS,
+        )
+        watch = _Watch(order)
+        with _child(order, Path(place)) as (child, errors):
+            watch.follow(child)
+            status = _end(child, now=watch.warning is not None)
+            watch.conclude(status, errors.read_text(errors="replace"))
+    if watch.failures and not watch.num_done and (has_gpu or not uses_gpu):
+        raise ModelError(watch.failures[0])
+    counts = watch.counts
+    return DryRun(
+        num_configs=watch.num_done,
+        num_parameters=(min(counts), max(counts)) if counts else None,
+        seconds=time.monotonic() - began,
+        warnings=(*watch.failures[:MAX_TOLD], *([watch.warning] if watch.warning else [])),
+    )
+
+
+def _try_here(setup: StudySetup, data: DataSet, configs: Sequence[Config]) -> DryRun:
+    """Try a model that is known to be well-behaved in this process."""
+    began = time.monotonic()
+    counts, failures = [], []
+    for config in configs:
+        try:
+            counts.append(
+                count_without_memory(setup.model_class, data, {**setup.parameters, **config})
+            )
+        except ModelError as error:
+            failures.append(str(error))
+    if not counts:
+        raise ModelError(failures[0])
+    return DryRun(
+        num_configs=len(counts),
+        num_parameters=(min(counts), max(counts)),
+        seconds=time.monotonic() - began,
+        warnings=(*failures[:MAX_TOLD], *_too_large(max(counts))),
+    )
+
+
+class _Watch:
+    """Follows a child process line by line, and its memory.
+
+    Attributes:
+        counts: Parameters of the models that were built.
+        num_done: Configurations tried to their end.
+        failures: What the model does wrong, a line for each different error.
+        warning: What did not come to its end here.
+    """
+
+    def __init__(self, order: DryRunOrder) -> None:
+        self._order = order
+        self._config: Config | None = None
+        self._is_done = False
+        self._deadline = time.monotonic() + START_SECONDS
+        self._memory = MEMORY_SHARE * psutil.virtual_memory().available
+        self.counts: list[int] = []
+        self.num_done = 0
+        self.failures: list[str] = []
+        self._errors: set[str] = set()
+        self.warning: str | None = None
+
+    def follow(self, child: subprocess.Popen[bytes]) -> None:
+        """Read what the child tells until it ends, or is ended for its time or memory."""
+        assert child.stdout is not None
+        process = psutil.Process(child.pid)
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            pending = b""
+            while True:
+                if selector.select(POLL_SECONDS):
+                    received = os.read(child.stdout.fileno(), 65536)
+                    if not received:
+                        return
+                    *lines, pending = (pending + received).split(b"\n")
+                    for line in lines:
+                        self._hear(json.loads(line))
+                self._check_limits(process)
+                if self.warning is not None:
+                    return
+
+    def conclude(self, status: int, errors: str) -> None:
+        """Say what ended the child, unless that is told already.
+
+        Args:
+            status: Its exit status.
+            errors: What it has written to standard error.
+        """
+        if self._is_done or self.warning is not None:
+            return
+        place = user_place(self._order.setup.model.told(errors))
+        where = "" if place is None else f" ({place})"
+        if "Timeout (" in errors:
+            self.warning = self._told(f"no end within {self._order.seconds:g} s{where}")
+        elif status < 0:
+            name = signal.Signals(-status).name
+            self._fail(f"its process was ended by {name}{where}")
+        elif self._config is None:
+            lines = errors.strip().splitlines() or ["nothing"]
+            self._fail(f"no process of its own can do that: {lines[-1]}")
+        else:
+            self._fail(f"its process ended with status {status}{where}")
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if "ready" in event:
+            self._deadline = time.monotonic() + self._order.seconds + END_SECONDS
+        elif "begun" in event:
+            self._config = self._order.configs[event["begun"]]
+        elif "parameters" in event:
+            self.num_done += 1
+            if event["parameters"] is not None:
+                self.counts.append(event["parameters"])
+        elif "fault" in event:
+            self.warning = self._told(event["fault"])
+        elif "error" in event:
+            self._fail(event["error"])
+        self._is_done = self._is_done or "done" in event
+
+    def _check_limits(self, process: psutil.Process) -> None:
+        try:
+            used = process.memory_info().rss
+        except psutil.NoSuchProcess:
+            return
+        if used > self._memory:
+            self.warning = self._told(f"it needs more than {used / 1e9:.1f} GB of memory")
+        elif time.monotonic() > self._deadline:
+            self.warning = self._told(f"no end within {self._order.seconds:g} s")
+
+    def _fail(self, error: str) -> None:
+        if error not in self._errors:
+            self._errors.add(error)
+            self.failures.append(self._told(error))
+
+    def _told(self, what: str) -> str:
+        name = self._order.setup.model.reference
+        values = {key: value for key, value in (self._config or {}).items() if "model." in key}
+        given = ", ".join(f"{key}={show(value)}" for key, value in values.items())
+        return f"model {name!r} tried{f' with {given}' if given else ''}: {what.rstrip('.')}."
+
+
+@contextmanager
+def _child(order: DryRunOrder, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Start the child in a session of its own, and end all of that on leaving."""
+    file, errors = folder / "order.pickle", folder / "errors.txt"
+    file.write_bytes(pickle.dumps(order))
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    with errors.open("wb") as stream:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rayfold.training.dry_run", str(file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+    try:
+        yield child, errors
+    finally:
+        _kill(child)
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+def _end(child: subprocess.Popen[bytes], *, now: bool) -> int:
+    """Return the child's exit status; end it first where it goes on."""
+    if now:
+        _kill(child)
+    try:
+        return child.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        return child.wait()
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the child's session, also processes that the model has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _too_large(num_parameters: int) -> tuple[str, ...]:
+    needed, available = num_parameters * BYTES_PER_PARAMETER, psutil.virtual_memory().available
+    if needed <= MEMORY_SHARE * available:
+        return ()
+    return (
+        f"the largest model needs about {needed / 1e9:,.0f} GB, but this machine has "
+        f"{available / 1e9:,.0f} GB free; lower the upper ends of model. in the space.",
+    )
+
+
+def _rehearsed(setup: StudySetup, folder: Path) -> StudySetup:
+    """Return the setup of one epoch on the few rows, in a folder of its own."""
+    rows = np.arange(NUM_ROWS)
+    settings = dataclasses.replace(
+        setup.settings, epochs=1, metrics=(), metric="val_loss", mode="min"
+    )
+    return dataclasses.replace(
+        setup,
+        settings=settings,
+        plan=FoldPlan((Fold(0, rows, rows),), setup.plan.digest),
+        folder=folder,
+        warm_start=None,
+    )
+
+
+def _few_rows(data: DataSet, rows: NDArray[np.int64]) -> DataSet:
+    return dataclasses.replace(
+        data,
+        features=tuple(array[rows] for array in data.features),
+        labels=data.labels[rows],
+        row_groups=None,
+        development_rows=np.arange(len(rows)),
+        test_rows=np.arange(0),
+    )

@@ -1,0 +1,134 @@
+"""Tries a model on two rows in a process of its own, which may hang, exit or crash.
+
+``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunOrder``, which its parent has
+just written, and prints a line of JSON for each thing that happens: ``ready``, then for each
+configuration ``begun`` and ``parameters``, ``error`` or ``fault`` (of the machine), and ``done``
+in the end. What the model prints goes to standard error, where a crash leaves the lines that it
+happened in.
+"""
+
+import faulthandler
+import json
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayfold.data import DataSet
+from rayfold.library import build_model, model_arguments
+from rayfold.machine import machine_fault
+from rayfold.orders import FoldTask
+from rayfold.results import Config
+from rayfold.tracebacks import summary, user_place
+from rayfold.training.loop import FoldRun
+from rayfold.training.metrics import load_metrics
+from rayfold.training.settings import StudySetup
+from rayfold.training.strategies import SingleProcess
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRunOrder:
+    """What is tried.
+
+    Attributes:
+        setup: The study's, with one epoch, one fold of these rows and a folder of its own.
+        data: Some rows of the data set.
+        configs: Configurations of the space; what is fixed is in ``setup``.
+        device: Where to compute.
+        seconds: How long all of it may take.
+    """
+
+    setup: StudySetup
+    data: DataSet
+    configs: Sequence[Config]
+    device: str
+    seconds: float
+
+
+def main(file: Path) -> None:
+    """Carry out the order in a file, and print what happens."""
+    tell = _private_output()
+    _import_the_rest()
+    tell({"ready": True})
+    order: DryRunOrder = pickle.loads(file.read_bytes())  # noqa: S301  our parent's own file
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(order.seconds, exit=True)
+    for number, config in enumerate(order.configs):
+        tell({"begun": number})
+        try:
+            tell({"parameters": _train(order, number, config)})
+        except FloatingPointError:  # two rows say nothing about convergence
+            tell({"parameters": None})
+        except BaseException as error:  # noqa: BLE001  whatever a model raises is told
+            fault = machine_fault(error, order.setup.folder)
+            tell({"error": _told(error, order.setup)} if fault is None else {"fault": fault})
+    tell({"done": True})
+
+
+def count_without_memory(model_class: type[nn.Module], data: DataSet, config: Config) -> int:
+    """Build a model without memory for any value.
+
+    Args:
+        model_class: A model whose constructor checks its arguments and nothing else.
+        data: For the shapes.
+        config: A configuration, searched and fixed hyperparameters together.
+
+    Returns:
+        How many parameters it has.
+
+    Raises:
+        ModelError: If it cannot be built.
+    """
+    arguments = model_arguments(
+        model_class, config, input_shapes=data.input_shapes, num_outputs=data.num_outputs
+    )
+    with torch.device("meta"):
+        return _count(build_model(model_class, arguments))
+
+
+def _import_the_rest() -> None:
+    """Import what PyTorch and we import on first use: no model takes that time."""
+    load_metrics()
+    torch.optim.SGD(nn.Linear(1, 1).parameters()).zero_grad()
+
+
+def _train(order: DryRunOrder, number: int, config: Config) -> int:
+    """Train an epoch, validate, and write what a fold leaves behind."""
+    task = FoldTask(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
+    run = FoldRun(task, setup=order.setup, data=order.data, strategy=SingleProcess(order.device))
+    run.advance(task)
+    return _count(run.model)
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _told(error: BaseException, setup: StudySetup) -> str:
+    text = setup.model.told("".join(traceback.format_exception(error)))
+    if isinstance(error, SystemExit):
+        place = user_place(text)
+        return f"it calls sys.exit({error.code!r}){'' if place is None else f' ({place})'}"
+    return summary(text)
+
+
+def _private_output() -> Callable[[dict[str, Any]], None]:
+    """Keep standard output for our lines; what others print goes to standard error."""
+    lines = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def tell(event: dict[str, Any]) -> None:
+        lines.write(json.dumps(event) + "\n")
+
+    return tell
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,86 @@
+"""What a worker makes of an order, in this process: the training is real, the link is none."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from rayfold.data import DataSet, Folds
+from rayfold.groups.group import _FoldTrainer, _Link
+from rayfold.library import model_source
+from rayfold.orders import FoldTask
+from rayfold.training import Settings, SingleProcess, StudySetup
+
+Disk = tuple[Path, Callable[[str], None]]
+WEIGHTS_OVER_1_MB = {"model.hidden": 1000, "batch_size": 16}
+
+
+class Alone:
+    """The link of a group of one worker, whom nobody stops."""
+
+    def should_stop(self) -> bool:
+        return False
+
+    def all_ranks_failed(self, *_: Any) -> bool:
+        return True
+
+
+@pytest.fixture
+def data() -> DataSet:
+    labels = np.arange(60) % 3
+    features = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    return DataSet(
+        features=(features,),
+        feature_names=("features",),
+        labels=labels,
+        row_groups=None,
+        task="classification",
+        classes=(0, 1, 2),
+        digest="d" * 64,
+        development_rows=np.arange(60),
+        test_rows=np.arange(0),
+    )
+
+
+@pytest.fixture
+def trainer(data: DataSet, small_disk: Disk) -> _FoldTrainer:
+    """Of a study whose storage holds 1 MB, which writes a checkpoint after each epoch."""
+    setup = StudySetup(
+        model=model_source("mlp"),
+        settings=Settings(epochs=2, checkpoint_seconds=0.0),
+        plan=Folds(3).split(data),
+        folder=small_disk[0] / "study",
+        parameters={},
+    )
+    return _FoldTrainer({"digits": setup}, data, SingleProcess())
+
+
+def test_a_full_disk_is_a_fault_of_the_machine_and_the_same_order_succeeds_later(
+    trainer: _FoldTrainer, small_disk: Disk
+) -> None:
+    folder, enlarge = small_disk
+    task = FoldTask(study="digits", trial="0000", config=WEIGHTS_OVER_1_MB, fold=0, until_epoch=2)
+    link = cast(_Link, Alone())
+    for _ in range(2):
+        outcome = trainer.carry_out(task, link)
+        assert outcome.error is None
+        assert outcome.result is None
+        assert f"free on {folder})" in (outcome.fault or "")
+    enlarge("200m")
+    outcome = trainer.carry_out(task, link)
+    assert (outcome.error, outcome.fault) == (None, None)
+    assert outcome.result is not None
+    assert len(outcome.result.history) == 2
+
+
+def test_an_error_of_the_model_is_none_of_the_machines(
+    trainer: _FoldTrainer,
+) -> None:
+    wrong = FoldTask(
+        study="digits", trial="0000", config={"model.hidden": -1}, fold=0, until_epoch=2
+    )
+    outcome = trainer.carry_out(wrong, cast(_Link, Alone()))
+    assert outcome.fault is None
+    assert outcome.error is not None
