@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -106,6 +107,11 @@ def model_reference(model: str | type) -> str:
     if isinstance(model, str) and ":" in model:
         return model
     return model_source(model).reference
+
+
+def is_own_model(reference: str) -> bool:
+    """Tell whether a reference names a model that comes with Rayfold."""
+    return _OWN_MODELS.fullmatch(reference) is not None
 
 
 def resolve_space(
@@ -241,6 +247,7 @@ def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> n
         ) from error
 
 
+_OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCII)
 _PREFIX = "model."
 _FOLDER = Path(__file__).parent
 _KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

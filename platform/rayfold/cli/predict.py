@@ -16,20 +16,24 @@ def predict(
         bool,
         typer.Option("--held-out", help="Only the rows that the study kept for the test."),
     ] = False,
-    allow_references: Annotated[
+    allow_code: Annotated[
         bool,
-        typer.Option("--allow-references", help="Import the user's model class that it names."),
+        typer.Option(
+            "--allow-code",
+            help="Run the bundle's model code, if it has no ONNX program.",
+        ),
     ] = False,
 ) -> None:
     """Predict the rows of HDF5 files with an exported ensemble.
 
     Prints how good the predictions are where the files hold labels.
     """
-    from rayfold.ensemble import check_new_file, load_bundle, predict_files
+    from rayfold.ensemble import check_new_file, predict_files
+    from rayfold.ensemble.pyfunc import load_for_serving
 
     if output is not None:
         check_new_file(output)
-    ensemble = load_bundle(bundle, allow_references=allow_references)
+    ensemble = load_for_serving(bundle, allow_code=allow_code)
     predictions = predict_files(ensemble, data, held_out=held_out)
     typer.echo(predictions.summary())
     if output is not None:

@@ -16,9 +16,12 @@ def serve(
         float, typer.Option(min=0, max=10, help="Seconds that a request waits for others.")
     ] = 0.005,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that predict.")] = 1,
-    allow_references: Annotated[
+    allow_code: Annotated[
         bool,
-        typer.Option("--allow-references", help="Import the user's model class that it names."),
+        typer.Option(
+            "--allow-code",
+            help="Run the bundle's model code, if it has no ONNX program.",
+        ),
     ] = False,
 ) -> None:
     """Serve a bundle over HTTP on 127.0.0.1; Ctrl-C ends it.
@@ -36,6 +39,6 @@ def serve(
         max_batch_size=max_batch_size,
         batch_wait_seconds=batch_wait,
         num_replicas=replicas,
-        allow_references=allow_references,
+        allow_code=allow_code,
         ready=ready,
     )

@@ -47,6 +47,7 @@ from rayfold.ensemble.predictor import (
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
+from rayfold.ensemble.same_code import of_present_code
 from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.recipe import Acceptance
 from rayfold.results import shortened
@@ -155,6 +156,8 @@ class Ensemble:
         parts = [
             read_parts(study, uri=tracking_uri, storage=folder) for study in logged if sub_problems
         ]
+        logged = [*of_present_code(logged, model)]
+        parts = [of_present_code(group, model) for group in parts]
         assembly = Assembly(read_candidates(logged, min_share=min_share, parts=parts), model)
         out_of_fold = assembly.candidates.out_of_fold
         if budget is not None:
@@ -559,7 +562,7 @@ def load_bundle(
     folder: str | Path,
     *,
     models: Mapping[str, type[nn.Module]] | None = None,
-    allow_references: bool = False,
+    allow_code: bool = False,
     form: Literal["weights", "onnx"] = "weights",
 ) -> Ensemble:
     """Load an exported ensemble, after checking every byte of it against its manifest.
@@ -567,9 +570,11 @@ def load_bundle(
     Args:
         folder: The bundle.
         models: Your model classes, by the reference that the manifest names.
-        allow_references: Import whatever model the manifest names; this runs its code.
+        allow_code: Run the code of models that do not come with Rayfold: the bundle's own copy of
+            your files, or the installed module that it names. The file that the model was
+            trained from is not read again.
         form: What predicts: the models with their weights, or the bundle's ONNX program, which
-            imports no model at all.
+            needs no code at all.
 
     Raises:
         BundleError: If the bundle is damaged, foreign, of an unknown version, or wants to import
@@ -578,4 +583,4 @@ def load_bundle(
     folder = bundle_folder(folder)
     if one_of("form", form, ("weights", "onnx")) == "onnx":
         return Ensemble(*read_onnx(folder))
-    return Ensemble(read_bundle(folder, models=models or {}, allow_references=allow_references))
+    return Ensemble(read_bundle(folder, models=models or {}, allow_code=allow_code))

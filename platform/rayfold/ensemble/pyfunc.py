@@ -46,7 +46,7 @@ class PredictFunction:
         return self.ensemble.predict(features)
 
 
-def load_for_serving(folder: Path, *, allow_references: bool = False) -> Ensemble:
+def load_for_serving(folder: Path, *, allow_code: bool = False) -> Ensemble:
     """Load a bundle by its ONNX program where it has one, otherwise by its weights.
 
     Raises:
@@ -54,7 +54,7 @@ def load_for_serving(folder: Path, *, allow_references: bool = False) -> Ensembl
     """
     if "onnx" in read_manifest(folder).programs:
         return load_bundle(folder, form="onnx")
-    return load_bundle(folder, allow_references=allow_references)
+    return load_bundle(folder, allow_code=allow_code)
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PredictFunction:
@@ -62,8 +62,8 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Pr
 
     Args:
         path: The bundle.
-        model_config: ``{"allow_references": True}`` imports the models that a bundle without an
-            ONNX program names; this runs their code.
+        model_config: ``{"allow_code": True}`` runs the code of the models that a bundle
+            without an ONNX program brings or names.
     """
-    allowed = bool((model_config or {}).get("allow_references", False))
-    return PredictFunction(load_for_serving(Path(path), allow_references=allowed))
+    allowed = bool((model_config or {}).get("allow_code", False))
+    return PredictFunction(load_for_serving(Path(path), allow_code=allowed))

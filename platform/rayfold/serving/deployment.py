@@ -40,7 +40,7 @@ class EnsembleServer:
 
     Args:
         folder: The bundle.
-        allow_references: Import the models that it names, if it has no ONNX program.
+        allow_code: Run the code of its models, if it has no ONNX program.
         max_batch_size: Requests that are predicted together.
         batch_wait_seconds: How long the first of them waits for others.
     """
@@ -49,11 +49,11 @@ class EnsembleServer:
         self,
         folder: str,
         *,
-        allow_references: bool,
+        allow_code: bool,
         max_batch_size: int,
         batch_wait_seconds: float,
     ) -> None:
-        self.ensemble = load_for_serving(Path(folder), allow_references=allow_references)
+        self.ensemble = load_for_serving(Path(folder), allow_code=allow_code)
         self.predict.set_max_batch_size(max_batch_size)
         self.predict.set_batch_wait_timeout_s(batch_wait_seconds)
 

@@ -28,7 +28,7 @@ def serve_bundle(
     max_batch_size: int,
     batch_wait_seconds: float,
     num_replicas: int,
-    allow_references: bool,
+    allow_code: bool,
     ready: Callable[[], None],
 ) -> None:
     """Serve a bundle on 127.0.0.1 until SIGINT or SIGTERM, and end all that was started for it.
@@ -39,7 +39,7 @@ def serve_bundle(
         max_batch_size: Requests that are predicted together.
         batch_wait_seconds: How long the first of them waits for others.
         num_replicas: Processes that predict.
-        allow_references: Import the models that it names, if it has no ONNX program.
+        allow_code: Run the code of its models, if it has no ONNX program.
         ready: Called once requests are answered.
 
     Raises:
@@ -47,7 +47,7 @@ def serve_bundle(
         ResourcesError: If the port is taken, or Ray does not start.
     """
     check_free_port(port)
-    load_for_serving(folder, allow_references=allow_references)
+    load_for_serving(folder, allow_code=allow_code)
     ended = threading.Event()
     with (
         _on_signals(ended),
@@ -58,7 +58,7 @@ def serve_bundle(
             num_replicas=num_replicas,
             max_batch_size=max_batch_size,
             batch_wait_seconds=batch_wait_seconds,
-            allow_references=allow_references,
+            allow_code=allow_code,
         ),
         _on_signals(ended),  # again: Ray has taken SIGTERM when it started
     ):
@@ -74,7 +74,7 @@ def running(
     num_replicas: int = 1,
     max_batch_size: int = 32,
     batch_wait_seconds: float = 0.005,
-    allow_references: bool = False,
+    allow_code: bool = False,
 ) -> Iterator[str]:
     """Serve a bundle on the Ray that this process is connected to, for the length of the block.
 
@@ -96,7 +96,7 @@ def running(
                 num_replicas=num_replicas,
                 max_batch_size=max_batch_size,
                 batch_wait_seconds=batch_wait_seconds,
-                allow_references=allow_references,
+                allow_code=allow_code,
             ),
             name=_NAME,
         )

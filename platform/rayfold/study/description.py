@@ -7,6 +7,7 @@ from typing import Any
 
 from rayfold.data import HDF5, DataSet
 from rayfold.errors import RecipeError
+from rayfold.study.differences import differences
 from rayfold.training import Settings
 
 NOT_COMPARED = ("environment", "descriptors", "accept", "code")
@@ -67,17 +68,11 @@ def check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) 
         present: Its description now.
 
     Raises:
-        RecipeError: If they differ; the message names the field.
+        RecipeError: If they differ; the message names each field with both values.
     """
-    for field in present:
-        if field not in NOT_COMPARED and begun.get(field) != present[field]:
-            before, now = _short(begun.get(field)), _short(present[field])
-            raise RecipeError(
-                f"study {name!r} began with {field} = {before}, now it is {now}; "
-                f"put that back, or give the study another name."
-            )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    compared = {field: value for field, value in present.items() if field not in NOT_COMPARED}
+    if changes := list(differences(begun, compared)):
+        raise RecipeError(
+            f"study {name!r} has changed since it began: {'; '.join(changes)}; put that back, or "
+            "give the study another name."
+        )

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -771,6 +771,7 @@ class Study:
             "descriptors": self._describe_data(),
             "fold_digest": self.fold_plan.digest,
             "num_folds": len(self.fold_plan.folds),
+            "folds": {**asdict(self.folds), "row_groups": self._data.row_groups},
             **describe_training(self._settings()),
             "parameters": dict(self._parameters),
             "start_from": None if start_from is None else start_from.settings(),

@@ -7,6 +7,7 @@ text to every process, and are imported there under a name that holds their dige
 """
 
 from rayfold.user_code.changes import CodeRecord, changed_files, changed_packages
+from rayfold.user_code.imports import installed_versions
 from rayfold.user_code.source import Source, find_source, is_file_reference, source_of_files
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "changed_files",
     "changed_packages",
     "find_source",
+    "installed_versions",
     "is_file_reference",
     "source_of_files",
 ]

@@ -1,6 +1,7 @@
 """What a file of the user's imports: local files, and installed packages with their versions."""
 
 import ast
+import contextlib
 import functools
 import importlib.util
 import os
@@ -8,7 +9,7 @@ import sys
 import sysconfig
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -85,6 +86,15 @@ def read_text(path: Path) -> str:
         return importlib.util.decode_source(data)
     except SyntaxError as error:
         raise ValueError(str(error)) from error
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of some distributions that are installed here."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def imports_relatively(text: str) -> bool:

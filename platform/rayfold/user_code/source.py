@@ -213,8 +213,15 @@ def source_of_files(
     packages: Mapping[str, str],
 ) -> Source:
     """Return a source whose texts come from elsewhere, a bundle say."""
-    return Source(
-        reference=reference, kind="files", module=module, name=name, files=files, packages=packages
+    return _remembered(
+        Source(
+            reference=reference,
+            kind="files",
+            module=module,
+            name=name,
+            files=files,
+            packages=packages,
+        )
     )
 
 

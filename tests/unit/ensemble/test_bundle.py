@@ -85,7 +85,7 @@ def test_a_bundle_is_a_manifest_and_what_it_names_and_nothing_else(bundle: Path)
     assert (
         manifest["files"][WEIGHTS] == hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
     )
-    assert (manifest["format"], manifest["version"]) == ("rayfold-bundle", 2)
+    assert (manifest["format"], manifest["version"]) == ("rayfold-bundle", 3)
     assert manifest["members"][0]["model"] == {
         "reference": "net:Shift",
         "arguments": {"scale": 1.0, "input_shape": [2], "num_outputs": 1},
@@ -149,9 +149,21 @@ def test_loading_leaves_the_random_numbers_alone(load: Callable[..., Ensemble]) 
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def refer(manifest: dict[str, Any], reference: str) -> None:
+    """Give the second member's model another name."""
+    manifest["members"][1]["model"]["reference"] = reference
+    manifest["sources"][reference] = manifest["sources"]["net:Shift"]
+
+
 def test_a_model_from_elsewhere_is_not_imported(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"wants to import 'net:Shift'; pass models=\{'net:Shif"):
+    match = (
+        r"brings the code of 'net:Shift', which runs when its weights are loaded; pass "
+        r"allow_code=True \(--allow-code\) if you trust it, or models=\{'net:Shift': YourClass\}, "
+        "or form='onnx', which needs no code"
+    )
+    with pytest.raises(BundleError, match=match):
         load_bundle(bundle)
+    assert load_bundle(bundle, form="onnx").predict(FEATURES).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -168,33 +180,27 @@ def test_a_model_from_elsewhere_is_not_imported(bundle: Path) -> None:
     ],
 )
 def test_only_classes_of_the_own_models_are_imported_unasked(bundle: Path, reference: str) -> None:
-    edit(bundle, lambda manifest: manifest["members"][1]["model"].update(reference=reference))
-    with pytest.raises(BundleError, match="wants to import"):
+    edit(bundle, lambda manifest: refer(manifest, reference))
+    with pytest.raises(BundleError, match="brings the code of"):
         load_bundle(bundle, models={"net:Shift": nn.Identity})
 
 
 def test_what_comes_with_a_module_of_ours_is_no_model(
     bundle: Path, shift_class: type[nn.Module]
 ) -> None:
-    edit(bundle, lambda m: m["members"][0]["model"].update(reference="rayfold.models.cnn:math"))
+    edit(bundle, lambda manifest: refer(manifest, "rayfold.models.cnn:math"))
     with pytest.raises(BundleError, match="the bundle's model cannot be imported: "):
         load_bundle(bundle, models={"net:Shift": shift_class})
 
 
-def test_another_model_is_imported_on_request(bundle: Path, tmp_path: Path) -> None:
-    """In a fresh process: nothing of this one is known there."""
-    (tmp_path / "net.py").write_text(
-        "import torch\n"
-        "class Shift(torch.nn.Module):\n"
-        "    def __init__(self, *, input_shape, num_outputs, scale):\n"
-        "        super().__init__()\n"
-        "        self.shift, self.scale = torch.nn.Parameter(torch.zeros(num_outputs)), scale\n"
-        "    def forward(self, x):\n"
-        "        return self.scale * x.sum(1, keepdim=True) + self.shift\n"
-    )
+def test_its_own_copy_of_the_code_runs_on_request_and_no_file_of_that_name(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """In a fresh process, in a folder where ``net`` is something else."""
+    (tmp_path / "net.py").write_text("raise RuntimeError('the file of today')\n")
     code = (
         "import sys, numpy as np, rayfold as rf\n"
-        "loaded = rf.load_bundle(sys.argv[1], allow_references=True)\n"
+        "loaded = rf.load_bundle(sys.argv[1], allow_code=True)\n"
         "print(loaded.predict(np.array([[2.0, 3.0]])).tolist())\n"
         "assert 'mlflow' not in sys.modules\n"
     )
@@ -206,6 +212,36 @@ def test_another_model_is_imported_on_request(bundle: Path, tmp_path: Path) -> N
         cwd=tmp_path,
     )
     assert (done.stdout, done.stderr) == ("[10.25]\n", "")
+
+
+def test_code_that_is_not_what_the_manifest_says_does_not_run(bundle: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        part = manifest["sources"]["net:Shift"]
+        part["digest"] = "0" * 64
+
+    edit(bundle, change)
+    with pytest.raises(BundleError, match="the code of 'net:Shift' is not what the manifest says"):
+        load_bundle(bundle, allow_code=True)
+
+
+def test_a_class_of_a_notebook_is_passed_or_its_program_predicts(
+    tmp_path: Path, regression: Ensemble
+) -> None:
+    class Mine(nn.Module):
+        def __init__(self, **arguments: Any):
+            super().__init__()
+            self.shift = nn.Parameter(torch.ones(1))
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features.sum(1, keepdim=True) + self.shift
+
+    for member in regression.members:
+        member.__dict__["models"] = (Mine(),)
+    folder = regression.export(tmp_path / "bundle", programs=())
+    with pytest.raises(BundleError, match="'net:Shift' is a class of a notebook, which no file"):
+        load_bundle(folder, allow_code=True)
+    loaded = load_bundle(folder, models={"net:Shift": Mine})
+    assert loaded.predict(FEATURES).tolist() == regression.predict(FEATURES).tolist()
 
 
 def break_digest(bundle: Path) -> None:
@@ -234,7 +270,7 @@ def name_file(name: str) -> Callable[[Path], None]:
 def repeat_version(bundle: Path) -> None:
     manifest = bundle / "manifest.json"
     text = manifest.read_text()
-    manifest.write_text(text.replace('"version": 2', '"version": 2, "version": 2', 1))
+    manifest.write_text(text.replace('"version": 3', '"version": 3, "version": 3', 1))
 
 
 def replace_file(name: str, content: bytes) -> Callable[[Path], None]:
@@ -279,7 +315,7 @@ def of_nan() -> bytes:
         (lambda b: (b / "manifest.json").write_text("[" * 10**5), "manifest.json is no JSON: "),
         (lambda b: (b / "manifest.json").write_text("[]"), "expected format 'rayfold-bundle', go"),
         (change(format="zip"), "expected format 'rayfold-bundle', got 'zip'"),
-        (change(version=3), "expected version 2, got 3; load it with the Rayfold that wrote it"),
+        (change(version=4), "expected version 3, got 4; load it with the Rayfold that wrote it"),
         (change(extra=1), "manifest.json: extra: Extra inputs are not permitted"),
         (change(members=[]), "manifest.json: members: "),
         (change(classes=["a", "b"]), "expected 1 classes, got 2"),

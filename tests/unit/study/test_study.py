@@ -526,46 +526,80 @@ class TestGoingOn:
         assert begun["parameters"] == {"model.layers": [8, 16]}
 
     @pytest.mark.parametrize(
-        ("field", "changes"),
+        ("change", "changes"),
         [
-            ("model", {"model": "cnn"}),
-            ("epochs", {"epochs": 9}),
-            ("metrics", {"metrics": ["accuracy", "f1"]}),
-            ("metric", {"metric": "val_accuracy"}),
-            ("fold_digest", {"folds": Folds(3, random_seed=1)}),
-            ("parameters", {"parameters": {"schedule.warmup_epochs": 1}}),
-            ("random_seed", {"random_seed": 1}),
-            ("searcher", {"searcher": Genetic(population=5, generations=3)}),
-            ("space", {"space": SearchSpace({"batch_size": Choice(8, 32)})}),
-            ("scheduler", {"scheduler": Racing()}),
+            (r"model: rayfold\.models\.mlp:MLP -> rayfold\.models\.cnn:CNN", {"model": "cnn"}),
+            (r"epochs: 2 -> 9", {"epochs": 9}),
+            (r"metrics: \[accuracy\] -> \[accuracy, f1\]", {"metrics": ["accuracy", "f1"]}),
+            (r"metric: val_loss -> val_accuracy; mode: min -> max", {"metric": "val_accuracy"}),
+            (r"folds\.random_seed: 0 -> 1", {"folds": Folds(3, random_seed=1)}),
+            (
+                r"folds\.count: 3 -> 4; folds\.kind: auto -> plain",
+                {"folds": Folds(4, kind="plain")},
+            ),
+            (
+                r"parameters\.schedule\.warmup_epochs: added, 1",
+                {"parameters": {"schedule.warmup_epochs": 1}},
+            ),
+            (r"random_seed: 0 -> 1", {"random_seed": 1}),
+            (
+                r"searcher\.genetic\.population: 4 -> 5",
+                {"searcher": Genetic(population=5, generations=3, random_seed=1)},
+            ),
+            (
+                r"batch_size: 8, 16 -> 8, 32; model\.dropout: 0\.0\.\.0\.5 \(float\) -> removed; "
+                r"model\.hidden: added, 32\.\.512 \(log\)",
+                {
+                    "space": SearchSpace(
+                        {"batch_size": Choice(8, 32), "model.hidden": Int(32, 512, log=True)}
+                    )
+                },
+            ),
+            (r"scheduler: none -> \{racing: ", {"scheduler": Racing()}),
         ],
     )
-    def test_a_changed_setting_is_refused_by_its_name(
-        self, make_study: MakeStudy, field: str, changes: dict[str, Any]
+    def test_a_changed_setting_is_refused_and_told_by_its_fields(
+        self, make_study: MakeStudy, change: str, changes: dict[str, Any]
     ) -> None:
-        space = SearchSpace({"batch_size": Choice(8, 16)})
-        begin(make_study(space=space))
-        study = make_study(**{"space": space, **changes})
+        space = SearchSpace({"batch_size": Choice(8, 16), "model.dropout": Float(0.0, 0.5)})
+        begun = {
+            "space": space,
+            "searcher": Genetic(population=4, generations=3, random_seed=1),
+            "epochs": 2,
+        }
+        begin(make_study(**begun))
+        study = make_study(**{**begun, **changes})
         with pytest.raises(
             RecipeError,
-            match=rf"^study 'digits' began with {field} = .*, now it is .*; put that back, or",
+            match=rf"^study 'digits' has changed since it began: {change}.*; put that back, or",
         ):
             begin(study)
 
-    def test_changed_data_are_refused(self, make_study: MakeStudy, digits: Path) -> None:
+    def test_changed_data_are_refused_and_told_by_what_has_changed(
+        self, make_study: MakeStudy, digits: Path
+    ) -> None:
         begin(make_study())
         with h5py.File(digits, "r+") as file:
             file["features"][0, 0, 0] = 0.5
-        with pytest.raises(RecipeError, match=r"^study 'digits' began with data_digest = '"):
+        match = "since it began: data: the same inputs, rows and classes, but other contents; put"
+        with pytest.raises(RecipeError, match=match):
+            begin(make_study())
+        with h5py.File(digits, "r+") as file:
+            features, labels = file["features"][:-30], file["labels"][:-30]
+            del file["features"], file["labels"]
+            file["features"], file["labels"] = features.astype("f8"), labels
+        match = (
+            r"data\.inputs\.features: float32 of shape \(8, 8\) -> float64 of shape \(8, 8\); "
+            r"data\.rows: \d+ -> \d+; put"
+        )
+        with pytest.raises(RecipeError, match=match):
             begin(make_study())
 
     def test_a_run_refuses_a_changed_setting_before_anything_starts(
         self, make_study: MakeStudy
     ) -> None:
         begin(make_study(epochs=2))
-        with pytest.raises(
-            RecipeError, match=r"began with epochs = 2, now it is 3; put that back"
-        ):
+        with pytest.raises(RecipeError, match=r"since it began: epochs: 2 -> 3; put that back"):
             make_study(epochs=3).run(1, show_progress=False)
 
     def test_a_run_that_was_refused_leaves_the_journal_as_it_was(

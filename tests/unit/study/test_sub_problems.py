@@ -128,7 +128,7 @@ def test_a_part_that_has_other_rows_is_refused(make_split: MakeStudy) -> None:
         low._begin(journal, [])
     other = SubProblems(by="labels", groups={"low": [0, 2], "high": [1, 3]}, num_trials=4)
     (changed, _) = make_split(sub_problems=other).sub_studies
-    with pytest.raises(RecipeError, match=r"study 'digits\.low' began with sub_problem = "):
+    with pytest.raises(RecipeError, match=r"since it began: .*sub_problem: other contents; put"):
         changed._check_begun(read_journal(low.folder / "journal.jsonl"))
 
 

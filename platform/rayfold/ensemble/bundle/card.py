@@ -167,11 +167,12 @@ def _usage(manifest: Manifest) -> Iterator[str]:
     features = arrays[0] if len(arrays) == 1 else f"({', '.join(arrays)})"
     models = sorted({member.model.reference for member in manifest.members})
     own = all(reference.startswith("rayfold.models.") for reference in models)
-    allow = "" if own else ", allow_references=True"
+    named = ", ".join(f"`{_text(name)}`" for name in models)
+    allow = "" if own else ", allow_code=True"
     predict = "predict_proba" if manifest.task == "classification" else "predict"
     yield (
         "The weights, with Rayfold (`pip install rayfold`)"
-        + ("" if own else f"; this imports {', '.join(f'`{_text(name)}`' for name in models)}")
+        + ("" if own else f"; this runs the code of {named}")
         + ":"
     )
     yield _code(

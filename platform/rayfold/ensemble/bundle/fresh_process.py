@@ -1,15 +1,15 @@
 """Loads an exported bundle in a process of its own, without pickle, and says what it predicts.
 
-``python -m rayfold.ensemble.bundle.fresh_process BUNDLE ROWS MODELS`` prints, as the last line,
-JSON of the greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file
-with ``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``; ``MODELS`` maps references to where
-this process finds the classes. A form is null where it does not find one.
+``python -m rayfold.ensemble.bundle.fresh_process BUNDLE ROWS`` prints, as the last line, JSON of
+the greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file with
+``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``. Weights are null where a class is found
+neither in the bundle nor in an installed module.
 """
 
 import json
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,25 @@ from safetensors.numpy import load_file
 from rayfold.ensemble.bundle import read_bundle
 from rayfold.ensemble.bundle.manifest import read_manifest
 from rayfold.ensemble.bundle.programs import load_onnx, load_torch
+from rayfold.ensemble.bundle.sources import load_classes
 from rayfold.ensemble.bundle.verification import Differences, differences
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
-from rayfold.errors import ModelError
-from rayfold.library import resolve_model
+from rayfold.errors import BundleError
 
 
-def main(folder: Path, rows: Path, models: Mapping[str, str]) -> None:
+def main(folder: Path, rows: Path) -> None:
     """Print the differences, as JSON."""
+    manifest = read_manifest(folder)
     try:
-        classes = {reference: resolve_model(where) for reference, where in models.items()}
-    except ModelError:
+        classes = load_classes(folder, manifest, models={}, allow_code=True)
+    except BundleError:
         classes = None
     forbid_pickle()
     stored = load_file(rows)
-    programs = read_manifest(folder).programs
+    programs = manifest.programs
     found: dict[str, Differences | None] = {"weights": None}
     if classes is not None:
-        contents = read_bundle(folder, models=classes, allow_references=False)
+        contents = read_bundle(folder, models=classes, allow_code=False)
         module = EnsembleModule(
             [member.models for member in contents.members],
             contents.combination,
@@ -59,4 +60,4 @@ def forbid_pickle() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -15,12 +15,13 @@ from rayfold.ensemble.records import Contents, Input, Origin, Signature
 from rayfold.errors import BundleError
 
 FORMAT: Final = "rayfold-bundle"
-VERSION: Final = 2
+VERSION: Final = 3
 
 MANIFEST: Final = "manifest.json"
 COMBINATION: Final = "combination.safetensors"
 NONCONFORMITY: Final = "nonconformity.safetensors"
 CARD: Final = "README.md"
+CODE: Final = "code"
 
 _LARGEST_MANIFEST = 2**26
 _LARGEST_ROW = 2**31
@@ -45,6 +46,17 @@ class ModelPart(_Part):
 
     reference: str
     arguments: dict[str, Any]
+
+
+class SourcePart(_Part):
+    """Where a model's class comes from: texts in the bundle, an installed module, a notebook."""
+
+    kind: Literal["files", "installed", "notebook"]
+    digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    module: Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")]
+    name: Annotated[str, Field(pattern=r"^[\w<>]+(\.[\w<>]+)*$")]
+    files: dict[Annotated[str, Field(pattern=r"^\w+(/\w+)*\.py$")], str]
+    packages: dict[str, str]
 
 
 class FoldPart(_Part):
@@ -85,7 +97,7 @@ class Manifest(_Part):
     """All that a bundle says of itself."""
 
     format: Literal["rayfold-bundle"]
-    version: Literal[2]
+    version: Literal[3]
     created: str
     licence: str | None
     versions: dict[str, str]
@@ -106,6 +118,7 @@ class Manifest(_Part):
     nonconformity: str
     combination: CombinationPart
     members: Annotated[list[MemberPart], Field(min_length=1)]
+    sources: dict[str, SourcePart]
     programs: dict[Literal["torch", "onnx"], str]
     verified: dict[Literal["weights", "torch", "onnx"], float]
     verified_here: list[Literal["weights", "torch", "onnx"]]
@@ -121,7 +134,10 @@ class Manifest(_Part):
         rest = [self.combination.file, self.nonconformity, *self.programs.values()]
         external = f"{self.programs.get('onnx')}.data"  # of a program of more than 2 GB
         rest += [external] if external in self.files else []
-        return [*folds, *rest, *self.documents]
+        code = dict.fromkeys(
+            file for source in self.sources.values() for file in source.files.values()
+        )
+        return [*folds, *rest, *code, *self.documents]
 
     @property
     def signature(self) -> Signature:
@@ -154,6 +170,7 @@ def describe(
     contents: Contents,
     digests: Mapping[str, str],
     *,
+    sources: Mapping[str, SourcePart],
     programs: Mapping[Literal["torch", "onnx"], str],
     documents: list[str],
     sections: Mapping[str, str],
@@ -163,6 +180,7 @@ def describe(
     Args:
         contents: What the bundle holds.
         digests: SHA-256 of each file, by its path in the folder.
+        sources: Where the members' models come from, by reference.
         programs: The exported programs' files.
         documents: The files for people: the card and its plots.
         sections: What the card shows besides, Markdown by title.
@@ -207,6 +225,7 @@ def describe(
             )
             for index, member in enumerate(contents.members)
         ],
+        sources=dict(sources),
         programs=dict(programs),
         verified={},
         verified_here=[],

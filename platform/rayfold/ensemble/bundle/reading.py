@@ -1,7 +1,6 @@
 """Reading a bundle: what is in it is believed only after it was checked."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,25 @@ from rayfold.ensemble.bundle.card import PLOTS
 from rayfold.ensemble.bundle.folder import check_files
 from rayfold.ensemble.bundle.manifest import MANIFEST, Manifest, MemberPart, read_manifest
 from rayfold.ensemble.bundle.programs import Predict, check_onnx, load_onnx
+from rayfold.ensemble.bundle.sources import load_classes
 from rayfold.ensemble.bundle.weights import check_declared, load_scores
 from rayfold.ensemble.combination import Combination, combination_from_state
 from rayfold.ensemble.members import load_model
 from rayfold.ensemble.records import Contents, Member, Supplement
 from rayfold.errors import BundleError, RayfoldError
-from rayfold.library import resolve_model
 
 _LARGEST_PLOT = 2**24
-_OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCII)
 
 
 def read_bundle(
-    folder: Path, *, models: Mapping[str, type[nn.Module]], allow_references: bool
+    folder: Path, *, models: Mapping[str, type[nn.Module]], allow_code: bool
 ) -> Contents:
     """Check a bundle and read its weights.
 
     Args:
         folder: The bundle.
         models: Classes for the references in the manifest, by reference.
-        allow_references: Import the other references that the manifest names, too.
+        allow_code: Run the code of models that the bundle brings or names, too.
 
     Raises:
         BundleError: If anything is missing, additional, changed, unknown or does not fit.
@@ -42,13 +40,11 @@ def read_bundle(
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     combination = _load_combination(folder, manifest)
-    model_classes = [
-        _resolve(member.model.reference, models, allow_references) for member in manifest.members
-    ]
+    classes = load_classes(folder, manifest, models=models, allow_code=allow_code)
     shapes = [entry.shape for entry in manifest.signature.inputs]
     members = tuple(
-        _load_member(folder, member, model_class, shapes)
-        for member, model_class in zip(manifest.members, model_classes, strict=True)
+        _load_member(folder, member, classes[member.model.reference], shapes)
+        for member in manifest.members
     )
     return _contents(folder, manifest, combination, members)
 
@@ -111,21 +107,6 @@ def _supplement(folder: Path, manifest: Manifest) -> Supplement | None:
     if not plots and not manifest.sections:
         return None
     return Supplement(sections=dict(manifest.sections), plots=plots)
-
-
-def _resolve(
-    reference: str, models: Mapping[str, type[nn.Module]], allow_references: bool
-) -> type[nn.Module]:
-    known = reference in models
-    if not (known or allow_references or _OWN_MODELS.fullmatch(reference)):
-        raise BundleError(
-            f"the bundle wants to import {reference!r}; pass models={{{reference!r}: YourClass}}, "
-            "or allow_references=True (--allow-references) if you trust it."
-        )
-    try:
-        return resolve_model(models[reference] if known else reference)
-    except RayfoldError as error:
-        raise BundleError(f"the bundle's model cannot be imported: {error}") from error
 
 
 def _load_member(

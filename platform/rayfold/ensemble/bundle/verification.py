@@ -23,7 +23,6 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.errors import BundleError
-from rayfold.library import model_source
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +77,16 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verifica
         features = example_rows(contents.signature, number, random_seed=number)
         expected |= {f"{number}/input/{i}": array for i, array in enumerate(features)}
         expected[f"{number}/expected"] = _each_alone(module, features)
-    classes = {member.model: type(member.models[0]) for member in contents.members}
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         rows = Path(place, "rows.safetensors")
         save_file(expected, rows)
-        found = _in_fresh_process(folder, rows, _places(classes))
+        found = _in_fresh_process(folder, rows)
     here: tuple[str, ...] = ()
     if found["weights"] is None:
         here = ("weights",)
+        classes = {member.model: type(member.models[0]) for member in contents.members}
         logger.info("a fresh process does not find %s; weights are checked here.", [*classes])
-        loaded = read_bundle(folder, models=classes, allow_references=False)
+        loaded = read_bundle(folder, models=classes, allow_code=False)
         again = EnsembleModule(
             [member.models for member in loaded.members], loaded.combination, loaded.signature
         )
@@ -147,26 +146,13 @@ def _difference(
     return float((apart / unit).max())
 
 
-def _places(classes: Mapping[str, type[nn.Module]]) -> dict[str, str]:
-    """Return where a fresh process finds classes: a file's is named by its whole path."""
-    places = {}
-    for reference, model_class in classes.items():
-        source = model_source(model_class)
-        where = source.origins.get(source.entry, source.module)
-        places[reference] = f"{where}:{source.name}"
-    return places
-
-
-def _in_fresh_process(
-    folder: Path, rows: Path, models: Mapping[str, str]
-) -> dict[str, Differences | None]:
+def _in_fresh_process(folder: Path, rows: Path) -> dict[str, Differences | None]:
     command = [
         sys.executable,
         "-m",
         "rayfold.ensemble.bundle.fresh_process",
         str(folder.absolute()),
         str(rows),
-        json.dumps(models),
     ]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     done = subprocess.run(

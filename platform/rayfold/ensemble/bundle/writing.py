@@ -17,6 +17,7 @@ from rayfold.ensemble.bundle.manifest import (
     write_manifest,
 )
 from rayfold.ensemble.bundle.programs import FILES, PROGRAMS, Program, write_programs
+from rayfold.ensemble.bundle.sources import write_sources
 from rayfold.ensemble.bundle.verification import verify
 from rayfold.ensemble.bundle.weights import save_scores, save_state
 from rayfold.ensemble.predictor import EnsembleModule
@@ -81,9 +82,11 @@ def _write(
     names = [f"member {member.trial}" for member in contents.members]
     write_programs(module, contents.signature, folder, programs=programs, members=names)
     plots = write_plots(report, folder)
+    sources = write_sources(contents, folder)
     manifest = describe(
         contents,
         digests(folder),
+        sources=sources,
         programs={program: FILES[program] for program in programs},
         documents=plots,
         sections=report.sections if report else {},

@@ -38,7 +38,7 @@ def test_each_snippet_of_the_card_runs(bundle: Path) -> None:
     """The class of this bundle is nowhere to be imported, so that weights are left out."""
     snippets = re.findall(r"```python\n(.*?)```", (bundle / "README.md").read_text(), re.DOTALL)
     assert len(snippets) == 3
-    assert 'rf.load_bundle(".", allow_references=True)' in snippets[0]
+    assert 'rf.load_bundle(".", allow_code=True)' in snippets[0]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "\n".join(snippets[1:])],
         capture_output=True,
