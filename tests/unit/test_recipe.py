@@ -66,6 +66,7 @@ class TestContents:
                     "task": None,
                     "test_fraction": 0.0,
                     "random_seed": 0,
+                    "channels": "first",
                 },
                 "folds": {
                     "count": 5,

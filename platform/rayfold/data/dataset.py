@@ -22,6 +22,7 @@ from rayfold.data.hdf5 import (
     place,
 )
 from rayfold.data.holdout import check_test_fraction, split_test
+from rayfold.data.inputs import Channels, has_channels_last, model_shape
 from rayfold.data.labels import (
     Classes,
     Task,
@@ -52,6 +53,9 @@ class HDF5:
         task: None for: floats are regression, all other labels classification.
         test_fraction: Share of the rows kept for the test, in [0, 1).
         random_seed: Seed of the test split, 0 to 2**32 - 1.
+        channels: Where images have their channels: ``"first"`` (C x H x W, C x D x H x W) or
+            ``"last"`` (H x W x C, D x H x W x C). Models get them first in any case; rows of
+            other numbers of axes stay as they are.
 
     Raises:
         DataError: If a field has no such value.
@@ -64,6 +68,7 @@ class HDF5:
     task: Task | None = None
     test_fraction: float = 0.0
     random_seed: int = 0
+    channels: Channels = "first"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(str(path) for path in path_list(self.paths)))
@@ -80,6 +85,8 @@ class HDF5:
                 )
         if self.task is not None and self.task not in get_args(Task):
             raise DataError(f"task is {self.task!r}, expected 'classification' or 'regression'.")
+        if self.channels not in get_args(Channels):
+            raise DataError(f"channels is {self.channels!r}, expected 'first' or 'last'.")
         check_test_fraction(self.test_fraction)
         check_random_seed(self.random_seed)
 
@@ -89,7 +96,7 @@ class DataSet:
     """All rows in memory, and which of them are for development and which for the test.
 
     Attributes:
-        features: One array for each input, rows first, in the type of the file.
+        features: One array for each input, rows first, in the type and layout of the file.
         feature_names: The data sets that they come from.
         labels: Class indices, int64 of shape ``(rows,)``, or values, float32 of shape
             ``(rows, outputs)``.
@@ -102,6 +109,7 @@ class DataSet:
         test_rows: Row numbers, int64, sorted: touched by nothing but the final test.
         files: The files that were read, in the order of the rows.
         label_name: The data set that the labels come from.
+        channels: Where rows of 3 or 4 axes have their channels.
     """
 
     features: tuple[NDArray[Any], ...]
@@ -115,6 +123,7 @@ class DataSet:
     test_rows: NDArray[np.int64]
     files: tuple[Path, ...] = ()
     label_name: str = "labels"
+    channels: Channels = "first"
 
     @property
     def num_rows(self) -> int:
@@ -136,8 +145,8 @@ class DataSet:
 
     @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of each feature array without its rows."""
-        return tuple(array.shape[1:] for array in self.features)
+        """Shape of a row of each feature array as a model gets it: channels first."""
+        return tuple(model_shape(array.shape[1:], self.channels) for array in self.features)
 
     @property
     def labels_place(self) -> str:
@@ -157,6 +166,8 @@ def load(source: HDF5) -> DataSet:
     if source.row_groups is not None and source.row_groups not in names:
         names.append(source.row_groups)
     columns = {column.name: column for column in survey(files, names)}
+    if source.channels == "last":
+        _check_images([columns[name] for name in feature_names])
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
     task = source.task or infer_task(raw_labels)
@@ -182,9 +193,10 @@ def load(source: HDF5) -> DataSet:
         row_groups=row_groups,
         where=where,
     )
-    arrays = [*zip(feature_names, features, strict=True), (source.labels, labels)]
+    others: list[tuple[str, NDArray[Any]]] = [(source.labels, labels)]
     if source.row_groups is not None and row_groups is not None:
-        arrays.append((f"row_groups: {source.row_groups}", row_groups))
+        others.append((f"row_groups: {source.row_groups}", row_groups))
+    named = list(zip(feature_names, features, strict=True))
     return DataSet(
         features=features,
         feature_names=feature_names,
@@ -192,11 +204,12 @@ def load(source: HDF5) -> DataSet:
         row_groups=row_groups,
         task=task,
         classes=classes,
-        digest=_digest(task, classes, arrays),
+        digest=_digest(task, classes, named, others, source.channels),
         development_rows=development_rows,
         test_rows=test_rows,
         files=files,
         label_name=source.labels,
+        channels=source.channels,
     )
 
 
@@ -301,6 +314,19 @@ def _read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
     return tuple(column.read() for column in columns)
 
 
+def _check_images(columns: Sequence[Column]) -> None:
+    """Refuse ``channels: last`` where no features are images with channels."""
+    shapes = [column.parts[0].shape[1:] for column in columns]
+    if not any(has_channels_last(shape, "last") for shape in shapes):
+        shown = ", ".join(
+            f"{column.name!r} {shape}" for column, shape in zip(columns, shapes, strict=True)
+        )
+        raise DataError(
+            "channels is 'last', but no features have rows of 3 or 4 axes, height x width x "
+            f"channels say: {shown}; leave channels out."
+        )
+
+
 def _holds(path: Path, name: str) -> bool:
     with open_file(path) as file:
         return find_dataset(file, path, name) is not None
@@ -315,13 +341,20 @@ def _place(files: Sequence[Path], name: str) -> str:
 
 
 def _digest(
-    task: Task, classes: Classes | None, arrays: Sequence[tuple[str, NDArray[Any]]]
+    task: Task,
+    classes: Classes | None,
+    features: Sequence[tuple[str, NDArray[Any]]],
+    others: Sequence[tuple[str, NDArray[Any]]],
+    channels: Channels,
 ) -> str:
     """Hash the arrays in little-endian order, each after a line that says what it is."""
+    last = {name for name, array in features if has_channels_last(array.shape[1:], channels)}
     digest = hashlib.sha256(json.dumps({"task": task, "classes": classes}).encode())
-    for name, array in arrays:
+    for name, array in (*features, *others):
         little_endian = array.dtype.newbyteorder("<")
         header = {"name": name, "dtype": str(array.dtype), "shape": array.shape}
+        if name in last:
+            header["channels"] = channels
         digest.update(b"\n" + json.dumps(header).encode() + b"\n")
         for _, block in blocks(array):
             ordered = np.ascontiguousarray(block, dtype=little_endian)

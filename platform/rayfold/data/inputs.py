@@ -1,17 +1,39 @@
 """How stored features become a model's input: the same in training and in prediction."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.errors import DataError
 
+Channels: TypeAlias = Literal["first", "last"]
+"""Which axis of a row holds the channels of an image, as it is stored."""
+
 _LARGEST_BYTE = np.float32(255)
+_IMAGE_AXES = (3, 4)  # height x width x channels, depth x height x width x channels
 
 
-def to_float(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Turn features into float32, by their type alone.
+def has_channels_last(shape: Sequence[int], channels: Channels) -> bool:
+    """Tell whether rows are stored with their channels last: those of 3 or 4 axes can be.
+
+    Args:
+        shape: Of one row, as stored.
+        channels: What was said of the data set.
+    """
+    return channels == "last" and len(shape) in _IMAGE_AXES
+
+
+def model_shape(shape: Sequence[int], channels: Channels) -> tuple[int, ...]:
+    """Return the shape of one row as a model gets it: channels first."""
+    if has_channels_last(shape, channels):
+        return (shape[-1], *shape[:-1])
+    return tuple(shape)
+
+
+def to_float(array: NDArray[Any], channels: Channels = "first") -> NDArray[np.float32]:
+    """Turn features into float32, by their type alone, with their channels first.
 
     Bytes (uint8, as images have) are divided by 255, truth values become 0 and 1, and all other
     numbers keep their value. Nothing depends on the rows that are passed, so that one row alone
@@ -19,15 +41,19 @@ def to_float(array: NDArray[Any]) -> NDArray[np.float32]:
 
     Args:
         array: Features, rows first, any shape.
+        channels: Where rows of 3 or 4 axes have their channels.
 
     Returns:
-        A C-contiguous array of the same shape; ``array`` itself when nothing has to change.
+        A C-contiguous array with rows of ``model_shape``; ``array`` itself when nothing has to
+        change.
 
     Raises:
         DataError: If ``array`` holds no numbers, or numbers beyond float32.
     """
     if array.dtype.kind not in "biuf":
         raise DataError(f"features have type {array.dtype}, expected numbers; convert them first.")
+    if has_channels_last(array.shape[1:], channels):
+        array = np.moveaxis(array, -1, 1)
     if array.dtype == np.uint8:
         scaled: NDArray[np.float32] = np.divide(array, _LARGEST_BYTE, dtype=np.float32, order="C")
         return scaled

@@ -31,8 +31,8 @@ class SeenRows:
 
     Attributes:
         digests: One for each row of the data set, 64 bits of BLAKE2b over its features as
-            float32, int64 of shape ``(rows,)``. Equal features have equal digests, whatever file
-            or type they are stored in.
+            float32, int64 of shape ``(rows,)``. Equal features have equal digests, whatever file,
+            type or layout they are stored in.
         training: Whether a row trains in a fold, shape ``(folds, rows)``.
         inherited: For each fold, digests that models have seen from which its own began.
     """
@@ -93,7 +93,9 @@ def row_digests(data: DataSet) -> Digests:
     digests = np.empty(num_rows, dtype="<i8")
     for start in range(0, num_rows, _BLOCK):
         block = [
-            np.ascontiguousarray(to_float(array[start : start + _BLOCK]), dtype="<f4")
+            np.ascontiguousarray(
+                to_float(array[start : start + _BLOCK], data.channels), dtype="<f4"
+            )
             for array in data.features
         ]
         for row in range(len(block[0])):

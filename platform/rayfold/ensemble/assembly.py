@@ -42,10 +42,7 @@ class Assembly:
         self._losses = candidates.out_of_fold.losses()
         self.signature = Signature(
             task=description["task"],
-            inputs=tuple(
-                Input(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"])
-                for entry in description["inputs"]
-            ),
+            inputs=tuple(Input.of(entry) for entry in description["inputs"]),
             num_outputs=description["num_outputs"],
             classes=None if classes is None else tuple(classes),
         )
@@ -91,7 +88,7 @@ class Assembly:
             description = self.candidates.studies[number].description
             model_class = resolve_model(self._model or description["model"])
             arguments = arguments_of(model_class, logged.config, description)
-            shapes = [entry.shape for entry in self.signature.inputs]
+            shapes = self.signature.model_shapes
             self._models[trial] = tuple(
                 load_model(model_class, arguments, logged.weights(fold), input_shapes=shapes)
                 for fold in logged.folds

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, DataSet, load
+from rayfold.data import HDF5, Channels, DataSet, load
 from rayfold.ensemble.records import Origin, Signature
 from rayfold.errors import DataError
 
@@ -63,5 +63,10 @@ def load_as_study(paths: Paths, signature: Signature, origin: Origin) -> DataSet
             task=signature.task,
             test_fraction=origin.test.get("fraction") or 0.0,
             random_seed=origin.test.get("random_seed") or 0,
+            channels=_channels(signature),
         )
     )
+
+
+def _channels(signature: Signature) -> Channels:
+    return "last" if any(entry.channels == "last" for entry in signature.inputs) else "first"

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from rayfold.ensemble.records import Input
 from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
@@ -29,7 +30,7 @@ def arguments_of(
     return model_arguments(
         model_class,
         {**description.get("parameters", {}), **config},
-        input_shapes=[tuple(entry["shape"]) for entry in description["inputs"]],
+        input_shapes=[Input.of(entry).model_shape for entry in description["inputs"]],
         num_outputs=description["num_outputs"],
     )
 
@@ -47,7 +48,7 @@ def load_model(
         model_class: The model.
         arguments: What it is built with.
         file: The state dict as safetensors.
-        input_shapes: Shape of a row of each input.
+        input_shapes: Shape of a row of each input, as the model gets it.
 
     Returns:
         The model, in evaluation mode.

@@ -10,7 +10,7 @@ from torch import nn
 
 from rayfold.data import to_float
 from rayfold.ensemble.combination import Combination
-from rayfold.ensemble.records import Signature
+from rayfold.ensemble.records import Input, Signature
 from rayfold.errors import DataError, EnsembleError
 from rayfold.isolation import Snapshot, isolated, own_generators, seed_generators
 
@@ -46,7 +46,6 @@ class EnsembleModule(nn.Module):
         self.signature = signature
         self.num_outputs = signature.num_outputs
         self._is_class = signature.task == "classification"
-        self._scaled = tuple(entry.dtype == "uint8" for entry in signature.inputs)
         self._parameters_stay: set[nn.Module] = set()  # seen to leave them alone: no more copies
         self._buffers_change: set[nn.Module] = set()
         self.eval()
@@ -56,7 +55,8 @@ class EnsembleModule(nn.Module):
 
         Args:
             features: One tensor for each input, shape ``(rows, ...)``: uint8 where the input is
-                stored as bytes, which are divided by 255 here; otherwise float32.
+                stored as bytes, which are divided by 255 here; otherwise float32. Channels are
+                where they are stored; where that is last, they are moved here.
 
         Returns:
             Probabilities or values, float64, shape ``(rows, outputs)``.
@@ -71,8 +71,8 @@ class EnsembleModule(nn.Module):
     def each(self, *features: torch.Tensor) -> list[torch.Tensor]:
         """Return the predictions of each member's models, shape ``(models, rows, outputs)``."""
         inputs = [
-            tensor.to(torch.float32) / _LARGEST_BYTE if scaled else tensor
-            for tensor, scaled in zip(features, self._scaled, strict=True)
+            as_trained(tensor, entry)
+            for tensor, entry in zip(features, self.signature.inputs, strict=True)
         ]
         if torch.compiler.is_compiling():  # a program that is exported has been tried before
             return self._each(self._traced, inputs)
@@ -121,6 +121,15 @@ class EnsembleModule(nn.Module):
         else:
             outputs = model(*inputs)
         return outputs
+
+
+def as_trained(tensor: torch.Tensor, entry: Input) -> torch.Tensor:
+    """Turn the rows of an input into what models were given in training."""
+    if entry.dtype == "uint8":
+        tensor = tensor.to(torch.float32) / _LARGEST_BYTE
+    if entry.channels == "last":
+        tensor = tensor.movedim(-1, 1).contiguous()
+    return tensor
 
 
 def _versions(model: nn.Module) -> int:
@@ -221,7 +230,10 @@ def check_features(
     for array, entry in zip(arrays, signature.inputs, strict=True):
         if array.ndim == 0 or array.shape[1:] != entry.shape:
             expected = ", ".join(["rows", *map(str, entry.shape)])
-            raise DataError(f"{entry.name}: expected shape ({expected}), got {array.shape}.")
+            layout = ", channels last" if entry.channels == "last" else ""
+            raise DataError(
+                f"{entry.name}: expected shape ({expected}){layout}, got {array.shape}."
+            )
         if array.shape[0] != num_rows:
             raise DataError(
                 f"{entry.name}: expected {num_rows} rows as in {signature.inputs[0].name}, "
@@ -233,7 +245,7 @@ def check_features(
                 f"255, other types are not), got {array.dtype}."
             )
         if array.dtype == np.uint8:
-            converted.append(array)
+            converted.append(np.ascontiguousarray(array))
             continue
         values = to_float(array)
         finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from rayfold.data import Task
+from rayfold.data import Channels, Task
+from rayfold.data.inputs import model_shape
 from rayfold.ensemble.combination import Combination
 from rayfold.results import Config
 
@@ -19,13 +20,25 @@ class Input:
 
     Attributes:
         name: Name of the HDF5 data set that it was trained on.
-        shape: Shape of one row.
+        shape: Shape of one row, as stored.
         dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
+        channels: ``"last"`` if rows are stored so, and given so: the models get them first.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    channels: Channels = "first"
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """Return an input as the description of a study holds it."""
+        return cls(**{**entry, "shape": tuple(entry["shape"])})
+
+    @property
+    def model_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the models get it."""
+        return model_shape(self.shape, self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +56,11 @@ class Signature:
     inputs: tuple[Input, ...]
     num_outputs: int
     classes: tuple[str | int | float | bool, ...] | None
+
+    @property
+    def model_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of one row of each input, as the models get it."""
+        return tuple(entry.model_shape for entry in self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,8 @@ class DataSource(Section):
     """Share of the rows that no trial sees."""
     random_seed: Seed = 0
     """Seed of the split into development and test rows."""
+    channels: Literal["first", "last"] = "first"
+    """Axis of the channels of images (rows of 3 or 4 axes), as stored; models get them first."""
 
     def source(self, base: Path) -> HDF5:
         """Return the data source, with paths that start at ``base``."""
@@ -89,6 +91,7 @@ class DataSource(Section):
             task=self.task,
             test_fraction=self.test_fraction,
             random_seed=self.random_seed,
+            channels=self.channels,
         )
 
 

@@ -142,7 +142,12 @@ def description(ensemble: Ensemble) -> dict[str, Any]:
         "ensemble": ensemble.origin.study,
         "task": signature.task,
         "inputs": [
-            {"name": entry.name, "dtype": entry.dtype, "shape": ["rows", *entry.shape]}
+            {
+                "name": entry.name,
+                "dtype": entry.dtype,
+                "shape": ["rows", *entry.shape],
+                **({"channels": "last"} if entry.channels == "last" else {}),
+            }
             for entry in signature.inputs
         ],
         "num_outputs": signature.num_outputs,

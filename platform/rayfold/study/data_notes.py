@@ -4,18 +4,25 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from rayfold.data import DataSet
+from rayfold.data import Channels, DataSet
+from rayfold.data.inputs import has_channels_last, model_shape
 from rayfold.data.scales import far_scales
 from rayfold.library import takes_any_shape
 
 CHANNELS = (1, 3, 4)
 """Lengths of an axis that holds the channels of an image: grey, colours, colours with alpha."""
 
+_OTHERWISE: dict[Channels, str] = {
+    "first": "the last axis holds the channels, say so: channels: last (in Python "
+    'channels="last")',
+    "last": "the first axis holds the channels, leave channels out",
+}
+
 
 def input_lines(data: DataSet) -> tuple[str, ...]:
     """Return what each row of each feature array is taken as, a line for each array."""
     return tuple(
-        f"{name}: {_layout(array.shape[1:])}, {array.dtype}"
+        f"{name}: {_layout(array.shape[1:], data.channels)}, {array.dtype}"
         for name, array in zip(data.feature_names, data.features, strict=True)
     )
 
@@ -23,14 +30,15 @@ def input_lines(data: DataSet) -> tuple[str, ...]:
 def data_warnings(data: DataSet, model_class: type[nn.Module]) -> tuple[str, ...]:
     """Return what about the data may make models train badly, a line each.
 
-    These are images that look as if their channels came last, where the model cares, and features
-    and targets whose scale is far from 1.
+    These are images that look as if their channels were where they are not said to be, where the
+    model cares, and features and targets whose scale is far from 1.
     """
+    shapes = [array.shape[1:] for array in data.features]
     layouts = [
-        f"{name} has rows of shape {shape}, taken as {_layout(shape)}; if the last axis holds the "
-        f"channels, store them first: numpy.moveaxis(images, -1, 1)."
-        for name, shape in zip(data.feature_names, data.input_shapes, strict=True)
-        if _looks_like_channels_last(shape) and not takes_any_shape(model_class)
+        f"{name} has rows of shape {shape}, taken as {_layout(shape, data.channels)}; if "
+        f"{_OTHERWISE[data.channels]}."
+        for name, shape in zip(data.feature_names, shapes, strict=True)
+        if _looks_wrong(shape, data.channels) and not takes_any_shape(model_class)
     ]
     scales = [
         f"{scale}: the scale is far from 1, with which models train badly or diverge; "
@@ -40,7 +48,7 @@ def data_warnings(data: DataSet, model_class: type[nn.Module]) -> tuple[str, ...
     return (*layouts, *scales)
 
 
-def _layout(shape: Sequence[int]) -> str:
+def _layout(shape: Sequence[int], channels: Channels) -> str:
     if not shape:
         return "1 value a row"
     sizes = " x ".join(map(str, shape))
@@ -48,9 +56,15 @@ def _layout(shape: Sequence[int]) -> str:
         return f"{sizes} value{'s' if shape[0] > 1 else ''} a row"
     if len(shape) == 2:
         return f"{sizes} a row"
-    channels, *image = shape
-    return f"{channels} channels of {' x '.join(map(str, image))} (channels first)"
+    number, *image = model_shape(shape, channels)
+    where = "last" if has_channels_last(shape, channels) else "first"
+    sizes = " x ".join(map(str, image))
+    return f"{number} channel{'' if number == 1 else 's'} of {sizes} (channels {where})"
 
 
-def _looks_like_channels_last(shape: Sequence[int]) -> bool:
-    return len(shape) > 2 and shape[-1] in CHANNELS and shape[0] > max(CHANNELS)
+def _looks_wrong(shape: Sequence[int], channels: Channels) -> bool:
+    """Tell whether the other end of a row's shape looks like the number of its channels."""
+    if len(shape) < 3 or (channels == "last" and not has_channels_last(shape, channels)):
+        return False
+    taken, other = (shape[0], shape[-1]) if channels == "first" else (shape[-1], shape[0])
+    return other in CHANNELS and taken > max(CHANNELS)

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from rayfold.data import HDF5, DataSet
+from numpy.typing import NDArray
+
+from rayfold.data import HDF5, Channels, DataSet
+from rayfold.data.inputs import has_channels_last
 from rayfold.errors import RecipeError
 from rayfold.study.differences import differences
 from rayfold.training import Settings
@@ -16,13 +19,12 @@ NOT_COMPARED = ("environment", "descriptors", "accept", "code")
 
 def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
     """Return what the data are, and how its test rows were chosen."""
-    shapes = zip(data.feature_names, data.input_shapes, data.features, strict=True)
     return {
         "task": data.task,
         "classes": list(data.classes) if data.classes is not None else None,
         "inputs": [
-            {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
-            for name, shape, array in shapes
+            _describe_input(name, array, data.channels)
+            for name, array in zip(data.feature_names, data.features, strict=True)
         ],
         "labels": source.labels,
         "num_outputs": data.num_outputs,
@@ -34,6 +36,13 @@ def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
             "row_groups": source.row_groups,
         },
     }
+
+
+def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[str, Any]:
+    """Return what a feature array is as stored; one with channels first says nothing of them."""
+    shape = array.shape[1:]
+    entry: dict[str, Any] = {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
+    return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
 
 
 def describe_training(settings: Settings) -> dict[str, Any]:

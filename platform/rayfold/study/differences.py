@@ -106,7 +106,8 @@ def _domain(domain: Mapping[str, Any]) -> str:
 
 
 def _in_words(entry: Mapping[str, Any]) -> str:
-    return f"{entry['dtype']} of shape {tuple(entry['shape'])}"
+    layout = f" (channels {entry['channels']})" if "channels" in entry else ""
+    return f"{entry['dtype']} of shape {tuple(entry['shape'])}{layout}"
 
 
 def _plain(value: Any) -> str:

@@ -217,7 +217,8 @@ class FoldRun:
         """Return copies of the rows: features as a model takes them, and labels."""
         device = self._strategy.device
         features = tuple(
-            torch.from_numpy(to_float(array[rows])).to(device) for array in self._data.features
+            torch.from_numpy(to_float(array[rows], self._data.channels)).to(device)
+            for array in self._data.features
         )
         return features, torch.from_numpy(self._data.labels[rows]).to(device)
 

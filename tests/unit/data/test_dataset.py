@@ -279,3 +279,28 @@ def test_wrong_labels_are_told_before_features_are_read(tmp_path: Path) -> None:
         file["labels"] = np.zeros((4, 3), np.int64)
     with pytest.raises(DataError, match="data set 'labels': expected one class a row"):
         load(HDF5(path))
+
+
+class TestChannels:
+    def test_the_data_stay_as_stored_and_models_get_channels_first(self, write: Write) -> None:
+        images = np.arange(600, dtype=np.uint8).reshape(10, 4, 5, 3)
+        path = write("a.h5", {"image": images, "age": np.arange(10), "labels": LABELS})
+        stored = HDF5(path, features=["image", "age"], channels="last")
+        dataset = load(stored)
+        assert dataset.features[0].tolist() == images.tolist()
+        assert dataset.input_shapes == ((3, 4, 5), ())
+        assert load(stored).digest == dataset.digest
+        first = load(HDF5(path, features=["image", "age"]))
+        assert first.input_shapes == ((4, 5, 3), ())
+        assert first.digest != dataset.digest
+
+    def test_rows_that_have_no_channels_cannot_have_them_last(self, write: Write) -> None:
+        path = write("a.h5", {"image": IMAGES, "labels": LABELS})
+        with pytest.raises(
+            DataError, match=r"channels is 'last', but no .*: 'image' \(2, 2\); leave channels out"
+        ):
+            load(HDF5(path, features="image", channels="last"))
+
+    def test_another_word_is_refused(self) -> None:
+        with pytest.raises(DataError, match="channels is 'middle', expected 'first' or 'last'"):
+            HDF5("a.h5", channels="middle")  # type: ignore[arg-type]

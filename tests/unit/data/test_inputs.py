@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import to_float
+from rayfold.data.inputs import model_shape
 from rayfold.errors import DataError
 
 
@@ -45,3 +46,22 @@ def test_what_is_no_number_is_refused(values: list[object]) -> None:
 def test_numbers_beyond_float32_are_refused() -> None:
     with pytest.raises(DataError, match=r"features of type float64 hold numbers beyond float32"):
         to_float(np.array([1e39]))
+
+
+@pytest.mark.parametrize(
+    ("stored", "moved"),
+    [((4, 5, 3), (3, 4, 5)), ((2, 4, 5, 3), (3, 2, 4, 5)), ((4, 5), (4, 5)), ((7,), (7,))],
+)
+@pytest.mark.parametrize("dtype", ["u1", "f4", "i2"])
+def test_channels_are_moved_of_rows_with_3_or_4_axes_alone(
+    stored: tuple[int, ...], moved: tuple[int, ...], dtype: str
+) -> None:
+    rows = np.arange(2 * np.prod(stored)).reshape(2, *stored).astype(dtype)
+    assert model_shape(stored, "last") == moved
+    assert model_shape(stored, "first") == stored
+    given = to_float(rows, "last")
+    assert given.shape == (2, *moved)
+    assert given.flags.c_contiguous
+    assert to_float(rows).shape == rows.shape
+    if moved != stored:
+        assert (given[:, 2] == to_float(rows)[..., 2]).all()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,14 @@ def test_equal_features_have_equal_digests_in_whatever_type(bytes_: np.ndarray) 
     assert np.array_equal(digests, row_digests(in_memory(scaled.astype(np.float32))))
     assert len(set(digests.tolist())) == 20
     assert digests.dtype == np.int64
+
+
+def test_equal_images_have_equal_digests_wherever_their_channels_are_stored() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 5, 3), dtype=np.uint8)
+    last = replace(in_memory(images), channels="last")
+    first = in_memory(np.moveaxis(images, -1, 1))
+    assert np.array_equal(row_digests(last), row_digests(first))
+    assert not np.array_equal(row_digests(in_memory(images)), row_digests(first))
 
 
 def test_any_number_tells_rows_apart(bytes_: np.ndarray) -> None:

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,11 @@ def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
         ),
     )
     return Ensemble(contents)
+
+
+@pytest.fixture
+def make() -> Callable[..., Ensemble]:
+    return make_ensemble
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is told of the data before a study starts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import numpy as np
 import pytest
 
 from rayfold.data import HDF5
+from rayfold.errors import RecipeError
 from rayfold.study import Study
+from rayfold.study.description import check_same, describe_data_set
 
 
 @pytest.fixture
 def study_of(make_study: Any, tmp_path: Path) -> Any:
-    def make(features: Any, labels: Any = None, model: str = "cnn") -> Study:
+    def make(
+        features: Any, labels: Any = None, model: str = "cnn", channels: Any = "first"
+    ) -> Study:
         path = tmp_path / "data.h5"
         with h5py.File(path, "w") as file:
             file["features"] = features
             file["labels"] = np.arange(len(features)) % 3 if labels is None else labels
-        study: Study = make_study(model=model, data=HDF5(path))
+        study: Study = make_study(model=model, data=HDF5(path, channels=channels))
         return study
 
     return make
@@ -36,9 +41,43 @@ def test_images_whose_channels_come_last_are_warned_of(study_of: Any) -> None:
     ]
     assert lines(study, "warning") == [
         "warning    features has rows of shape (16, 16, 3), taken as 16 channels of 16 x 3 "
-        "(channels first); if the last axis holds the channels, store them first: "
-        "numpy.moveaxis(images, -1, 1)."
+        "(channels first); if the last axis holds the channels, say so: channels: last (in Python "
+        'channels="last").'
     ]
+
+
+def test_what_is_said_to_be_last_is_told_as_that(study_of: Any) -> None:
+    images = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
+    study = study_of(images, channels="last")
+    assert lines(study, "input") == [
+        "input      features: 3 channels of 16 x 16 (channels last), float32"
+    ]
+    assert lines(study, "warning") == []
+
+
+def test_channels_that_look_first_though_they_are_said_to_be_last(study_of: Any) -> None:
+    images = np.random.default_rng(0).random((60, 3, 16, 16), np.float32)
+    assert lines(study_of(images, channels="last"), "warning") == [
+        "warning    features has rows of shape (3, 16, 16), taken as 16 channels of 3 x 16 "
+        "(channels last); if the first axis holds the channels, leave channels out."
+    ]
+
+
+def test_a_study_does_not_go_on_with_the_channels_elsewhere(study_of: Any) -> None:
+    images = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
+    begun, present = (
+        describe_data_set(study_of(images, channels=channels).dataset, HDF5("data.h5"))
+        for channels in ("first", "last")
+    )
+    with pytest.raises(
+        RecipeError,
+        match=re.escape(
+            "data.inputs.features: float32 of shape (16, 16, 3) -> float32 of shape (16, 16, 3) "
+            "(channels last)"
+        ),
+    ):
+        check_same("digits", begun, present)
+    assert begun["inputs"] == [{"name": "features", "shape": [16, 16, 3], "dtype": "float32"}]
 
 
 @pytest.mark.parametrize(

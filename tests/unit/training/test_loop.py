@@ -902,3 +902,25 @@ class TestExplosion:
         data = replace(data, labels=data.labels + np.float32(offset))
         task = order(config={"model.dropout": 0.0})
         assert train(make_run(task, make_setup(data=data), data=data), task).score > 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_channels_last_train_bit_for_bit_as_the_same_rows_with_channels_first(
+    data: DataSet, make_setup: MakeSetup, make_run: MakeRun, dtype: str
+) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (60, 6, 5, 3)).astype(dtype)
+    moved = np.ascontiguousarray(np.moveaxis(images, -1, 1))
+    task = order(until_epoch=2, config={"model.channels": 4, "model.blocks": 1})
+    task = replace(task, config={k: v for k, v in task.config.items() if k != "model.hidden"})
+    weights = []
+    stored_first = replace(data, features=(moved,))
+    stored_last = replace(data, features=(images,), channels="last")
+    for folder, given in (("first", stored_first), ("last", stored_last)):
+        setup = replace(make_setup(folder, data=given, epochs=2), model=model_source("cnn"))
+        result = train(make_run(task, setup, data=given), task)
+        file = setup.folder / task.folder / "weights.safetensors"
+        weights.append((result.score, load_file(file)))
+    (score, first), (same_score, last) = weights
+    assert score == same_score
+    assert first.keys() == last.keys()
+    assert all(torch.equal(first[name], last[name]) for name in first)

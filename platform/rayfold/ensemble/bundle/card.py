@@ -108,6 +108,9 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
     notes = "Rows come as they are in the data file"
     if any(entry.dtype == "uint8" for entry in signature.inputs):
         notes += "; bytes (`uint8`) are divided by 255 inside"
+    for entry in signature.inputs:
+        if entry.channels == "last":
+            notes += f"; the channels of {_text(entry.name)} are its last axis"
     if signature.classes is not None:
         shown = ", ".join(_text(repr(c)) for c in signature.classes[:20])
         more = f" and {len(signature.classes) - 20} more" if len(signature.classes) > 20 else ""

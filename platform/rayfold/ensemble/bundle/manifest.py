@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rayfold.data import Channels
+from rayfold.data.inputs import has_channels_last
 from rayfold.ensemble.records import Contents, Input, Origin, Signature
 from rayfold.errors import BundleError
 
@@ -39,6 +41,7 @@ class InputPart(_Part):
     name: str
     shape: list[Annotated[int, Field(ge=1)]]
     dtype: Annotated[str, Field(pattern=r"^(bool|u?int\d+|float\d+|[<>][biuf]\d)$")]
+    channels: Channels = "first"
 
 
 class ModelPart(_Part):
@@ -144,10 +147,7 @@ class Manifest(_Part):
         """What goes in and what comes out."""
         return Signature(
             task=self.task,
-            inputs=tuple(
-                Input(name=entry.name, shape=tuple(entry.shape), dtype=entry.dtype)
-                for entry in self.inputs
-            ),
+            inputs=tuple(Input.of(entry.model_dump()) for entry in self.inputs),
             num_outputs=self.num_outputs,
             classes=None if self.classes is None else tuple(self.classes),
         )
@@ -197,7 +197,12 @@ def describe(
         scored=list(origin.scored),
         task=signature.task,
         inputs=[
-            InputPart(name=entry.name, shape=list(entry.shape), dtype=entry.dtype)
+            InputPart(
+                name=entry.name,
+                shape=list(entry.shape),
+                dtype=entry.dtype,
+                channels=entry.channels,
+            )
             for entry in signature.inputs
         ],
         labels=origin.labels,
@@ -313,6 +318,11 @@ def _check_consistent(file: Path, manifest: Manifest) -> None:
     if (manifest.task == "classification") != (manifest.classes is not None):
         raise BundleError(f"{file}: classes do not go with task {manifest.task}; export it again.")
     for entry in manifest.inputs:
+        if entry.channels == "last" and not has_channels_last(entry.shape, "last"):
+            raise BundleError(
+                f"{file}: {entry.name} has rows of shape {entry.shape}, which cannot have their "
+                "channels last; export it again."
+            )
         if math.prod(entry.shape) > _LARGEST_ROW:
             raise BundleError(
                 f"{file}: a row of {entry.name} has shape {entry.shape}, more than "

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rayfold.ensemble.predictor import EnsembleModule
+from rayfold.ensemble.predictor import EnsembleModule, as_trained
 from rayfold.ensemble.records import Signature
 from rayfold.errors import BundleError
 from rayfold.training.weights_file import tensors_of
@@ -199,9 +199,18 @@ def _export(
             module(*examples)  # tells it which models write to their buffers
         return _exported(module, examples)
     except Exception as error:
-        floats = tuple(tensor.to(torch.float32) for tensor in examples)
-        _name_the_member(module, members, "torch.export", lambda model: _exported(model, floats))
+        inputs = _as_trained(signature)
+        _name_the_member(module, members, "torch.export", lambda model: _exported(model, inputs))
         raise _refusal("the ensemble", "torch.export", error) from error
+
+
+def _as_trained(signature: Signature) -> tuple[torch.Tensor, ...]:
+    """Return made-up rows as a model of the ensemble takes them."""
+    rows = example_rows(signature, _EXAMPLE_ROWS)
+    return tuple(
+        as_trained(torch.from_numpy(array), entry)
+        for array, entry in zip(rows, signature.inputs, strict=True)
+    )
 
 
 def _exported(
@@ -236,12 +245,9 @@ def _write_onnx(
     try:
         program = _to_onnx(exported, names)
     except Exception as error:
-        examples = tuple(
-            torch.from_numpy(array).to(torch.float32)
-            for array in example_rows(signature, _EXAMPLE_ROWS)
-        )
+        inputs = _as_trained(signature)
         _name_the_member(
-            module, members, "ONNX", lambda model: _to_onnx(_exported(model, examples), names)
+            module, members, "ONNX", lambda model: _to_onnx(_exported(model, inputs), names)
         )
         raise _refusal("the ensemble", "ONNX", error) from error
     program.save(str(file), external_data=size > _LARGEST_PROTOBUF)

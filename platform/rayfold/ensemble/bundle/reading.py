@@ -41,7 +41,7 @@ def read_bundle(
     check_files(folder, manifest)
     combination = _load_combination(folder, manifest)
     classes = load_classes(folder, manifest, models=models, allow_code=allow_code)
-    shapes = [entry.shape for entry in manifest.signature.inputs]
+    shapes = manifest.signature.model_shapes
     members = tuple(
         _load_member(folder, member, classes[member.model.reference], shapes)
         for member in manifest.members
