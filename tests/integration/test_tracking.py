@@ -86,6 +86,9 @@ class Study:
         values = {"score": None, "standard_error": None, "error": None, **fields}
         self.journal.append("trial", trial=trial, status=status, **values)
 
+    def retry(self, trial: str, *, fresh: bool, code: str = "c" * 64) -> None:
+        self.journal.append("retry", trial=trial, code=code, fresh=fresh)
+
     def complete(self, trial: str) -> None:
         self.suggest(trial)
         self.fold(trial, 0, (1.0, 0.5))
@@ -246,13 +249,17 @@ class Breaking:
         return attribute
 
 
+@pytest.mark.slow
 def test_an_uploader_that_died_between_any_two_calls_leaves_nothing_twice_or_out(
     study: Study, storage: Path, client: mlflow.MlflowClient
 ) -> None:
     """The store after each death and one more upload is the store of a single upload."""
     study.complete("0000")
     study.suggest("0001")
+    study.fold("0001", 0, (1.0,))
     study.end("0001", "failed", error="ValueError: no")
+    study.retry("0001", fresh=False)
+    study.end("0001", "failed", error="ValueError: still no")
     study.suggest("0002")
     study.journal.append("run", state="interrupted")
     entries = read_journal(study.journal.path)
@@ -329,6 +336,119 @@ def test_an_interrupted_study_goes_on_in_the_same_runs(
     study.upload()
     assert client.get_run(parent).info.status == "FINISHED"
     assert [t.run_id for t in study.read().trials] == [trial.run_id]
+
+
+def points(client: mlflow.MlflowClient, run_id: str, metric: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run_id, metric)]
+
+
+@pytest.mark.parametrize("uploads", [1, 2])
+def test_a_trial_that_begins_anew_has_one_run_without_metrics_of_its_first_try(
+    study: Study, client: mlflow.MlflowClient, uploads: int
+) -> None:
+    """The first try failed in fold 1, after 3 epochs of fold 0 with code a."""
+    study.suggest("0000")
+    study.fold("0000", 0, (3.0, 2.0, 1.0))
+    study.end("0000", "failed", error=TRACEBACK)
+    study.journal.append("run", state="finished")
+    if uploads == 2:
+        study.upload()
+        [trial] = study.read(completed_only=False).trials
+        assert (trial.status, trial.error) == (
+            "failed",
+            "ValueError: too deep (net.py line 3, in forward)",
+        )
+        assert points(client, trial.run_id, "val_loss") == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    study.journal.append("run", state="started")
+    study.retry("0000", fresh=True, code="b" * 64)
+    study.fold("0000", 0, (0.5,))
+    study.fold("0000", 1, (0.25,))
+    study.end("0000", score=0.375)
+    study.journal.append("run", state="finished")
+    study.upload()
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    assert (trial.status, trial.error, trial.code) == ("completed", None, "b" * 64)
+    assert (trial.score, trial.folds, trial.config) == (0.375, (0, 1), CONFIG)
+    run = client.get_run(trial.run_id)
+    assert (run.info.status, run.data.tags["rayfold.attempt"]) == ("FINISHED", "1")
+    assert run.data.params == {name: str(value) for name, value in CONFIG.items()}
+    assert points(client, trial.run_id, "fold_0/val_loss") == [(1, 0.5)]
+    assert points(client, trial.run_id, "val_loss") == [(1, 0.375)]
+    assert points(client, trial.run_id, "score") == [(0, 0.375)]
+    children = [
+        run
+        for run in search_runs(client, experiment(client), {})
+        if "rayfold.trial" in run.data.tags
+    ]
+    assert [run.info.run_id for run in children] == [trial.run_id]
+
+
+def test_a_trial_that_is_tried_again_keeps_its_folds_once(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    study.suggest("0000")
+    study.fold("0000", 0, (2.0, 1.0))
+    study.end("0000", "failed", error=TRACEBACK)
+    study.upload()
+    study.retry("0000", fresh=False)
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    assert (trial.status, trial.folds) == ("running", (0,))
+    assert client.get_run(trial.run_id).info.status == "RUNNING"
+    study.fold("0000", 1, (4.0, 3.0))
+    study.end("0000", score=2.0)
+    study.upload()
+    [again] = study.read(completed_only=False).trials
+    assert (again.run_id, again.status, again.folds) == (trial.run_id, "completed", (0, 1))
+    assert points(client, again.run_id, "fold_0/val_loss") == [(1, 2.0), (2, 1.0)]
+    assert points(client, again.run_id, "val_loss") == [(1, 3.0), (2, 2.0)]
+    assert load_file(again.weights(0))["weight"].tolist() == [0, 0, 0]
+
+
+def test_a_trial_that_begins_anew_gives_back_what_it_took_over(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    study.suggest("0000", batch_size=16)
+    exploited(study, "0000", 2, {"batch_size": 32})
+    study.upload()
+    study.retry("0000", fresh=True)
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    assert trial.config == {"batch_size": 16}
+    assert "rayfold.exploits" not in client.get_run(trial.run_id).data.tags
+    assert points(client, trial.run_id, "population/batch_size") == []
+
+
+def test_a_trial_that_is_tried_again_keeps_what_it_took_over(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    study.suggest("0000", batch_size=16)
+    exploited(study, "0000", 2, {"batch_size": 32})
+    study.end("0000", "failed", error=TRACEBACK)
+    study.retry("0000", fresh=False)
+    study.upload()
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    assert trial.config == {"batch_size": 32}
+    assert points(client, trial.run_id, "population/batch_size") == [(2, 32.0)]
+    run = client.get_run(trial.run_id)
+    assert run.data.params["batch_size"] == "16"
+    assert run.data.tags["rayfold.donor"] == "0001"
+
+
+def test_a_trial_that_was_deleted_is_not_logged_when_it_is_tried_again(
+    study: Study, client: mlflow.MlflowClient
+) -> None:
+    study.suggest("0000")
+    study.end("0000", "failed", error=TRACEBACK)
+    study.upload()
+    [trial] = study.read(completed_only=False).trials
+    client.delete_run(trial.run_id)
+    study.retry("0000", fresh=True)
+    study.end("0000", score=1.0)
+    study.upload()
+    assert study.read(completed_only=False).trials == ()
 
 
 def test_a_trial_deleted_in_mlflow_stays_deleted(
@@ -557,7 +677,7 @@ def test_an_outage_and_its_end_are_told_once_each(study: Study, storage: Path) -
         assert uploader.finish(TIMEOUT_S)
     finally:
         logger.removeHandler(told)
-    lost, back = told.messages
+    lost, back = (line for line in told.messages if not line.startswith("Waiting for MLflow"))
     assert "mlflow.db is out of reach (" in lost
     assert back.endswith("mlflow.db is back; all is uploaded.")
     [trial] = read_study("digits", uri=f"sqlite:///{place / 'mlflow.db'}").trials
@@ -599,7 +719,7 @@ storage = Path(sys.argv[1])
 with Journal.open(storage / "s" / "journal.jsonl") as journal:
     journal.append("study", name="digits", id="c" * 32, description={"task": "regression"})
     uri = tracking_uri(storage)
-    assert Uploader(storage / "s", uri, storage / "artifacts").start().finish(60)
+    assert Uploader(storage / "s", uri, storage / "artifacts").start().finish(300)
 assert read_study("digits", storage=storage).description == {"task": "regression"}
 """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}

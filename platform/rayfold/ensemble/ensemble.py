@@ -47,7 +47,7 @@ from rayfold.ensemble.predictor import (
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
-from rayfold.ensemble.same_code import of_present_code
+from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import BundleError, EnsembleError, one_of
 from rayfold.recipe import Acceptance
 from rayfold.results import shortened
@@ -156,7 +156,8 @@ class Ensemble:
         parts = [
             read_parts(study, uri=tracking_uri, storage=folder) for study in logged if sub_problems
         ]
-        logged = [*of_present_code(logged, model)]
+        everything, logged = logged, [*of_present_code(logged, model)]
+        check_trials_left(everything, logged, model)
         parts = [of_present_code(group, model) for group in parts]
         assembly = Assembly(read_candidates(logged, min_share=min_share, parts=parts), model)
         out_of_fold = assembly.candidates.out_of_fold

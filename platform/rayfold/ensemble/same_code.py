@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from rayfold.errors import EnsembleError, ModelError
-from rayfold.library import model_source
+from rayfold.library import model_reference, model_source
 from rayfold.tracking import LoggedStudy
 
 logger = logging.getLogger(__name__)
@@ -21,25 +21,38 @@ def of_present_code(
     """Return studies with those trials that were trained with the code of today.
 
     Weights of one version of a file may fit another one, and predict something else there. What
-    was left out is told through ``logging``. Trials of which no code is recorded are kept.
+    is left out is told through ``logging``. Trials whose code is not known are kept: those of
+    journals that did not record it, and those of an installed model, which has versions instead.
 
     Args:
         studies: As they were logged.
         model: The model's class or reference, where it is not the logged one.
+    """
+    return tuple(_of_present_code(study, model) for study in studies)
+
+
+def check_trials_left(
+    studies: Sequence[LoggedStudy],
+    kept: Sequence[LoggedStudy],
+    model: str | type[nn.Module] | None,
+) -> None:
+    """Check that trials with weights are left.
+
+    Args:
+        studies: As they were logged.
+        kept: The same by ``of_present_code``.
+        model: The model's class or reference, where it is not the logged one.
 
     Raises:
-        EnsembleError: If no trial is left of all that have weights.
+        EnsembleError: If there were some, and all of them are of other code.
     """
-    kept = tuple(_of_present_code(study, model) for study in studies)
-    trained = [trial for study in studies for trial in study.trials if trial.folds]
-    if trained and not any(trial.folds for study in kept for trial in study.trials):
-        reference = model_source(model or studies[0].description["model"]).reference
+    if _have_weights(studies) and not _have_weights(kept):
+        reference = model_reference(model or studies[0].description["model"])
         raise EnsembleError(
             f"all trials were trained with other code than {reference} has now; put that back "
             "(its text is below code/ in the study's folder and among the artifacts of its run), "
             "or run the study under another name."
         )
-    return kept
 
 
 def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) -> LoggedStudy:
@@ -47,12 +60,12 @@ def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) ->
         source = model_source(model or study.description["model"])
     except ModelError:
         return study  # told when its models are built
-    other = [
-        trial.id for trial in study.trials if trial.code and trial.code != source.digest != ""
-    ]
-    if not other:
+    if not source.digest:
         return study
-    shown = ", ".join(other[:_SHOWN]) + (", ..." if len(other) > _SHOWN else "")
+    kept = tuple(trial for trial in study.trials if trial.code in ("", source.digest))
+    if len(kept) == len(study.trials):
+        return study
+    other = [trial.id for trial in study.trials if trial not in kept]
     logger.warning(
         "%d of %d trials of study %s are left out: they were trained with other code than %s has "
         "now (%s).",
@@ -60,6 +73,10 @@ def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) ->
         len(study.trials),
         study.name,
         source.reference,
-        shown,
+        ", ".join(other[:_SHOWN]) + (", ..." if len(other) > _SHOWN else ""),
     )
-    return replace(study, trials=tuple(t for t in study.trials if t.id not in set(other)))
+    return replace(study, trials=kept)
+
+
+def _have_weights(studies: Sequence[LoggedStudy]) -> bool:
+    return any(trial.folds for study in studies for trial in study.trials)

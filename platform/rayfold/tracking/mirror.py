@@ -8,7 +8,6 @@ from another process too, adds nothing.
 import json
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from rayfold import tracebacks
 from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
 from rayfold.tracking import tags as tag
+from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
 from rayfold.tracking.store import open_experiment, search_runs
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ class _Child:
         uploaded: When each fold that is fully uploaded was finished, Unix seconds.
         settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
         deleted: Whether the run was deleted.
-        attempt: How often the run was opened again because the trial was tried again.
+        attempt: Which try of the trial the run holds, counted from 0.
         attempt_read: The same by the entries so far; what belongs to an earlier one is passed
             over.
-        started_at: When the configuration was suggested, Unix seconds.
+        started_at: When the configuration was suggested, or tried again, Unix seconds.
+        suggested: The configuration that was suggested.
+        first_tags: What a run of this trial begins with.
         folds: The folds that the journal holds so far.
         config: The configuration by the entries so far.
         exploits: What the trial has taken over by the entries so far.
+        exploit_metrics: The hyperparameters after each of these.
     """
 
     run_id: str
@@ -66,9 +69,19 @@ class _Child:
     attempt: int = 0
     attempt_read: int = 0
     started_at: float = 0.0
+    suggested: Config = field(default_factory=dict)
+    first_tags: dict[str, str] = field(default_factory=dict)
     folds: dict[int, FoldResult] = field(default_factory=dict)
     config: Config = field(default_factory=dict)
     exploits: list[dict[str, Any]] = field(default_factory=list)
+    exploit_metrics: list["Metric"] = field(default_factory=list)
+
+    def forget(self) -> None:
+        """Forget what the entries told of a try that begins anew."""
+        self.config = self.suggested
+        self.folds.clear()
+        self.exploits.clear()
+        self.exploit_metrics.clear()
 
     @property
     def takes_nothing(self) -> bool:
@@ -120,7 +133,7 @@ class StudyMirror:
         if not self._parent:
             run = self._client.create_run(
                 self._experiment_id,
-                start_time=_milliseconds(entry.time),
+                start_time=milliseconds(entry.time),
                 run_name=entry.fields["name"],
                 tags=self._common_tags("study"),
             )
@@ -147,54 +160,70 @@ class StudyMirror:
 
     def _apply_suggestion(self, entry: Entry) -> None:
         trial, config = entry.fields["trial"], entry.fields["config"]
+        tags = {
+            **self._common_tags("trial"),
+            tag.PARENT: self._parent,
+            tag.TRIAL: trial,
+            tag.STATUS: "running",
+            **({tag.CODE: entry.fields["code"]} if "code" in entry.fields else {}),
+            **({tag.INITIAL_WEIGHTS: "none"} if entry.fields.get("warm") is False else {}),
+        }
         if trial not in self._children:
-            run = self._client.create_run(
-                self._experiment_id,
-                start_time=_milliseconds(entry.time),
-                run_name=trial,
-                tags={
-                    **self._common_tags("trial"),
-                    **tag.config_to_tags(config),
-                    tag.PARENT: self._parent,
-                    tag.TRIAL: trial,
-                    tag.STATUS: "running",
-                    **({tag.CODE: entry.fields["code"]} if "code" in entry.fields else {}),
-                    **({tag.INITIAL_WEIGHTS: "none"} if entry.fields.get("warm") is False else {}),
-                },
-            )
-            self._children[trial] = _Child(run_id=run.info.run_id)
+            run_id = self._create_trial_run(tags | tag.config_to_tags(config), entry.time)
+            self._children[trial] = _Child(run_id=run_id)
         child = self._children[trial]
-        child.started_at, child.config = entry.time, config
-        child.exploits.clear()
-        child.folds.clear()
+        child.started_at, child.suggested, child.first_tags = entry.time, config, tags
+        child.forget()
         child.attempt_read = 0
-        if not child.settled and not child.params.issuperset(config):
-            self._log(child.run_id, params=config)
+        self._log_start(child)
 
     def _apply_retry(self, entry: Entry) -> None:
-        """Open a trial's run again; one that begins anew loses the files that it had."""
+        """Begin a run for a trial that is tried again; the one before is deleted.
+
+        MLflow cannot take metrics out of a run, so that two tries in one would be mixed up.
+        """
         child = self._children[entry.fields["trial"]]
         child.attempt_read += 1
         child.started_at = entry.time
+        child.first_tags[tag.CODE] = entry.fields["code"]
         if entry.fields["fresh"]:
-            child.folds.clear()
-            child.exploits.clear()
-        if child.deleted or child.attempt_read <= child.attempt:
+            child.forget()
+        if child.deleted:
             return
-        fresh = {tag.FOLDS: "{}", tag.EXPLOITS: "[]"} if entry.fields["fresh"] else {}
-        if entry.fields["fresh"]:
+        if child.attempt_read > child.attempt:
+            before = child.run_id
+            child.run_id = self._create_trial_run(
+                {
+                    **child.first_tags,
+                    **tag.config_to_tags(child.config),
+                    **_exploit_tags(child.exploits),
+                    tag.ATTEMPT: str(child.attempt_read),
+                },
+                entry.time,
+            )
+            child.run_status, child.params, child.settled = "RUNNING", frozenset(), False
             child.uploaded.clear()
-        self._log(
-            child.run_id,
-            tags={
-                tag.STATUS: "running",
-                tag.ERROR: "",
-                tag.CODE: entry.fields["code"],
-                **fresh,
-                tag.ATTEMPT: str(child.attempt_read),
-            },
+            child.attempt = child.attempt_read
+            self._client.delete_run(before)
+        self._log_start(child)
+        for result in child.folds.values():
+            self._log_fold(child, result)
+
+    def _create_trial_run(self, tags: Mapping[str, str], time: float) -> str:
+        run = self._client.create_run(
+            self._experiment_id,
+            start_time=milliseconds(time),
+            run_name=tags[tag.TRIAL],
+            tags=dict(tags),
         )
-        child.attempt, child.settled = child.attempt_read, False
+        run_id: str = run.info.run_id
+        return run_id
+
+    def _log_start(self, child: _Child) -> None:
+        """Log what a trial begins with, unless its run holds that already."""
+        if not child.takes_nothing and not child.params.issuperset(child.suggested):
+            self._log(child.run_id, metrics=child.exploit_metrics, params=child.suggested)
+            child.params = frozenset(child.suggested)
 
     def _apply_exploit(self, entry: Entry) -> None:
         """Log what a trial has taken over: its parameters cannot change, its tags can."""
@@ -209,21 +238,21 @@ class StudyMirror:
                 "restart": exploit.restart,
             }
         )
-        if child.takes_nothing:
-            return
         metrics = [
-            _metric(f"population/{name}", value, entry.time, step=exploit.epoch)
+            metric(f"population/{name}", value, entry.time, step=exploit.epoch)
             for name, value in exploit.config.items()
             if not isinstance(value, str)
         ]
+        child.exploit_metrics.extend(metrics)
+        if child.takes_nothing:
+            return
         self._log(
             child.run_id,
             metrics=metrics,
             tags={
                 **dict.fromkeys(tag.config_to_tags(before), ""),  # it may have been longer
                 **tag.config_to_tags(exploit.config),
-                tag.DONOR: exploit.donor,
-                tag.EXPLOITS: _newest_that_fit(child.exploits),
+                **_exploit_tags(child.exploits),
             },
         )
 
@@ -231,6 +260,10 @@ class StudyMirror:
         child = self._children[entry.fields["trial"]]
         result = FoldResult.from_dict(entry.fields["result"])
         child.folds[result.fold] = result
+        self._log_fold(child, result)
+
+    def _log_fold(self, child: _Child, result: FoldResult) -> None:
+        """Log a fold's metrics and files, unless the run holds them already."""
         if child.takes_nothing or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
             return
         folder = f"fold_{result.fold}"
@@ -241,7 +274,7 @@ class StudyMirror:
                 "%s of trial %s is missing; MLflow gets this fold's metrics without its files, "
                 "and no ensemble can use the trial.",
                 missing[0],
-                entry.fields["trial"],
+                child.first_tags[tag.TRIAL],
             )
         else:
             for file in files:
@@ -249,7 +282,7 @@ class StudyMirror:
             child.uploaded[result.fold] = result.finished_at
         self._log(
             child.run_id,
-            metrics=_history_metrics([result], prefix=f"{folder}/"),
+            metrics=history_metrics([result], prefix=f"{folder}/"),
             tags={
                 tag.FOLDS: json.dumps(dict(sorted(child.uploaded.items()))),
                 **({tag.INITIAL_WEIGHTS: str(result.initial)} if result.initial else {}),
@@ -271,10 +304,10 @@ class StudyMirror:
             "score": entry.fields.get("score"),
             "standard_error": entry.fields.get("standard_error"),
             "duration_seconds": entry.time - child.started_at,
-            "fold_seconds": _mean([fold.finished_at - fold.started_at for fold in folds]),
+            "fold_seconds": mean([fold.finished_at - fold.started_at for fold in folds]),
         }
-        metrics = _history_metrics(folds) + [
-            _metric(name, value, entry.time, step=0)
+        metrics = history_metrics(folds) + [
+            metric(name, value, entry.time, step=0)
             for name, value in summary.items()
             if value is not None
         ]
@@ -305,10 +338,14 @@ class StudyMirror:
         if status == "RUNNING":
             self._client.update_run(run_id, status=status)
         else:
-            self._client.set_terminated(run_id, status, end_time=_milliseconds(time))
+            self._client.set_terminated(run_id, status, end_time=milliseconds(time))
 
     def _find_runs(self) -> None:
-        """Find what an earlier uploader logged; of two runs of one trial, the first counts."""
+        """Find what an earlier uploader logged.
+
+        Of several runs of a trial the one of its newest try counts; of two of the same try, which
+        two uploaders at once may leave, the first.
+        """
         wanted = {tag.STUDY_ID: self._study["id"]}
         for run in search_runs(self._client, self._experiment_id, wanted, deleted=True):
             trial = run.data.tags.get(tag.TRIAL)
@@ -316,8 +353,17 @@ class StudyMirror:
                 if run.info.lifecycle_stage == "deleted":
                     self._client.restore_run(run.info.run_id)
                 self._parent, self._parent_status = run.info.run_id, run.info.status
-            elif trial is not None and trial not in self._children:
-                self._children[trial] = _child(run)
+            elif trial is not None:
+                self._enter_child(trial, _child(run))
+
+    def _enter_child(self, trial: str, found: _Child) -> None:
+        """Enter a run of a trial; delete that of an earlier try if an uploader died before."""
+        known = self._children.setdefault(trial, found)
+        if known.attempt != found.attempt:
+            old, new = sorted((known, found), key=lambda child: child.attempt)
+            self._children[trial] = new
+            if not old.deleted:
+                self._client.delete_run(old.run_id)
 
     def _common_tags(self, kind: str) -> dict[str, str]:
         description = self._study["description"]
@@ -365,6 +411,12 @@ def _child(run: "Run") -> _Child:
     )
 
 
+def _exploit_tags(exploits: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not exploits:
+        return {}
+    return {tag.DONOR: exploits[-1]["donor"], tag.EXPLOITS: _newest_that_fit(exploits)}
+
+
 def _newest_that_fit(items: Sequence[Mapping[str, Any]]) -> str:
     """Return the newest items that fit a tag, as JSON."""
     first = 0
@@ -384,37 +436,3 @@ def _description_tags(description: Mapping[str, Any]) -> dict[str, str]:
         for name, value in tags.items()
         if value is not None
     }
-
-
-def _history_metrics(folds: Sequence[FoldResult], *, prefix: str = "") -> list["Metric"]:
-    """Return one point per metric and epoch (counted from 1), the mean over ``folds``."""
-    values: dict[tuple[int, str], list[float | None]] = defaultdict(list)
-    times: dict[int, float] = {}
-    for fold in folds:
-        for epoch, metrics in enumerate(fold.history, start=1):
-            time = metrics.get("finished_at") or fold.finished_at
-            times[epoch] = max(time, times.get(epoch, time))
-            for name, value in metrics.items():
-                if name != "finished_at":
-                    values[epoch, name].append(value)
-    return [
-        _metric(prefix + name, _mean(of_folds), times[epoch], step=epoch)
-        for (epoch, name), of_folds in values.items()
-    ]
-
-
-def _metric(name: str, value: float | None, time: float, *, step: int) -> "Metric":
-    from mlflow.entities import Metric
-
-    value = math.nan if value is None else float(value)
-    return Metric(tag.metric_name(name), value, _milliseconds(time), step)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean; None if there is none, or a value was not finite (null in the journal)."""
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _milliseconds(time: float) -> int:
-    return int(time * 1000)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -412,3 +413,58 @@ def test_a_manifest_that_declares_a_huge_model_uses_no_memory(
     )
     with pytest.raises(BundleError, match=match):
         load()
+
+
+@pytest.fixture
+def installed(regression: Ensemble, tmp_path: Path) -> Path:
+    """A bundle of a model of an installed package: a row's first feature + 1."""
+    model = nn.Linear(2, 1)
+    model.load_state_dict({"weight": torch.tensor([[1.0, 0.0]]), "bias": torch.ones(1)})
+    for member in regression.members:
+        member.__dict__.update(
+            models=(model.eval(),),
+            model="torch.nn:Linear",
+            arguments={"in_features": 2, "out_features": 1},
+            config={},
+        )
+    return regression.export(tmp_path / "bundle", programs=())
+
+
+def test_a_model_of_an_installed_package_keeps_its_reference_and_version(
+    installed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = json.loads((installed / "manifest.json").read_text())["sources"]["torch.nn:Linear"]
+    assert (part["kind"], part["digest"], part["files"]) == ("installed", "", {})
+    assert (part["module"], part["name"]) == ("torch.nn.modules.linear", "Linear")
+    assert part["packages"] == {"torch": version("torch")}
+    assert not list(installed.rglob("*.py"))
+    with pytest.raises(BundleError, match=r"imports 'torch\.nn:Linear', which runs when its w"):
+        load_bundle(installed)
+    loaded = load_bundle(installed, allow_code=True)
+    assert loaded.predict(FEATURES).tolist() == [3.0, 1.0]
+    assert loaded.members[0].model == "torch.nn:Linear"
+    assert caplog.messages == []
+
+
+def test_another_version_of_a_models_package_is_told(
+    installed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    packages = {"torch": "1.13.0", "nowhere-to-be-found": "2.0"}
+    edit(
+        installed,
+        lambda manifest: manifest["sources"]["torch.nn:Linear"].update(packages=packages),
+    )
+    assert load_bundle(installed, allow_code=True).predict(FEATURES).tolist() == [3.0, 1.0]
+    assert caplog.messages == [
+        "torch.nn:Linear is imported from other versions than the bundle was exported with: "
+        f"torch 1.13.0 -> {version('torch')}, nowhere-to-be-found 2.0 -> not installed."
+    ]
+
+
+def test_a_model_of_a_package_that_is_not_installed_is_told(installed: Path) -> None:
+    edit(
+        installed,
+        lambda manifest: manifest["sources"]["torch.nn:Linear"].update(module="nowhere.nets"),
+    )
+    with pytest.raises(BundleError, match=r"cannot be imported: .*No module named 'nowhere'"):
+        load_bundle(installed, allow_code=True)
