@@ -63,6 +63,7 @@ def upload(
         "model": "elsewhere:Constant",
         "task": "classification",
         "classes": ["cat", "dog"],
+        "metric": "val_loss",
         "inputs": [{"name": "images", "shape": [2, 2], "dtype": "uint8"}],
         "labels": "animals",
         "num_outputs": 2,

@@ -1,4 +1,7 @@
-"""Trials that begin with fold models of an earlier study, through a real Ray and MLflow."""
+"""Trials that begin with fold models of an earlier study, through a real MLflow.
+
+What is planned needs no Ray; that trials do begin so is tested with a real one.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from rayfold.data import SeenRows
 from rayfold.errors import RecipeError, TrackingError
 from rayfold.journal import read_journal
 from rayfold.tracking import read_study
+from tests.study_here import StudyHere
 
 SPACE = rf.SearchSpace(
     {
@@ -39,7 +43,7 @@ def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def make_study(digits: Path, storage: Path) -> MakeStudy:
-    def make(name: str, **changes: Any) -> rf.Study:
+    def make(name: str, kind: type[rf.Study] = rf.Study, **changes: Any) -> rf.Study:
         given: dict[str, Any] = {
             "model": "mlp",
             "data": rf.HDF5(digits, test_fraction=0.2),
@@ -49,22 +53,23 @@ def make_study(digits: Path, storage: Path) -> MakeStudy:
             "epochs": 1,
             "storage": storage,
         }
-        return rf.Study(name, **{**given, **changes})
+        return kind(name, **{**given, **changes})
 
     return make
 
 
 @pytest.fixture(scope="module")
-def source(ray_session: None, make_study: MakeStudy) -> rf.StudyResult:
-    return make_study("source").run(4, show_progress=False)
+def source(make_study: MakeStudy) -> rf.StudyResult:
+    return make_study("source", kind=StudyHere).run(4, show_progress=False)
 
 
 @pytest.fixture(scope="module")
-def target(source: rf.StudyResult, make_study: MakeStudy) -> rf.StudyResult:
+def target(ray_session: None, source: rf.StudyResult, make_study: MakeStudy) -> rf.StudyResult:
     wanted = rf.InitialWeights("source", shrink=1.0, noise=0.0, learning_rate_factor=1e-6)
     return make_study("target", initial_weights=wanted).run(5, show_progress=False)
 
 
+@pytest.mark.slow
 def test_each_fold_begins_with_the_model_of_its_own_number(target: rf.StudyResult) -> None:
     begun = [
         [fold.initial and fold.initial.fold for fold in trial.folds] for trial in target.trials
@@ -77,6 +82,7 @@ def test_each_fold_begins_with_the_model_of_its_own_number(target: rf.StudyResul
     assert str(table.loc["0000", "begins"]).startswith("6 of 6 tensors of source/")
 
 
+@pytest.mark.slow
 def test_what_is_not_shrunk_and_hardly_learns_stays_what_it_was(
     target: rf.StudyResult, storage: Path
 ) -> None:
@@ -91,6 +97,7 @@ def test_what_is_not_shrunk_and_hardly_learns_stays_what_it_was(
         torch.testing.assert_close(after[name], tensor, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_mlflow_tells_what_a_trial_began_with(target: rf.StudyResult, storage: Path) -> None:
     from mlflow import MlflowClient
 
@@ -103,6 +110,7 @@ def test_mlflow_tells_what_a_trial_began_with(target: rf.StudyResult, storage: P
     assert tags[4] == "none"
 
 
+@pytest.mark.slow
 def test_the_models_of_a_fold_inherit_what_their_sources_have_seen(
     target: rf.StudyResult, storage: Path, make_study: MakeStudy
 ) -> None:
@@ -117,6 +125,7 @@ def test_the_models_of_a_fold_inherit_what_their_sources_have_seen(
         assert not np.isin(hidden, seen.by_fold(fold.index)).any()
 
 
+@pytest.mark.slow
 def test_going_on_does_not_ask_mlflow_again(
     target: rf.StudyResult,
     make_study: MakeStudy,

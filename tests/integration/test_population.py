@@ -29,6 +29,8 @@ RATE = "optimizer.learning_rate"
 PARAMETERS: Config = {"model.hidden": 16, "optimizer.name": "adam"}
 CPU = torch.device("cpu")
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Copied:

@@ -156,15 +156,20 @@ def results(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in trials.rglob("result.json")}
 
 
+def write_recipe(folder: Path, digits: Path) -> None:
+    (folder / "digits.h5").write_bytes(digits.read_bytes())
+    (folder / "digits.yaml").write_text(RECIPE)
+    (folder / "net.py").write_text(NET)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """What four runs have left, and what the first two had left before."""
+    """What three runs have left, and what the first two had left before."""
 
     folder: Path
     after_kill: dict[Path, int]
     after_interruption: dict[Path, int]
     interrupted_output: str
-    terminated_output: str
     last: subprocess.CompletedProcess[str]
     last_entries: list[Entry]
 
@@ -175,13 +180,9 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """Killed after a trial and more, interrupted after another fold, terminated with all that it
-    has started, as batch systems do, then run to its end.
-    """
+    """Killed after a trial and more, interrupted after another fold, then run to its end."""
     folder = tmp_path_factory.mktemp("a study")
-    (folder / "digits.h5").write_bytes(digits.read_bytes())
-    (folder / "digits.yaml").write_text(RECIPE)
-    (folder / "net.py").write_text(NET)
+    write_recipe(folder, digits)
     with running(folder) as run:
         run.wait_until(lambda: count(folder, "fold") >= 4)
         run.process.send_signal(signal.SIGKILL)
@@ -195,13 +196,6 @@ def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lif
         interrupted_output = run.output
     assert journal(folder)[-1].fields["state"] == "interrupted"
     after_interruption = results(folder)
-    num_groups = count(folder, "group")
-    with running(folder) as run:
-        run.wait_until(lambda: count(folder, "group") > num_groups)
-        os.killpg(run.process.pid, signal.SIGTERM)
-        agents |= run.end()
-        assert run.process.returncode == 130, run.output
-        terminated_output = run.output
     num_entries = len(journal(folder))
     last = subprocess.run(
         [RAYFOLD, "run", "digits.yaml", "--set", TWO_GROUPS],
@@ -215,7 +209,6 @@ def life(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lif
         after_kill=after_kill,
         after_interruption=after_interruption,
         interrupted_output=interrupted_output,
-        terminated_output=terminated_output,
         last=last,
         last_entries=journal(folder)[num_entries:],
     )
@@ -245,10 +238,22 @@ def test_an_interrupted_run_says_how_to_go_on(life: Life) -> None:
     assert "Traceback" not in life.interrupted_output
 
 
-def test_a_run_that_was_terminated_with_ray_says_how_to_go_on(life: Life) -> None:
-    """As soon as Ray is gone: its calls would wait for a minute, and then abort the process."""
-    assert "Ray was ended by the same signal" in life.terminated_output
-    assert "Failed to connect to GCS" not in life.terminated_output
+@pytest.mark.slow
+def test_a_run_that_was_terminated_with_ray_says_how_to_go_on(
+    digits: Path, tmp_path: Path
+) -> None:
+    """As batch systems do. It ends as soon as Ray is gone: Ray's calls would wait for a minute,
+    and then abort the process.
+    """
+    write_recipe(tmp_path, digits)
+    with running(tmp_path) as run:
+        run.wait_until(lambda: count(tmp_path, "group") > 0)
+        os.killpg(run.process.pid, signal.SIGTERM)
+        agents = run.end()
+        assert run.process.returncode == 130, run.output
+    assert "Ray was ended by the same signal" in run.output
+    assert "Failed to connect to GCS" not in run.output
+    assert not psutil.wait_procs(agents, timeout=DEADLINE_SECONDS)[1]
 
 
 def test_the_last_run_says_what_was_not_accepted(life: Life) -> None:

@@ -249,6 +249,7 @@ class Breaking:
         return attribute
 
 
+@pytest.mark.slow
 def test_an_uploader_that_died_between_any_two_calls_leaves_nothing_twice_or_out(
     study: Study, storage: Path, client: mlflow.MlflowClient
 ) -> None:

@@ -19,7 +19,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,8 @@ from rayfold.cli.app import app
 from rayfold.data import load
 from rayfold.documents import read_yaml
 from rayfold.library import check_model, resolve_model
-from rayfold.orders import FoldTask
 from rayfold.recipe import load_recipe
-from rayfold.results import Trial
-from rayfold.study.opened import Call, OpenStudy
-from rayfold.tracking import Uploader, tracking_uri
-from rayfold.training import FoldRun, SingleProcess
+from tests.study_here import StudyHere
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -75,9 +71,10 @@ def having(language: str, *, slow: Collection[str] = ()) -> list[Any]:
     ]
 
 
-class Study(rf.Study):
-    """A study that trains its first trials here."""
+class Study(StudyHere):
+    """A study that trains its first trials here, and knows what the document's first one has."""
 
+    num_here = NUM_TRIALS
     made: "list[Study]"
     whole: dict[str, Any] | None
 
@@ -92,33 +89,6 @@ class Study(rf.Study):
             options["data"] = rf.HDF5(["digits.h5", "more.h5"], test_fraction=0.2)
         super().__init__(*(arguments or (f"partial-{len(Study.made)}",)), **options)
         Study.made.append(self)
-
-    def _carry_out(self, studies: Sequence[OpenStudy], call: Call, **_: Any) -> bool:
-        for opened in studies:
-            for _number in range(NUM_TRIALS):
-                trial = opened.ledger.next_trial()
-                if trial is not None:
-                    self._train(trial, opened)
-            opened.journal.append("run", state="finished")
-        folders = [opened.setup.folder for opened in studies]
-        uploader = Uploader(folders, tracking_uri(self.storage), self.storage / "artifacts")
-        return uploader.start().finish(600)
-
-    def _train(self, trial: Trial, opened: OpenStudy) -> None:
-        setup = opened.setup
-        for fold in setup.plan.folds:
-            task = FoldTask(
-                study=opened.name,
-                trial=trial.id,
-                config=trial.config,
-                fold=fold.index,
-                until_epoch=setup.settings.epochs,
-            )
-            run = FoldRun(task, setup=setup, data=self.dataset, strategy=SingleProcess())
-            result = run.advance(task)
-            assert result is not None
-            opened.ledger.fold_finished(trial.id, result)
-        opened.ledger.trial_finished(trial.id, "completed")
 
 
 class Still:

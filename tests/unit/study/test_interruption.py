@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -41,6 +42,15 @@ with Interruption().listening():
 """
 
 
+@pytest.fixture
+def sighup_is_heard() -> Iterator[None]:
+    """These tests may themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("sighup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_interruption_is_only_noted(number: signal.Signals) -> None:
     interruption = Interruption()
@@ -69,6 +79,7 @@ def test_a_process_under_nohup_goes_on_when_its_terminal_is_closed() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("sighup_is_heard")
 def test_a_terminal_that_is_gone_is_no_error() -> None:
     """All that is written to it later goes nowhere."""
     master, terminal = os.openpty()
