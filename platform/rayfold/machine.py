@@ -73,7 +73,8 @@ def machine_fault(error: BaseException, folder: Path) -> str | None:
 
 def lacks_space(error: Exception, folder: Path) -> bool:
     """Tell whether a write to a folder has failed for want of room, whatever was raised."""
-    full = shutil.disk_usage(_existing(folder)).free < _FULL_BYTES
+    usage = shutil.disk_usage(_existing(folder))
+    full = usage.free < _FULL_BYTES and usage.total > 0  # /proc and its like have no room at all
     return full or _SPACE_TEXT.search(str(error)) is not None
 
 

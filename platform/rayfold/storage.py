@@ -17,14 +17,18 @@ def storage_folder(path: str | Path | None = None) -> Path:
     """Return the folder of a storage as an absolute path.
 
     Args:
-        path: The folder; None takes ``$RAYFOLD_STORAGE``, or ``rayfold-store`` in the present one.
+        path: The folder, in which ``~`` is the home; None takes ``$RAYFOLD_STORAGE``, or
+            ``rayfold-store`` in the present one.
 
     Raises:
         RecipeError: If no folder can have that path.
     """
     if path is None:
         path = os.environ.get("RAYFOLD_STORAGE") or "rayfold-store"
-    folder = Path(path).absolute()
+    try:
+        folder = Path(path).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody
+        raise RecipeError(f"storage {short_path(path)}: {error}; write the path out.") from None
     parts = [os.fsencode(part) for part in folder.parts]
     if "\0" in str(path):
         raise RecipeError(f"storage {short_path(folder)}: a path must not hold the character 0.")

@@ -138,3 +138,9 @@ def test_all_else_is_no_fault_of_the_machine(error: Exception, tmp_path: Path) -
 def test_a_model_that_is_larger_than_the_machine_fails_by_itself(tmp_path: Path) -> None:
     for allocate in (lambda: torch.empty(10**15), lambda: np.empty(10**15)):
         assert machine_fault(raised_by(allocate), tmp_path) is None
+
+
+def test_a_file_system_without_any_room_is_not_full() -> None:
+    """What cannot be written in /proc will not be writable later either."""
+    error = FileNotFoundError(2, "No such file or directory", "/proc/x.h5")
+    assert not lacks_space(error, Path("/proc"))

@@ -208,6 +208,10 @@ class TestErrors:
             ),
             ("search.max_time=0", "search.max_time must be above 0.0, got 0."),
             (
+                "search.max_time=1.0e+300",
+                "search.max_time must be at most 1000000000.0, got 1e+300.",
+            ),
+            (
                 "search.max_time_per_trial=1h",
                 "search.max_time_per_trial must be a number, got '1h'.",
             ),
@@ -460,6 +464,12 @@ class TestFiles:
         with pytest.raises(RecipeError, match=match) as told:
             load_recipe(tmp_path / "a.yaml", ["search.num_trials=20"])
         assert "\n" not in str(told.value)
+
+
+def test_data_may_lie_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    data = change("fixed.data.hdf5=[~/a.h5, b.h5]").fixed.data
+    assert data.source(Path("/work")).paths == ("/home/ada/a.h5", "/work/b.h5")
 
 
 class TestSchema:

@@ -106,3 +106,14 @@ def test_a_path_that_no_folder_can_have_is_refused(path: str, message: str) -> N
     with pytest.raises(RecipeError, match=message) as caught:
         storage_folder(path)
     assert len(str(caught.value)) < 500
+
+
+def test_the_home_may_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage_folder("~/studies") == tmp_path / "studies"
+    monkeypatch.setenv("RAYFOLD_STORAGE", "~")
+    assert storage_folder() == tmp_path
+    with pytest.raises(RecipeError, match=r"^storage ~nosuchuser/a: Could not determine home dir"):
+        storage_folder("~nosuchuser/a")

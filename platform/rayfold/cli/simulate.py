@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rayfold.cli.options import Overrides, RecipePath
+from rayfold.results import MAX_COUNT
 
 if TYPE_CHECKING:
     from rayfold.recipe import Recipe
@@ -37,10 +38,12 @@ def simulate(
         typer.Option(help="Charge what the searcher and the study cost, or training alone."),
     ] = "measured",
     fold_start: Annotated[
-        float | None, typer.Option(min=0, help="Seconds charged for a fold's start.")
+        float | None,
+        typer.Option(min=0, max=MAX_COUNT, help="Seconds charged for a fold's start."),
     ] = None,
     journal_append: Annotated[
-        float | None, typer.Option(min=0, help="Seconds charged for an entry of the journal.")
+        float | None,
+        typer.Option(min=0, max=MAX_COUNT, help="Seconds charged for an entry of the journal."),
     ] = None,
     random_seed: Annotated[
         int, typer.Option(min=0, help="Seed of drawing from a table's repetitions.")

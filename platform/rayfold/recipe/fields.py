@@ -126,6 +126,9 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Number = Annotated[float, Field(strict=True)]
 """A finite number."""
 
+Seconds = Annotated[Number, Field(gt=0, le=MAX_COUNT)]
+"""A length of time above 0."""
+
 StudyName = Annotated[
     Text, AfterValidator(study_name), Field(json_schema_extra={"pattern": f"^{_STUDY_NAME}$"})
 ]

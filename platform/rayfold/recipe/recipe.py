@@ -23,6 +23,7 @@ editors use, is the output of ``schema_text()``.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -39,6 +40,7 @@ from rayfold.recipe.fields import (
     Parameters,
     SchedulerName,
     SearcherName,
+    Seconds,
     Seed,
     SpaceName,
     StudyName,
@@ -84,7 +86,7 @@ class DataSource(Section):
         """Return the data source, with paths that start at ``base``."""
         paths = (self.hdf5,) if isinstance(self.hdf5, str) else self.hdf5
         return HDF5(
-            [base / path for path in paths],
+            [base / os.path.expanduser(path) for path in paths],  # noqa: PTH111
             features=self.features,
             labels=self.labels,
             row_groups=self.row_groups,
@@ -186,9 +188,9 @@ class Search(Section):
     """A scheduler's name, or its name with its arguments; null trains every trial to its end."""
     num_trials: Count | None = None
     """Configurations to try at most; null takes all that the searcher has, else 50."""
-    max_time: Annotated[Number, Field(gt=0)] | None = None
+    max_time: Seconds | None = None
     """Seconds after which a run ends in order; the next one goes on."""
-    max_time_per_trial: Annotated[Number, Field(gt=0)] | None = None
+    max_time_per_trial: Seconds | None = None
     """Seconds of training after which a trial ends with what it has."""
     start_from: Texts | None = None
     """Earlier studies to start from, names or ids; similar takes those of the nearest data."""

@@ -228,6 +228,8 @@ def _number(raw: Any) -> float:
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
+        raise DataError(f"{path}: the table is no regular file; write it to one.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file, strict=True))

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from rayfold.errors import JournalError, RecipeError, SuspendedError, one_of
 from rayfold.groups.plan import Groups, PartPlan, Plan
 from rayfold.journal import Entry, Journal, read_journal
 from rayfold.library import model_source, resolve_model, resolve_space
+from rayfold.machine import machine_fault
 from rayfold.orders import FoldOrder
 from rayfold.recipe import (
     DEFAULT_EPOCHS,
@@ -851,6 +853,14 @@ def _check_folder(folder: Path) -> None:
             f"{folder}: the study's folder cannot be made, since {there} is no folder that can be "
             "written; choose another storage."
         )
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # root may write where no file can be, in /proc
+    except OSError as error:
+        if machine_fault(error, there) is None:
+            raise RecipeError(
+                f"{folder}: the study's folder cannot be made, since {there} takes no files "
+                f"({error.strerror}); choose another storage."
+            ) from None
     if (folder / "trials").exists() and not (folder / "journal.jsonl").exists():
         raise RecipeError(
             f"{folder} holds trials but no journal; move it away or choose another study name."

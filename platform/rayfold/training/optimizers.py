@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from rayfold.errors import RecipeError, did_you_mean
-from rayfold.results import Value
+from rayfold.results import MAX_COUNT, Value
 from rayfold.space import Choice, SearchSpace
+from rayfold.space.values import show
 
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], Mapping[str, Any]]] = {
     "sgd": (torch.optim.SGD, {}),
@@ -105,8 +106,10 @@ def _check_value(parameter: str, value: Value, optimizer: str) -> None:
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise RecipeError(f"{parameter} must be true or false, not {value!r}.")
-    elif isinstance(value, bool | str) or value < 0:
-        raise RecipeError(f"{parameter} must be a number from 0, not {value!r}.")
+    elif isinstance(value, bool | str) or not 0 <= value <= MAX_COUNT:
+        raise RecipeError(
+            f"{parameter} must be a number from 0 to {MAX_COUNT}, not {show(value)}."
+        )
 
 
 def _can_meet(space: SearchSpace, parameter: str, name: Value) -> bool:

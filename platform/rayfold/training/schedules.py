@@ -8,8 +8,9 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from rayfold.errors import RecipeError, did_you_mean
-from rayfold.results import Value
+from rayfold.results import MAX_COUNT, Value
 from rayfold.space import Choice, SearchSpace
+from rayfold.space.values import show
 
 SCHEDULES: Mapping[str, Mapping[str, Value]] = {
     "constant": {},
@@ -66,7 +67,7 @@ def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
     """Check the ``schedule.*`` parameters.
 
     Raises:
-        RecipeError: If a schedule or one of its parameters is unknown.
+        RecipeError: If a schedule or one of its parameters is unknown, or a value is out of range.
     """
     domain = space.get("schedule.name")
     if domain is not None and not isinstance(domain, Choice):
@@ -86,11 +87,13 @@ def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
                 f"{parameter} does not belong to schedule {', '.join(map(str, names))}"
                 f"{did_you_mean(short, tuple(known))}; known are {', '.join(sorted(known))}."
             )
-    _check_step_epochs(space, fixed)
+        if prefix == "schedule" and short != "name":
+            for value in space[parameter].extremes if parameter in space else [fixed[parameter]]:
+                _check_value(parameter, value)
 
 
-def _check_step_epochs(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
-    name = "schedule.step_epochs"
-    lowest = space[name].from_unit(0.0) if name in space else fixed.get(name, 1)
-    if isinstance(lowest, str) or not lowest > 0:
-        raise RecipeError(f"{name} must be above 0, not {lowest!r}.")
+def _check_value(parameter: str, value: Value) -> None:
+    above = parameter == "schedule.step_epochs"
+    if isinstance(value, bool | str) or not 0 <= value <= MAX_COUNT or (above and not value):
+        least = "above 0, at most" if above else "from 0 to"
+        raise RecipeError(f"{parameter} must be a number {least} {MAX_COUNT}, not {show(value)}.")

@@ -70,6 +70,12 @@ def test_a_file_with_brackets_in_its_name_is_taken_as_it_stands(tmp_path: Path) 
     assert find_files(tmp_path / "run[1].h5") == (tmp_path / "run[1].h5",)
 
 
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.h5").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_files("~/*.h5") == (tmp_path / "a.h5",)
+
+
 def test_a_glob_without_a_match_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"digits-\*\.h5: no file matches; check the folder"):
         find_files(tmp_path / "digits-*.h5")

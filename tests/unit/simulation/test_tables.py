@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ def test_a_configuration_that_is_there_twice_is_refused(path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv: the table is no regular file; write it to"):
+        read_table(tmp_path / "pipe.csv", SPACE)
     with pytest.raises(DataError, match=r"none\.csv: the table cannot be read \(No such file"):
         read_table(tmp_path / "none.csv", SPACE)
     (tmp_path / "image.csv").write_bytes(b"\xff\xfe\x00")

@@ -419,6 +419,15 @@ class TestArguments:
         monkeypatch.setenv("RAYFOLD_STORAGE", str(tmp_path / "elsewhere"))
         assert make_study("faces", storage=None).folder == tmp_path / "elsewhere" / "faces"
 
+    def test_a_storage_that_takes_no_files_is_refused_by_the_plan(
+        self, make_study: MakeStudy
+    ) -> None:
+        """The kernel's own folder: root may write there, but nothing can be made in it."""
+        with pytest.raises(
+            RecipeError, match=r"/proc/store/digits: the study's folder cannot be made, since /p"
+        ):
+            make_study(storage="/proc/store").plan()
+
     @pytest.mark.parametrize("max_time", [0, -1.0, True, "60", float("inf")])
     def test_a_limit_of_time_is_a_number_of_seconds(
         self, make_study: MakeStudy, max_time: object

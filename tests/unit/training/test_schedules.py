@@ -93,3 +93,16 @@ def test_a_parameter_of_no_possible_schedule_is_refused() -> None:
 def test_a_misspelt_parameter_gets_a_hint() -> None:
     with pytest.raises(RecipeError, match=r"schedule.warmup .*did you mean 'warmup_epochs'"):
         check_schedule(NOTHING, {"schedule.warmup": 1})
+
+
+@pytest.mark.parametrize("value", [1e300, -1, True, "2", 10**400, float("nan")])
+@pytest.mark.parametrize("name", ["warmup_epochs", "step_epochs", "gamma"])
+def test_a_value_out_of_range_is_refused(name: str, value: Value) -> None:
+    with pytest.raises(RecipeError, match=rf"^schedule.{name} must be a number .* 10{{9}}, not"):
+        check_schedule(NOTHING, {"schedule.name": "step", f"schedule.{name}": value})
+
+
+def test_no_step_takes_0_epochs_though_a_warm_up_may() -> None:
+    check_schedule(NOTHING, {"schedule.warmup_epochs": 0})
+    with pytest.raises(RecipeError, match=r"^schedule.step_epochs must be a number above 0, at"):
+        check_schedule(NOTHING, {"schedule.name": "step", "schedule.step_epochs": 0})
