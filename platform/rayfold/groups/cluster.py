@@ -121,6 +121,12 @@ def check_room(groups: Groups, address: str | None = None) -> None:
             )
 
 
+_GIVE_TOKEN = (
+    "set RAY_AUTH_MODE=token, and give the cluster's token in RAY_AUTH_TOKEN or in the file "
+    "~/.ray/auth_token (README.md, On a cluster)"
+)
+
+
 def _connect(address: str) -> None:
     """Join or start Ray; one that does not start on a busy machine is tried once more."""
     own = address == "local"
@@ -139,15 +145,14 @@ def _connect(address: str) -> None:
                 continue
             if not own and asks_for_token(error):
                 raise ResourcesError(
-                    f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token, "
-                    "and give the token in RAY_AUTH_TOKEN or in the file ~/.ray/auth_token "
-                    "(README.md, On a cluster)."
+                    f"the Ray cluster at {address!r} asks for its token; {_GIVE_TOKEN}."
                 ) from error
             raise ResourcesError(
                 f"Ray does not start here ({reason}); when the machine is less busy, run the same "
                 f"again, or see Ray's logs in its temporary folder (/tmp/ray)."
                 if own
-                else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address."
+                else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address; "
+                f"where Ray has logged InvalidAuthToken, {_GIVE_TOKEN}."
             ) from error
 
 
