@@ -73,7 +73,6 @@ class Execution:
         self._uploader, self._progress = uploader, progress
         self._folds_before = self._ledgers.num_folds_done
         self._noted_groups: set[int] = set()
-        self._failure: ResourcesError | None = None
         self._lost = False
         self._suspension = Suspension(
             self._setup.folder, interrupted=lambda: call.interruption.requested
@@ -88,8 +87,9 @@ class Execution:
         Everything that was started is ended, whatever happens.
 
         Raises:
-            ResourcesError: If no group can be started.
-            SuspendedError: If a fault of the machine, or of Ray, lasts; the next run goes on.
+            ResourcesError: If the cluster has no room for a group.
+            SuspendedError: If a fault of the machine, of Ray or of the workers' environment
+                lasts; the next run goes on.
         """
         self._progress.update(self._state)
         address = self._call.address
@@ -109,8 +109,6 @@ class Execution:
                     pool.start()
                     with self._watching(pool):
                         self._tune(pool)
-                    if self._failure is not None:
-                        raise self._failure
                     if not self._call.interruption.requested:
                         self._suspension.check()
                 finally:
@@ -245,7 +243,7 @@ class Execution:
                 try:
                     if time.monotonic() > call.deadline and not call.interruption.requested:
                         call.out_of_time = True
-                    if not ending and (call.ended or self._failure or self._suspension.reason):
+                    if not ending and (call.ended or self._suspension.reason):
                         ending = True
                         self._ledgers.close()
                         pool.interrupt()
@@ -258,13 +256,8 @@ class Execution:
                     self._ledgers.close()
                     self._lost = True
                     return
-                except ResourcesError as error:
-                    if fault := machine_fault(error, self._setup.folder):
-                        self._suspension.end(fault)
-                    else:
-                        self._failure = error
-                except JournalError as error:
-                    self._suspension.end(str(error))
+                except (ResourcesError, JournalError) as error:
+                    self._suspension.end_by(error)
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 

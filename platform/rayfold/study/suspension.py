@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rayfold.errors import JournalError, SuspendedError
+from rayfold.errors import JournalError, RayfoldError, SuspendedError
 from rayfold.machine import machine_fault
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,15 @@ class Suspension:
 
     def end(self, reason: str) -> None:
         """Have the run end; the first reason counts."""
-        self.reason = self.reason or reason
+        self.reason = self.reason or reason.removesuffix(".")
+
+    def end_by(self, error: RayfoldError) -> None:
+        """Have the run end by an error that tells of its surroundings.
+
+        The journal cannot be written, say, or no group works, since a module is missing on its
+        node or the memory is too small: the study's own input is right.
+        """
+        self.end(machine_fault(error, self._folder) or str(error))
 
     def waits_after(self, error: JournalError) -> bool:
         """Wait after a journal's line was not written; tell whether to try again."""

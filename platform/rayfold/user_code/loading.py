@@ -5,12 +5,16 @@ live in one process. A copy of each file lies in a folder named by the digest, f
 source code (``inspect``, ``torch.jit.script``, tracebacks); what runs is the text itself.
 """
 
+import atexit
 import builtins
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import shutil
+import stat
 import sys
 import tempfile
 import traceback
@@ -164,14 +168,23 @@ def _written(files: Mapping[str, str], digest: str) -> Path:
 
 
 def _own_folder() -> Path:
-    """Return a temporary folder that nobody but this user can write."""
+    """Return a temporary folder that nobody but this user can read or write.
+
+    Where somebody else has taken its name, or opened it to others, this process has its own.
+    """
     folder = Path(tempfile.gettempdir(), f"rayfold-code-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         status = folder.lstat()
-        if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-            raise PermissionError(
-                f"{folder} belongs to somebody else or can be read by others; remove it."
-            ) from None
+        is_private = status.st_uid == os.getuid() and not status.st_mode & 0o077
+        if not (stat.S_ISDIR(status.st_mode) and is_private):
+            return _folder_of_process()
     return folder
+
+
+@functools.cache
+def _folder_of_process() -> Path:
+    folder = tempfile.mkdtemp(prefix="rayfold-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -3,10 +3,13 @@
 import inspect
 import sys
 from collections.abc import Iterator
-from types import CodeType, FunctionType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
+
+from rayfold.user_code.imports import is_installed
 
 
 def class_text(found: type) -> str | None:
@@ -16,9 +19,25 @@ def class_text(found: type) -> str | None:
         The texts, sorted by name; None where Python does not know the class's own.
     """
     texts: dict[str, str] = {}
-    if not _enter(found, texts):
+    if not _enter(found, texts, set()):
         return None
     return "\n".join(texts[name] for name in sorted(texts))
+
+
+def local_files(found: type) -> list[str]:
+    """Return the files of the user's that a class uses, other than the one that it is in.
+
+    A pickle names them only: another node, or a worker after an edit, would not have their code.
+    What methods import when they are called cannot be seen.
+    """
+    modules: set[str] = set()
+    _enter(found, {}, modules)
+    files = {
+        getattr(sys.modules.get(name), "__file__", None)
+        for name in modules
+        if name.partition(".")[0] != "rayfold"
+    }
+    return sorted(file for file in files if file and not is_installed(Path(file).resolve()))
 
 
 def pickled(found: type) -> bytes:
@@ -37,24 +56,35 @@ def unpickled(data: bytes) -> type:
     return found
 
 
-def _enter(found: Any, texts: dict[str, str]) -> bool:
-    """Enter the text of a class or function and of what it uses from its own module."""
+def _enter(found: Any, texts: dict[str, str], modules: set[str]) -> bool:
+    """Enter the text of a class or function, and what it uses.
+
+    Args:
+        found: The class or function.
+        texts: Takes its text, and those of what it uses from its own module.
+        modules: Takes the names of the other modules that these use.
+
+    Returns:
+        Whether Python knows its text.
+    """
     name = found.__qualname__
     if name in texts:
         return True
     text = _text(found)
-    if text is None:
-        return False
-    texts[name] = text
+    texts[name] = text or ""
     scope = vars(sys.modules.get(found.__module__, object))
-    used = {part for code in _codes(found) for part in code.co_names}
+    values = [scope.get(part) for code in _codes(found) for part in code.co_names]
     if isinstance(found, type):
-        used |= {base.__name__ for base in found.__mro__}
-    for part in sorted(used):
-        value = scope.get(part)
-        if isinstance(value, type | FunctionType) and value.__module__ == found.__module__:
-            _enter(value, texts)
-    return True
+        values += found.__mro__[1:]
+    for value in values:
+        if isinstance(value, ModuleType):
+            modules.add(value.__name__)
+        elif isinstance(value, type | FunctionType):
+            if value.__module__ == found.__module__:
+                _enter(value, texts, modules)
+            else:
+                modules.add(value.__module__)
+    return text is not None
 
 
 def _text(found: Any) -> str | None:

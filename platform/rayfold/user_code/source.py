@@ -24,7 +24,7 @@ from rayfold.user_code.imports import (
     read_text,
 )
 from rayfold.user_code.loading import PREFIX, copies_folder, import_text, package_name, place_in
-from rayfold.user_code.notebook import class_text, pickled, unpickled
+from rayfold.user_code.notebook import class_text, local_files, pickled, unpickled
 
 Kind = Literal["files", "installed", "notebook"]
 """Texts that travel; a module that every process can import; or a pickled class."""
@@ -118,18 +118,27 @@ class Source:
         """Check that another process can load the class.
 
         Raises:
-            ModelError: If it cannot be pickled, or its file cannot be imported a second time.
+            ModelError: If it cannot be pickled, if the pickle lacks the code of local files that
+                it uses, or if its file cannot be imported a second time.
         """
         if self.kind == "files":
             self.load_module()
         elif self.kind == "notebook" and self._here is not None:
+            remedy = (
+                "write the class into a file of its own and name that: "
+                f"model='./net.py:{self._here.__name__}'."
+            )
+            if files := local_files(self._here):
+                raise ModelError(
+                    f"model {self.reference!r} is no class of a file and uses {files[0]}, which "
+                    f"would not travel with it; {remedy}"
+                )
             try:
                 pickled(self._here)
             except Exception as error:
                 raise ModelError(
                     f"model {self.reference!r} cannot be sent to workers: {_one_line(error)}; "
-                    "write the class into a file of its own and name that: "
-                    f"model='./net.py:{self.name}'."
+                    f"{remedy}"
                 ) from error
 
     def told(self, text: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rayfold.errors import JournalError, SuspendedError
+from rayfold.errors import JournalError, RayfoldError, ResourcesError, SuspendedError
 from rayfold.study.suspension import PATIENCE_SECONDS, Suspension
 
 FULL = "No space left on device (0 B of 8 GB free on /data)"
@@ -51,6 +51,27 @@ def test_a_fault_that_lasts_ends_the_run_with_what_to_do(run: Run) -> None:
     run.now += 1
     run.suspension.note(FULL)
     with pytest.raises(SuspendedError, match=r"on /data\)\. When that is mended, run the same"):
+        run.suspension.check()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ResourcesError("group 1 has ended 3 times in a row before it took an order: no net."),
+            "group 1 has ended 3 times in a row before it took an order: no net",
+        ),
+        (JournalError("journal.jsonl: damaged"), "journal.jsonl: damaged"),
+        (full_journal(), "No space left on device"),
+    ],
+)
+def test_surroundings_in_which_nothing_works_end_the_run_resumably(
+    run: Run, error: RayfoldError, reason: str
+) -> None:
+    """The command line gives ``SuspendedError`` status 75 and not 2: the input is not wrong."""
+    run.suspension.end_by(error)
+    assert run.suspension.reason.startswith(reason)
+    with pytest.raises(SuspendedError, match=r"[^.]\. When that is mended, run the same again"):
         run.suspension.check()
 
 

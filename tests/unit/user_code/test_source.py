@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
@@ -91,6 +92,12 @@ def in_fresh_process(source: Source, tmp_path: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_script(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 class TestFiles:
@@ -237,3 +244,85 @@ class TestNotebookClasses:
         source = model_source(notebook_class(threading.Lock()))
         with pytest.raises(ModelError, match=r"cannot be sent to workers: .*lock.*\./net\.py:"):
             source.check_travels()
+
+    @pytest.mark.parametrize(
+        ("imports", "base", "gain"),
+        [
+            ("import layers", "nn.Module", "layers.GAIN"),
+            ("from layers import scaled", "nn.Module", "scaled(1)"),
+            ("import layers", "layers.Base", "1"),
+            ("from layers import Base", "Base", "1"),
+            ("from layers import scaled", "nn.Module", "own(1)"),
+        ],
+    )
+    def test_a_scripts_class_that_uses_local_files_is_told_before_anything_starts(
+        self, tmp_path: Path, imports: str, base: str, gain: str
+    ) -> None:
+        """Another node does not have them, and nobody would see them change."""
+        (tmp_path / "layers.py").write_text(
+            "from torch import nn\nGAIN = 3\nclass Base(nn.Module): ...\n"
+            "def scaled(x): return x * GAIN\n"
+        )
+        (tmp_path / "script.py").write_text(
+            f"from torch import nn\n{imports}\n"
+            "def own(x): return scaled(x)\n"
+            f"class Net({base}):\n    def forward(self, x): return {gain} * x\n"
+            "from rayfold.errors import ModelError\n"
+            "from rayfold.library import model_source\n"
+            "try:\n    model_source(Net).check_travels()\n"
+            "except ModelError as error:\n    print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "script.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == (
+            f"model '__main__:Net' is no class of a file and uses {tmp_path / 'layers.py'}, which "
+            "would not travel with it; write the class into a file of its own and name that: "
+            "model='./net.py:Net'.\n"
+        ), done.stderr
+
+    def test_a_scripts_class_that_uses_installed_packages_travels(self, tmp_path: Path) -> None:
+        (tmp_path / "script.py").write_text(
+            "import math\nimport numpy as np\nfrom torch import nn\n"
+            "from rayfold.models.mlp import MLP\nfrom rayfold.library import model_source\n"
+            "def double(x): return 2 * x\n"
+            "class Net(nn.Module):\n    def forward(self, x):\n"
+            "        return double(np.sqrt(x)) * math.pi + nn.functional.relu(x) + MLP.x\n"
+            "model_source(Net).check_travels()\nprint('travels')\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "script.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == "travels\n", done.stderr
+
+
+@pytest.mark.parametrize("taken", ["open to others", "a link", "a file"])
+def test_a_folder_of_copies_that_others_could_write_is_not_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    place = project / f"rayfold-code-{os.getuid()}"
+    if taken == "a link":
+        (project / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(project / "elsewhere")
+    elif taken == "a file":
+        place.touch(mode=0o600)
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(project))
+    (project / "net.py").write_text(NET + f"\n# {taken}\n")
+    source = model_source("./net.py:Net", base=project)
+    source.load()
+    folder = copies_folder(source.digest)
+    assert (folder / "net.py").read_text() == NET + f"\n# {taken}\n"
+    assert not folder.is_relative_to(place)
+    assert folder.parent.stat().st_mode & 0o077 == 0
+    assert taken == "a file" or list(place.iterdir()) == []

@@ -51,14 +51,18 @@ class ModelPart(_Part):
     arguments: dict[str, Any]
 
 
+_PART = r"[^./\\\x00-\x1f]+"
+"""A file's or module's name as people give them, ``my-net``; none leads out of a folder."""
+
+
 class SourcePart(_Part):
     """Where a model's class comes from: texts in the bundle, an installed module, a notebook."""
 
     kind: Literal["files", "installed", "notebook"]
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
-    module: Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")]
+    module: Annotated[str, Field(pattern=rf"^{_PART}(\.{_PART})*$")]
     name: Annotated[str, Field(pattern=r"^[\w<>]+(\.[\w<>]+)*$")]
-    files: dict[Annotated[str, Field(pattern=r"^\w+(/\w+)*\.py$")], str]
+    files: dict[Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*\.py$")], str]
     packages: dict[str, str]
 
 
