@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 import psutil
@@ -38,6 +40,34 @@ def test_a_process_that_has_the_client_imports_neither_pytorch_nor_ray_train(
     assert ray.get(announce.remote(client), timeout=DEADLINE_SECONDS) == set()
     (group,) = client.snapshot().groups
     assert group.group == 3
+
+
+def test_ray_on_one_machine_listens_on_127_0_0_1_alone(client: DispatcherClient) -> None:
+    """Its services, the agents that know no token, this driver and the dispatcher."""
+    client.announce(0, "node", 1)
+    listening = list(listening_sockets(psutil.Process()))
+    assert {"gcs_server", "raylet"} <= {name for name, addresses in listening if addresses}
+    for name, addresses in listening:
+        assert all(map(is_loopback, addresses)), (name, addresses)
+
+
+def is_loopback(address: str) -> bool:
+    parsed = ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
+
+
+def listening_sockets(driver: psutil.Process) -> Iterator[tuple[str, set[str]]]:
+    """Yield the addresses that each process below a driver, and it itself, listens on."""
+    for process in (driver, *driver.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            yield (
+                process.name(),
+                {
+                    connection.laddr.ip
+                    for connection in process.net_connections("inet")
+                    if connection.status == psutil.CONN_LISTEN
+                },
+            )
 
 
 def test_the_death_of_the_dispatcher_is_one_error_in_all_that_wait_for_it(

@@ -4,10 +4,11 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
@@ -33,8 +34,8 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     """Connect to Ray for the length of the block.
 
     A connection that stands already is used and left as it is. Otherwise ``address``, else
-    ``$RAY_ADDRESS``, is joined and left again; without either, Ray is started on this machine
-    and ended afterwards.
+    ``$RAY_ADDRESS``, is joined and left again; without either, Ray is started on this machine,
+    where it listens on 127.0.0.1 alone, and ended afterwards.
 
     Yields:
         What tells whether Ray is still there.
@@ -133,9 +134,10 @@ def _connect(address: str) -> None:
     options = {"include_dashboard": False} if own else {}
     for attempt in (1, 2):
         try:
-            ray.init(
-                address=address, log_to_driver=False, logging_level=logging.WARNING, **options
-            )
+            with _on_loopback() if own else nullcontext():
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.WARNING, **options
+                )
             return
         except Exception as error:  # Ray raises bare ones, too
             ray.shutdown()
@@ -154,6 +156,20 @@ def _connect(address: str) -> None:
                 else f"no Ray answers at {address!r} ({reason}); check RAY_ADDRESS or address; "
                 f"where Ray has logged InvalidAuthToken, {_GIVE_TOKEN}."
             ) from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray start as it does on macOS, where its services listen on 127.0.0.1 alone.
+
+    ``ray.init`` takes no such address: it puts that of a network interface in its place.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def asks_for_token(error: Exception) -> bool:

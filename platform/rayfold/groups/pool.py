@@ -57,6 +57,7 @@ class Pool:
                 group=group, dispatcher=self.dispatcher, setups=setups, data=data
             ),
             folder=folder,
+            told=lambda text: _told(text, setups),
         )
         self._supervisor = Supervisor(
             groups, launcher, self.dispatcher, grace_seconds=grace_seconds
@@ -124,3 +125,10 @@ class Pool:
             except Exception:
                 logger.exception("Groups that end are not started again any more.")
                 return
+
+
+def _told(text: str, setups: Mapping[str, StudySetup]) -> str:
+    """Return a text with the user's own files in it, of whichever study they are."""
+    for setup in setups.values():
+        text = setup.model.told(text)
+    return text

@@ -7,6 +7,7 @@ These cost more memory than the worker, the first two always on the node that ca
 a run whose controller dies is over. Here a group is its workers and nothing else.
 """
 
+import dataclasses
 import os
 import socket
 import time
@@ -43,10 +44,18 @@ class RayTrainLauncher(Launcher):
         groups: How large they are.
         work: Returns what a group is told, from its number.
         folder: Where workers write why they end; all nodes see it.
+        told: Returns a text with the user's own files in it instead of their copies.
     """
 
-    def __init__(self, groups: Groups, work: Callable[[int], GroupWork], *, folder: Path) -> None:
-        self._groups, self._work, self._folder = groups, work, folder
+    def __init__(
+        self,
+        groups: Groups,
+        work: Callable[[int], GroupWork],
+        *,
+        folder: Path,
+        told: Callable[[str], str],
+    ) -> None:
+        self._groups, self._work, self._folder, self._told = groups, work, folder, told
         self._running: dict[int, _Running] = {}
         self._killed: list[int] = []
 
@@ -98,7 +107,9 @@ class RayTrainLauncher(Launcher):
         self._killed = []
         for group, running in list(self._running.items()):
             if running.errors or not running.open_ends:
-                endings.append(running.ending(group))
+                ending = running.ending(group)
+                cause, details = self._told(ending.cause), self._told(ending.details)
+                endings.append(dataclasses.replace(ending, cause=cause, details=details))
                 running.kill()
                 del self._running[group]
         return endings
