@@ -220,7 +220,7 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
 
 
 def takes_any_shape(model_class: type[nn.Module]) -> bool:
-    """Tell whether a model is one of ours that flattens its rows, whatever their shape."""
+    """Tell whether a model comes with Rayfold and flattens its rows, so that any shape will do."""
     is_ours = model_class.__module__.partition(".")[0] == "rayfold"
     return is_ours and "input_shape" not in _keywords(model_class)
 

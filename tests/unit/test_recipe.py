@@ -469,7 +469,7 @@ class TestFiles:
 def test_data_may_lie_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     data = change("fixed.data.hdf5=[~/a.h5, b.h5]").fixed.data
-    assert data.source(Path("/work")).paths == ("/home/ada/a.h5", "/work/b.h5")
+    assert data.source(Path("/data")).paths == ("/home/ada/a.h5", "/data/b.h5")
 
 
 class TestSchema:

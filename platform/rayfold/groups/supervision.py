@@ -1,4 +1,4 @@
-"""What keeps the groups of a pool going: growth, and a new start of those that have ended."""
+"""Starts the groups of a pool: more of them as there is room, and again those that have ended."""
 
 import logging
 import math
@@ -66,7 +66,7 @@ class Supervisor:
 
     @property
     def has_groups(self) -> bool:
-        """Whether there is any group that was not given up, be it ready or not."""
+        """Whether any group is left, ready or starting, that was not given up."""
         return bool(self._running)
 
     def begin(self) -> None:

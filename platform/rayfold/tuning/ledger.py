@@ -115,7 +115,7 @@ class Ledger:
 
     @property
     def fresh_starts(self) -> dict[str, int]:
-        """How often each trial in flight has begun anew, if it has: old files count no more."""
+        """How often each trial in flight has begun anew; its older files are ignored."""
         return {id_: self._fresh_starts[id_] for id_ in self._queue if id_ in self._fresh_starts}
 
     def _queue_unfinished(self) -> None:
