@@ -60,8 +60,8 @@ class Strategy(ABC):
     def training_part(self, num_rows: int) -> slice:
         """Return this worker's rows out of a training batch: at least 2, or none.
 
-        Batch normalisation cannot train on a single row. So each worker gets at least two rows of a
-        batch or none; a batch of one row goes to the first worker.
+        Batch normalisation cannot train on a single row. So each worker gets at least two rows
+        of a batch or none; a batch of one row goes to the first worker.
         """
         busy = max(1, min(self.world_size, num_rows // 2))
         if self.rank >= busy:
