@@ -3,15 +3,17 @@
 import signal
 from typing import TYPE_CHECKING
 
+from ray._private.utils import get_system_memory, get_used_memory
+
 if TYPE_CHECKING:
     from tests.faults.conftest import SmallStudy
 
 MODEL = """
 import ctypes
 import os
-import resource
 import sys
 import threading
+import time
 
 import torch
 from torch import nn
@@ -37,10 +39,10 @@ class Net(nn.Module):
         return self.layer(features) * float("nan")
 
     def leaks(self, features):
-        resource.setrlimit(resource.RLIMIT_AS, (32 << 30, resource.RLIM_INFINITY))
         kept = []
         while True:
-            kept.append(bytearray(1 << 30))
+            kept.append(b"x" * (1 << 25))
+            time.sleep(0.02)
 
     def exits(self, features):
         sys.exit(3)
@@ -99,6 +101,24 @@ def test_a_model_that_hangs_is_ended_when_its_time_is_up(study: "SmallStudy") ->
     assert command.process.returncode == 0, command.output
     assert command.leaves_nothing()
     assert study.statuses["0001"] == "completed"
+    study.check_tracked()
+
+
+def test_a_model_that_leaks_fails_alone_and_memory_is_told_as_its_cause(
+    study: "SmallStudy",
+) -> None:
+    """Ray's own monitor kills it, here as soon as the machine has 3 GB less."""
+    with_models(study, "leaks", "well")
+    threshold = (get_used_memory() + (3 << 30)) / get_system_memory()
+    study.environment = {"RAY_memory_usage_threshold": str(threshold)}
+    command = study.run()
+    assert command.process.returncode == 0, command.output
+    assert command.leaves_nothing()
+    assert study.statuses == {"0000": "failed", "0001": "completed"}
+    [error] = [
+        e.fields["error"] for e in study.entries if e.event == "trial" and e.fields["error"]
+    ]
+    assert "out of memory" in error
     study.check_tracked()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from rayfold.data import DataSet
-from rayfold.errors import DispatcherLostError, ResourcesError
+from rayfold.errors import DispatcherLostError
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.group import GroupWork
 from rayfold.groups.launchers.ray_train import RayTrainLauncher
@@ -19,9 +19,6 @@ from rayfold.groups.supervision import GRACE_SECONDS, Supervisor
 from rayfold.training import StudySetup
 
 logger = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
-"""How long the end of a group is waited for, between two looks at the others."""
 
 
 class Pool:
@@ -62,7 +59,9 @@ class Pool:
         self._supervisor = Supervisor(
             groups, launcher, self.dispatcher, grace_seconds=grace_seconds
         )
-        self._thread = threading.Thread(target=self._supervise, name="groups", daemon=True)
+        self._thread = threading.Thread(
+            target=self._supervisor.watch, args=[self._ending], name="groups", daemon=True
+        )
 
     def start(self) -> None:
         """Ask for as many groups as the cluster has room for, at least ``groups.minimum``.
@@ -77,11 +76,11 @@ class Pool:
         """Return the pool as it is.
 
         Raises:
-            ResourcesError: If no group is left, because those that were started could not work.
+            ResourcesError: If no group is left, because those that were started could not work,
+                or they are not looked after any more.
         """
         state = self.dispatcher.snapshot()
-        if state.broken and not self._supervisor.has_groups:
-            raise ResourcesError(state.broken)
+        self._supervisor.check(state)
         return state
 
     def arrivals(self) -> tuple[Arrival, ...]:
@@ -115,16 +114,6 @@ class Pool:
             self._supervisor.kill()
         self.dispatcher.end()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _supervise(self) -> None:
-        while not self._ending.is_set():
-            try:
-                self._supervisor.look(LOOK_SECONDS)
-            except (DispatcherLostError, ray.exceptions.RayError):  # the study sees it, too
-                return
-            except Exception:
-                logger.exception("Groups that end are not started again any more.")
-                return
 
 
 def _told(text: str, setups: Mapping[str, StudySetup]) -> str:

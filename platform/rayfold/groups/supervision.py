@@ -2,9 +2,11 @@
 
 import logging
 import math
+import threading
 import time
 from typing import Protocol
 
+from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.growth import groups_at_first, may_grow
 from rayfold.groups.launchers.base import Launcher
 from rayfold.groups.plan import Groups
@@ -25,6 +27,10 @@ GRACE_SECONDS = 10.0
 It ends after its epoch. One that does not within this time may hang in a step, and is killed: of a
 trial that is over nothing is lost by it, and an interrupted fold goes on from its last checkpoint.
 """
+
+
+LOOK_SECONDS = 1.0
+"""How long the end of a group is waited for, between two looks at the others."""
 
 
 class Registry(Protocol):
@@ -63,11 +69,7 @@ class Supervisor:
         self._num_given_up = 0
         self._grow_at = 0.0
         self._tell_at = math.inf
-
-    @property
-    def has_groups(self) -> bool:
-        """Whether any group is left, ready or starting, that was not given up."""
-        return bool(self._running)
+        self._failure = ""
 
     def begin(self) -> None:
         """Ask for as many groups as there is room for, at least ``groups.minimum``."""
@@ -75,6 +77,39 @@ class Supervisor:
             self._start_another()
         self._grow_at = time.monotonic() + GROW_SECONDS
         self._tell_at = time.monotonic() + PATIENCE_SECONDS
+
+    def watch(self, until: threading.Event) -> None:
+        """Look after the groups until an event is set, or that fails for good.
+
+        After a failure, ``check`` raises.
+        """
+        while not until.is_set():
+            try:
+                self.look(LOOK_SECONDS)
+            except DispatcherLostError:  # the study sees it, too
+                return
+            except Exception as error:
+                logger.exception("Groups cannot be looked after any more.")
+                self._failure = (
+                    "groups that end cannot be started again any more "
+                    f"({type(error).__name__}: {error})"
+                )
+                return
+
+    def check(self, state: Snapshot) -> None:
+        """Check that there is a group to hope for.
+
+        Args:
+            state: What the registry tells of them.
+
+        Raises:
+            ResourcesError: If no group is left, because those that were started could not work,
+                or they are not looked after any more.
+        """
+        if self._failure:
+            raise ResourcesError(self._failure)
+        if state.broken and not self._running:
+            raise ResourcesError(state.broken)
 
     def look(self, timeout: float) -> None:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""

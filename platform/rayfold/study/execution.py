@@ -165,6 +165,8 @@ class Execution:
                 name="tune",
                 storage_path=str(self._folder),
                 failure_config=tune.FailureConfig(max_failures=2),
+                # A trial that is over needs none, and a full disk would spoil its end.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=_StopsWhen(lambda: self._lost),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # the notebook's would wipe our table

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from rayfold.errors import ResourcesError
 from rayfold.groups import supervision
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.groups.launchers.base import Ending, Launcher
@@ -239,3 +241,33 @@ def test_what_is_missing_is_told_once_when_no_group_becomes_ready(
     assert caplog.messages == [
         "No group is ready after 0 s; one needs 1 process (0 free). The study waits."
     ]
+
+
+def test_a_supervisor_that_fails_says_so_at_each_check_from_then_on(
+    registry: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor.begin()
+    supervisor.check(registry.snapshot())
+
+    def fails(timeout: float) -> Sequence[Ending]:
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(launcher, "endings", fails)
+    supervisor.watch(threading.Event())
+    for _ in range(2):
+        with pytest.raises(ResourcesError) as raised:
+            supervisor.check(registry.snapshot())
+        assert str(raised.value) == (
+            "groups that end cannot be started again any more (RuntimeError: no answer)"
+        )
+
+
+def test_a_supervisor_ends_when_it_is_told_to(registry: Direct, launcher: Processes) -> None:
+    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor.begin()
+    until = threading.Event()
+    until.set()
+    supervisor.watch(until)
+    assert launcher.started == [0]
+    supervisor.check(registry.snapshot())
