@@ -14,15 +14,9 @@ from rayfold.results import Config
 from rayfold.search import Past
 from rayfold.space import SearchSpace
 from rayfold.study.result import StudyResult
-from rayfold.transfer import (
-    FoundWeights,
-    InitialWeights,
-    Start,
-    StartFrom,
-    find_start,
-    find_weights,
-    start_from_parts,
-)
+from rayfold.transfer.requests import InitialWeights, StartFrom
+from rayfold.transfer.start import Start, find_start, start_from_parts
+from rayfold.transfer.weights import FoundWeights, find_weights
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,11 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from rayfold.errors import RecipeError
 from rayfold.journal import Entry, Journal
 from rayfold.storage import replacing
-from rayfold.tracking import CODE_FOLDER
+from rayfold.study_folder import StudyFolder
 from rayfold.user_code import CodeRecord, Source, changed_files, changed_packages
 
 logger = logging.getLogger(__name__)
@@ -75,10 +74,10 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
     journal.append("code", code=present.to_dict())
 
 
-def keep_text(source: Source, folder: Path) -> None:
+def keep_text(source: Source, folder: StudyFolder) -> None:
     """Write a source's files into the study's folder, below its digest."""
     for name, text in source.files.items():
-        path = folder / CODE_FOLDER / source.digest[:12] / name
+        path = folder.code(source.digest) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

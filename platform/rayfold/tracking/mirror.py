@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rayfold import tracebacks
 from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
+from rayfold.study_folder import StudyFolder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
 from rayfold.tracking.store import open_experiment, search_runs
@@ -141,7 +142,7 @@ class StudyMirror:
         description = dict(entry.fields["description"])
         self._log(self._parent, tags=_description_tags(description))
         self._client.log_dict(self._parent, description, "study.json")
-        seen_rows = self._folder / tag.SEEN_ROWS
+        seen_rows = StudyFolder(self._folder).seen_rows
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
         self._log_code(description.get("code") or {})
@@ -153,9 +154,10 @@ class StudyMirror:
         """Log the texts that trials are trained with from now on, and their digest."""
         if not (digest := code.get("digest")):
             return
-        name = f"{tag.CODE_FOLDER}/{digest[:12]}"
-        if (self._folder / name).is_dir():
-            self._client.log_artifacts(self._parent, str(self._folder / name), name)
+        texts = StudyFolder(self._folder).code(digest)
+        if texts.is_dir():
+            name = str(texts.relative_to(self._folder))
+            self._client.log_artifacts(self._parent, str(texts), name)
         self._log(self._parent, tags={tag.CODE: digest})
 
     def _apply_suggestion(self, entry: Entry) -> None:

@@ -19,7 +19,7 @@ from rayfold.results import (
 )
 from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
-from rayfold.transfer import Beginning, ColdStarts
+from rayfold.transfer.cold_starts import Beginning, ColdStarts
 
 
 class Ledger:
