@@ -139,7 +139,8 @@ class TestErrors:
             (
                 "fixed.parameters={optimizer: {name: sgd}}",
                 "fixed.parameters.optimizer must be a bool, int, float or text, got "
-                "{'name': 'sgd'}; write its name with dots: optimizer.name, not a mapping in a mapping.",
+                "{'name': 'sgd'}; write its name with dots: optimizer.name, not a mapping in a "
+                "mapping.",
             ),
             (
                 "fixed.parameters={momentum: .inf}",
