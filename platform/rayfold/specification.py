@@ -292,11 +292,6 @@ class Specification:
                 f"the scheduler {name} compares trials {what}; set folds.order to {order!r}, not "
                 f"{self.folds.order!r}."
             )
-        if scheduler.first_fold_by_epoch and self.groups.per_trial > 1:
-            raise RecipeError(
-                f"the scheduler {name} trains the first fold alone, so that other groups of a "
-                f"trial would stay idle; set groups.per_trial to 1, not {self.groups.per_trial}."
-            )
         if scheduler.trains_side_by_side and self.searcher.learns:
             raise RecipeError(
                 f"the scheduler {name} trains all trials side by side, which leaves the searcher "

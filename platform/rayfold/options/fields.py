@@ -31,9 +31,9 @@ def one_or_more_texts(value: object) -> tuple[str, ...]:
     Raises:
         ValueError: If it is anything else.
     """
-    texts = list(value) if isinstance(value, list | tuple) else [value]
-    texts = [text for text in map(_plain, texts) if isinstance(text, str) and text.strip()]
-    if not texts or (isinstance(value, list | tuple) and len(texts) < len(value)):
+    given = list(value) if isinstance(value, list | tuple) else [value]
+    texts = [text for text in map(_plain, given) if isinstance(text, str) and text.strip()]
+    if not texts or len(texts) < len(given):
         raise ValueError(f"must be text, or a list of one or more texts, got {show(value)}")
     if len(set(texts)) < len(texts):
         raise ValueError(f"must not name anything twice, got {show(value)}")

@@ -33,8 +33,6 @@ class Scheduler(ABC):
             take turns.
         runs_in_tune: Whether a scheduler of Ray Tune does the work, which cannot tell the trials
             of several studies in one pool apart.
-        first_fold_by_epoch: With folds in turn: whether it also hears of each epoch of fold 0,
-            which then trains alone.
 
     Example::
 
@@ -48,7 +46,6 @@ class Scheduler(ABC):
     trains_side_by_side: ClassVar[bool] = False
     changes_values: ClassVar[bool] = False
     runs_in_tune: ClassVar[bool] = False
-    first_fold_by_epoch: ClassVar[bool] = False
 
     _num_folds: int | None = None
 

@@ -125,7 +125,6 @@ class Execution:
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
             orders_ahead=0 if self._scheduler else 1,
-            first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
             max_seconds=self._max_time_per_trial,
             milestones=self._scheduler.milestones if self._scheduler else (),
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayfold.data import SeenRows
+from rayfold.events import RunState, StudyBegun
 from rayfold.journal import Entry, Journal
 from rayfold.study.description import NUM_TRIALS, check_same
 from rayfold.study.opened import Call, OpenStudy
@@ -111,11 +112,11 @@ def _write_beginning(
         inherited = weights.inherited if weights is not None else {}
         SeenRows.of(study.data, study.fold_plan, inherited).save(study.folder.seen_rows)
         description = {**study.description(entries), NUM_TRIALS: num_trials}
-        journal.append("study", name=options.name, id=uuid.uuid4().hex, description=description)
-    journal.append("run", state="started")
+        journal.record(StudyBegun(name=options.name, id=uuid.uuid4().hex, description=description))
+    journal.record(RunState("started"))
 
 
 def _description_in(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     """Return what a study was when it began; None before that."""
-    begun = next((entry for entry in entries if entry.event == "study"), None)
-    return None if begun is None else begun.fields["description"]
+    events = (entry.read() for entry in entries)
+    return next((event.description for event in events if isinstance(event, StudyBegun)), None)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from rayfold.errors import JournalError, SuspendedError
+from rayfold.events import RunState
 from rayfold.journal import Journal, read_journal
 from rayfold.report import Progress, create_progress
 from rayfold.results import TrialResult
@@ -100,12 +101,12 @@ class Run:
                 ):
                     self._train(studies, name, uploader, progress)
             for study in studies:
-                study.journal.append("run", state=call.state)
+                study.journal.record(RunState(call.state))
         except (SuspendedError, JournalError):
             patience = SUSPENDED_UPLOAD_SECONDS
             for study in studies:
                 with suppress(JournalError):  # on a full disk; the next run ends this one
-                    study.journal.append("run", state="interrupted")
+                    study.journal.record(RunState("interrupted"))
             raise
         finally:
             uploaded = uploader.finish(patience)

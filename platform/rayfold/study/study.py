@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 from rayfold.acceptance import Acceptance
 from rayfold.data import DataSet, FoldPlan
+from rayfold.events import FoldTrained
 from rayfold.groups.plan import Plan
 from rayfold.recipe import Recipe
 from rayfold.results import shortened
@@ -217,6 +218,8 @@ class Study:
         Raises:
             ModelError: If it fails.
         """
-        if anew or not any(entry.event == "fold" for entry in self.preparation.entries()):
+        if anew or not any(
+            entry.event == FoldTrained.event for entry in self.preparation.entries()
+        ):
             for warning in self.preparation.dry_run().warnings:
                 logger.warning("%s", warning)

@@ -17,7 +17,7 @@ from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Recipe
 from rayfold.results import Config, Status
-from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
+from rayfold.schedulers import Halving, Population, Racing, Replay
 from rayfold.search import Bayesian, Fixed, Genetic, Random, Searcher
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.specification import DEFAULT_NUM_TRIALS
@@ -328,10 +328,6 @@ class TestArguments:
                 {"scheduler": Racing(), "folds": Folds(3, order="together")},
                 r"^the scheduler racing compares trials fold by fold; set folds\.order",
             ),
-            (
-                {"scheduler": RacingHalving(), "groups": Groups(1, 2, per_trial=2)},
-                r"^the scheduler racing_halving trains the first fold alone, .* set groups\.",
-            ),
         ],
     )
     def test_a_wrong_argument_is_told_at_once(
@@ -353,7 +349,7 @@ class TestArguments:
             ({"parameters": {"schedule.gamma": 0.5}}, r"^schedule.gamma does not belong to "),
             ({"space": {"batch_size": {"int": [0, 8]}}}, r"^batch_size must be a whole number"),
             (
-                {"scheduler": RacingHalving(grace_epochs=10)},
+                {"scheduler": Halving(grace_epochs=10), "folds": Folds(3, order="together")},
                 r"^grace_epochs must be below the study's epochs, 10, not 10; lower it",
             ),
             (
