@@ -130,7 +130,7 @@ class Run:
             studies=studies,
             scratch=self._study.folder.scratch,
             groups=options.groups,
-            fold_order=options.folds.order,
+            fold_order=options.fold_order,
             max_time_per_trial=options.max_time_per_trial,
             call=self._call,
             uploader=uploader,

@@ -90,7 +90,7 @@ class TestPopulation:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"folds": Folds(3)}, "population compares trials epoch by epoch"),
+            ({"folds": Folds(3, order="in_turn")}, "population compares trials epoch by epoch"),
             (
                 {"searcher": Genetic()},
                 r"leaves the searcher genetic no results to learn from",
@@ -321,7 +321,7 @@ class TestArguments:
             ),
             ({"max_time_per_trial": "1h"}, r"^max_time_per_trial must be a number, got '1h'"),
             (
-                {"scheduler": Halving()},
+                {"scheduler": Halving(), "folds": Folds(3, order="in_turn")},
                 r"^the scheduler halving compares trials epoch by epoch; set folds\.order",
             ),
             (
