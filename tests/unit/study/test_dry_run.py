@@ -1,6 +1,7 @@
 """The try of a model before anything starts: what is told, and what is not done."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rayfold.study import Study
 from rayfold.study import dry_run as module
 
 NET = """\
-import ctypes, os, sys, time
+import ctypes, os, signal, sys, time
 import torch
 from torch import nn
 
@@ -32,6 +33,9 @@ class Net(nn.Module):
         if self.fault == "exit": sys.exit(3)
         if self.fault == "os._exit": os._exit(4)
         if self.fault == "segfault": ctypes.string_at(0)
+        if self.fault == "helper" and os.fork() == 0:
+            while True: time.sleep(1)
+        if self.fault == "stop": os.kill(os.getpid(), signal.SIGSTOP)
         return self.last(self.first(rows.flatten(1)).relu())
 """
 
@@ -74,7 +78,7 @@ def test_an_exception_is_told_with_file_line_and_configuration(tried: Any) -> No
         tried(SearchSpace({"model.width": Int(16, 32)}), fault="size")
     assert str(caught.value) == (
         "model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 shapes "
-        "cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
+        "cannot be multiplied (2x16 and 8x3) (net.py line 22, in forward)."
     )
 
 
@@ -84,7 +88,7 @@ def test_where_some_configurations_work_the_others_are_warned_of(tried: Any) -> 
     assert line.startswith("model      Net, 547 parameters (1 configurations tried in ")
     assert warning == (
         "warning    model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 "
-        "shapes cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
+        "shapes cannot be multiplied (2x16 and 8x3) (net.py line 22, in forward)."
     )
 
 
@@ -93,12 +97,44 @@ def test_a_crash_is_told_with_file_and_line(tried: Any) -> None:
         tried(SearchSpace({"model.width": Int(8, 16)}), fault="segfault")
 
 
+def test_a_process_that_the_model_starts_is_not_waited_for(tried: Any) -> None:
+    """It holds the pipe that the try is told through, and lives on."""
+    [line] = tried(SearchSpace({"model.width": Int(8, 16)}), fault="helper")
+    assert "(2 configurations tried in " in line
+
+
+def test_the_try_ends_with_a_parent_that_is_killed(digits: Path, tmp_path: Path) -> None:
+    """Though the model has stopped it."""
+    (tmp_path / "net.py").write_text(NET)
+    plan = (
+        "import rayfold as rf; "
+        f"rf.Study('stops', model='./net.py:Net', data=rf.HDF5({str(digits)!r}), "
+        "space={'model.width': {'int': [1, 2]}}, parameters={'model.fault': 'stop'}).plan()"
+    )
+    parent = psutil.Popen([sys.executable, "-c", plan], cwd=tmp_path)
+    try:
+        child = until_stopped(parent)
+    finally:
+        parent.kill()
+        parent.wait()
+    child.wait(30)
+
+
+def until_stopped(parent: psutil.Popen) -> psutil.Process:
+    """Return a child that has stopped."""
+    while parent.poll() is None:
+        for child in parent.children():
+            if child.status() == psutil.STATUS_STOPPED:
+                return child
+    raise AssertionError("it ended by itself")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
         ("exit", r"it calls sys.exit\(3\) \(net.py line 16, in forward\)"),
-        ("os._exit", "its process ended with status 4"),
+        ("os._exit", r"its process ended with status 4 \(net.py line 17, in forward\)"),
     ],
 )
 def test_a_model_that_ends_its_process_is_told_as_that(tried: Any, fault: str, told: str) -> None:
