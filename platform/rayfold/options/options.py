@@ -3,7 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Mapping
-from typing import Any, dataclass_transform
+from typing import Any, dataclass_transform, get_type_hints
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, Field, ValidationError
@@ -52,9 +52,21 @@ def options(name: str = "", *, moved: Mapping[str, str] | None = None) -> Any:
                 raise RecipeError(explain(error, made, above=name)) from None
 
         made.__init__ = construct
+        made.__signature__ = _signature(made)
         return made  # type: ignore[no-any-return]
 
     return decorate
+
+
+def _signature(kind: type) -> inspect.Signature:
+    """Return the constructor's, with types as people write them."""
+    plain, types = inspect.signature(kind), get_type_hints(kind)
+    return plain.replace(
+        parameters=[
+            parameter.replace(annotation=types[name])
+            for name, parameter in plain.parameters.items()
+        ]
+    )
 
 
 def _arguments(kind: type) -> str:
