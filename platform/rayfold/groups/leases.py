@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
