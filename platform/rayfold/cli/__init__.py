@@ -1,6 +1,7 @@
 """The command line: one file per command."""
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> None:
       on (``EX_TEMPFAIL`` of ``sysexits.h``).
     * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what it cannot show
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
     except typer.Abort:

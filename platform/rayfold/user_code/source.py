@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
-from rayfold.errors import ModelError
+from rayfold.errors import ModelError, storable
 from rayfold.user_code.imports import (
     Gathered,
     gather,
@@ -142,7 +142,11 @@ class Source:
                 ) from error
 
     def told(self, text: str) -> str:
-        """Return a traceback or message with the user's own files and modules in it."""
+        """Return a traceback or message with the user's own files and modules in it.
+
+        Characters that no file, store or terminal takes are written as escapes.
+        """
+        text = storable(text)
         if self.kind != "files":
             return text
         folder = copies_folder(self.digest)
