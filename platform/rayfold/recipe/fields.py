@@ -11,6 +11,7 @@ from rayfold.errors import SpaceError
 from rayfold.recipe.sections import Section, show
 from rayfold.results import MAX_COUNT, Value
 from rayfold.space import SearchSpace
+from rayfold.storage import is_own_name
 
 _PARAMETER_NAME = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*"
 _STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -26,6 +27,11 @@ def study_name(name: str) -> str:
         raise ValueError(
             "must be 1 to 100 letters, digits, dots, dashes and underscores, the first of them a "
             f"letter or a digit, got {show(name)}"
+        )
+    if is_own_name(name):
+        raise ValueError(
+            f"must not be {name!r}, which is what the storage calls a file or folder of its own; "
+            "choose another name"
         )
     return name
 

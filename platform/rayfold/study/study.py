@@ -46,7 +46,7 @@ from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
 from rayfold.space.coverage import MAX_CONFIGS, end_configurations
-from rayfold.storage import storage_folder
+from rayfold.storage import ARTIFACTS, storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
     check_limit,
@@ -606,7 +606,7 @@ class Study:
 
         uri = tracking_uri(self.storage)
         folders = [study.setup.folder for study in studies]
-        uploader = Uploader(folders, uri, self.storage / "artifacts")
+        uploader = Uploader(folders, uri, self.storage / ARTIFACTS)
         uploader.start()
         patience = UPLOAD_SECONDS
         try:

@@ -309,6 +309,9 @@ class TestArguments:
             ({"epochs": True}, r"^epochs must be a whole number of at least 1, got True\.$"),
             ({"name": "../digits"}, r"^the name of a study "),
             ({"name": ""}, r"^the name of a study "),
+            ({"name": "mlflow.db"}, r"^the name of a study must not be 'mlflow\.db', which is "),
+            ({"name": "Artifacts"}, r"^the name of a study must not be 'Artifacts'"),
+            ({"name": "mlflow.db-journal"}, r"^the name of a study must not be"),
             (
                 {"searcher": "genetic"},
                 r"^searcher must be an object of rayfold.search, such as ",
