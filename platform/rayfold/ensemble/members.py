@@ -11,6 +11,7 @@ from rayfold.ensemble.records import Input
 from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
 from rayfold.library import build_model, model_arguments
+from rayfold.process_guard import guarded_process
 from rayfold.results import Config
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.reloading import misfit
@@ -57,7 +58,7 @@ def load_model(
         EnsembleError: If the weights do not fit the model, or the file is no safetensors.
         ModelError: If the constructor refuses the arguments.
     """
-    with own_generators(0):  # the first weights are thrown away
+    with guarded_process(), own_generators(0):  # the first weights are thrown away
         model = build_model(model_class, arguments)
         materialise(model, blank_rows(input_shapes))
     try:

@@ -27,6 +27,7 @@ from rayfold.isolation import (
     set_generator_states,
 )
 from rayfold.orders import FoldTask, StateSource
+from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -83,6 +84,7 @@ class FoldRun:
             It goes with the next epoch, which changes its tensors.
     """
 
+    @guarded_process()
     def __init__(
         self,
         task: FoldTask,
@@ -141,6 +143,7 @@ class FoldRun:
         """Tell whether another group has taken the fold further: it left a newer checkpoint."""
         return bool(self._strategy.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
+    @guarded_process()
     def advance(
         self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
     ) -> FoldResult | None:
