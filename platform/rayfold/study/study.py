@@ -204,7 +204,7 @@ class Study:
         self.groups = groups or Groups()
         self.storage = storage_folder(storage)
         self._model = model_source(model, base=base)
-        self._model_class = resolve_model(self._model)
+        self._model_class = resolve_model(self._model, tried=True)
         self._code = CodeRecord.of(self._model)
         self._data = data
         self._dataset: DataSet | None = None
