@@ -1,6 +1,7 @@
 """The command line: one file per command."""
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ def main() -> None:
     * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
     """
     prepare_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what it cannot show
     try:
         with interrupted_by_signals():
             status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)

@@ -84,7 +84,8 @@ def ensemble(
     """Build an ensemble from the trials of studies, say how good it is, and export it.
 
     The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
-    they were chosen, and scores on rows that they were not chosen on.
+    they were chosen, and scores on rows that they were not chosen on. What was asked for is
+    written in any case; the exit status is 1 if the recipe's accept is not met.
     """
     from rayfold.ensemble import (
         PROGRAMS,
@@ -136,6 +137,8 @@ def ensemble(
         if register is not None:
             number = register_bundle(export, register, storage=storage)
             typer.echo(f"registered as {register!r}, version {number}, alias champion")
+    if not all(verdict.met for verdict in judged.accept):
+        raise typer.Exit(1)
 
 
 def _builders(name: BuilderName, num_members: int | None) -> "Sequence[Builder] | None":

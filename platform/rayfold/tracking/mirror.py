@@ -18,7 +18,7 @@ from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
 from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
-from rayfold.tracking.store import open_experiment, search_runs
+from rayfold.tracking.store import describe, is_refusal, open_experiment, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,6 +108,7 @@ class StudyMirror:
         self._parent_status = ""
         self._children: dict[str, _Child] = {}
         self._state: Entry | None = None
+        self._refused: set[Any] = set()
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Log the entries, given in the order of the journal and from its first one on."""
@@ -122,9 +123,27 @@ class StudyMirror:
             "run": self._apply_run,
         }
         for entry in entries:
-            if entry.event in handlers:
+            if entry.event not in handlers or entry.fields.get("trial") in self._refused:
+                continue
+            try:
                 handlers[entry.event](entry)
+            except Exception as error:
+                if entry.event == "study" or not is_refusal(error):
+                    raise
+                self._leave_out(entry, error)
         self._update_statuses()
+
+    def _leave_out(self, entry: Entry, error: Exception) -> None:
+        """Go on without an entry that the store refuses; without its beginning goes a trial."""
+        trial = entry.fields.get("trial")
+        if entry.event == "suggestion":
+            self._refused.add(trial)
+        logger.warning(
+            "MLflow refuses the %s%s (%s); it is left out there, and is in the journal.",
+            entry.event,
+            f" of trial {trial}" if trial else "",
+            describe(error),
+        )
 
     def _apply_study(self, entry: Entry) -> None:
         self._study = entry.fields

@@ -86,6 +86,14 @@ def describe(error: Exception) -> str:
     return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
+def is_refusal(error: Exception) -> bool:
+    """Tell whether the store refuses what it is given, so that no later try helps."""
+    return (
+        isinstance(error, UnicodeError | TypeError)
+        or getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
+    )
+
+
 def without_password(text: str) -> str:
     """Return ``text`` without the user and the password of the URIs in it."""
     return _CREDENTIALS.sub("://", text)
