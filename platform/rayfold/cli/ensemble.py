@@ -35,7 +35,9 @@ def ensemble(
     ] = "greedy",
     num_members: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials, or rounds of greedy selection, with replacement."),
+        typer.Option(
+            min=1, max=10_000, help="Trials, or rounds of greedy selection, with replacement."
+        ),
     ] = None,
     max_members: Annotated[
         int | None, typer.Option(min=1, help="Trials in the ensemble, at most.")
@@ -61,7 +63,7 @@ def ensemble(
     shuffles: Annotated[
         int,
         typer.Option(
-            min=0, help="Shuffle each feature so often for its importance in the report."
+            min=0, max=1000, help="Shuffle each feature so often for its importance in the report."
         ),
     ] = 0,
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,

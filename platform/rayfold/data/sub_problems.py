@@ -23,6 +23,7 @@ from rayfold.data.folds import FoldPlan
 from rayfold.data.hdf5 import clean_name, find_files, place
 from rayfold.data.labels import one_column
 from rayfold.errors import DataError, RecipeError, did_you_mean, one_of
+from rayfold.results import MAX_COUNT
 
 By: TypeAlias = Literal["files", "column", "labels"]
 
@@ -85,6 +86,8 @@ class SubProblems:
                 "sub_problems.num_trials must be a whole number of at least 1, "
                 f"not {self.num_trials!r}."
             )
+        if self.num_trials > MAX_COUNT:
+            raise RecipeError(f"sub_problems.num_trials must be at most {MAX_COUNT}.")
         if (self.by == "column") != (self.column is not None):
             raise RecipeError(
                 "sub_problems.column is missing; name the data set to split by."

@@ -86,9 +86,16 @@ def check_reachable(address: str | None = None) -> None:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
         return
+    if address in ("local", "auto"):
+        return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "local", "auto": Ray knows
+    if "://" in host:
+        return  # of a service that only Ray knows
+    if not colon or not host or not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ResourcesError(
+            f"address must be HOST:PORT, ray://HOST:PORT, 'auto' or 'local', got {address!r}; "
+            "check RAY_ADDRESS or address."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:

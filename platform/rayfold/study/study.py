@@ -45,7 +45,12 @@ from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed, Searcher
 from rayfold.search.base import whole_number
 from rayfold.space import SearchSpace, plain_parameters
-from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.space.coverage import (
+    MAX_CONFIGS,
+    count_configurations,
+    count_searched,
+    end_configurations,
+)
 from rayfold.storage import ARTIFACTS, storage_folder
 from rayfold.study.arguments import (
     check_initial_weights,
@@ -293,9 +298,11 @@ class Study:
     def __repr__(self) -> str:
         """Return what it is in a line; the data are not read for it."""
         searcher = next(iter(self._searcher.settings()))
+        number = count_searched(self.space)
         return (
             f"<Study {self.name!r}: {shortened(self._model.reference, 50)} by {searcher}, "
-            f"{len(self.space)} hyperparameters, {self.folds.total} folds x {self._epochs} epochs>"
+            f"{number} hyperparameter{'' if number == 1 else 's'}, {self.folds.total} folds x "
+            f"{self._epochs} epochs>"
         )
 
     @property
@@ -409,7 +416,10 @@ class Study:
             epochs=self._epochs,
             data_bytes=self.dataset.num_bytes,
             inputs=input_lines(self.dataset),
-            warnings=data_warnings(self.dataset, self._model_class),
+            warnings=(
+                *self._space_warnings(self._limit(num_trials)),
+                *data_warnings(self.dataset, self._model_class),
+            ),
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=parts,
@@ -486,6 +496,18 @@ class Study:
                 "later trials begin cold."
             )
         return self._result(study.ledger.results, call, uploaded=uploaded, parts=parts)
+
+    def _space_warnings(self, num_trials: int) -> tuple[str, ...]:
+        """Warn of more trials than there are configurations: some are the same training again."""
+        number = count_configurations(self.space)
+        own = isinstance(self._searcher, Fixed) or isinstance(self._scheduler, Population)
+        if own or number is None or num_trials <= number:
+            return ()
+        different = "one configuration" if number == 1 else f"{number} configurations at most"
+        return (
+            f"the space holds {different}, so that {num_trials} trials train some again; lower "
+            f"num_trials to {number}, or widen the space.",
+        )
 
     def _tell_assumptions(self) -> None:
         """Tell what is assumed of the data, and warn of what looks wrong."""

@@ -4,8 +4,8 @@ import logging
 import pytest
 from ray.exceptions import RayTaskError
 
-from rayfold.errors import DispatcherLostError
-from rayfold.groups.cluster import _is_news
+from rayfold.errors import DispatcherLostError, ResourcesError
+from rayfold.groups.cluster import _is_news, check_reachable
 
 
 def record(error: Exception | None) -> logging.LogRecord:
@@ -20,6 +20,15 @@ def record(error: Exception | None) -> logging.LogRecord:
 def test_what_the_study_says_once_is_not_told_by_every_trial(cause: Exception) -> None:
     assert not _is_news(record(RayTaskError("step", "traceback", cause)))
     assert not _is_news(record(cause))
+
+
+@pytest.mark.parametrize("address", ["nonsense", "localhost:port", ":6379", "a:0", "ray://a", ""])
+def test_what_is_no_address_is_refused_at_once(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    with pytest.raises(ResourcesError, match=r"^address must be HOST:PORT, .* got '"):
+        check_reachable(address)
 
 
 def test_all_else_is_told() -> None:
