@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
@@ -57,10 +57,22 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     _connect(address)
     _protect_token()
     try:
-        with closing(RayProcesses.of_driver(own=address == "local")) as processes:
+        own = address == "local"
+        with closing(RayProcesses.of_driver(own=own)) as processes, _without_messages_of_ray():
             yield processes
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_messages_of_ray() -> Iterator[None]:
+    """Keep Ray from printing, in colours, guesses at why a worker died: we tell the cause."""
+    before = worker._worker_logs_enabled
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 def _is_news(record: logging.LogRecord) -> bool:

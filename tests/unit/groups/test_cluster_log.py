@@ -2,10 +2,11 @@ import errno
 import logging
 
 import pytest
+from ray._private.worker import print_to_stdstream
 from ray.exceptions import RayTaskError
 
 from rayfold.errors import DispatcherLostError, ResourcesError
-from rayfold.groups.cluster import _is_news, check_reachable
+from rayfold.groups.cluster import _is_news, _without_messages_of_ray, check_reachable
 
 
 def record(error: Exception | None) -> logging.LogRecord:
@@ -34,3 +35,15 @@ def test_what_is_no_address_is_refused_at_once(
 def test_all_else_is_told() -> None:
     assert _is_news(record(RayTaskError("step", "traceback", KeyError("score"))))
     assert _is_news(record(None))
+
+
+def test_ray_prints_no_guesses_while_we_tell_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    def print_guess(line: str) -> None:
+        message = {"lines": [line], "pid": "raylet", "is_err": False}
+        print_to_stdstream(message, ignore_prefix=False)
+
+    with _without_messages_of_ray():
+        print_guess("the process was killed by the OOM killer")
+    assert capsys.readouterr().out == ""
+    print_guess("another line of Ray's")
+    assert "another line" in capsys.readouterr().out
