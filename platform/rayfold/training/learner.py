@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
-from rayfold.isolation import Snapshot, isolated
+from rayfold.isolation import Snapshot, isolated, own_generators
 from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.checkpoint import ShrinkAndPerturb
@@ -17,6 +17,7 @@ from rayfold.training.hyperparameters import section
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.losses import build_loss, check_loss
 from rayfold.training.optimizers import build_optimizer
+from rayfold.training.reloading import kept_outside, misfit, told, unlike
 from rayfold.training.schedules import build_schedule
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
@@ -27,7 +28,7 @@ from rayfold.training.warm_start import (
     parameter_groups,
     rate_factors,
 )
-from rayfold.training.weights_file import check_trainable
+from rayfold.training.weights_file import check_has_values, check_trainable
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,15 @@ class Learner:
         steps_per_epoch: int,
         warm: tuple[int, int] | None = None,
     ) -> None:
-        arguments = model_arguments(
+        self._model_class, self._input_shapes = setup.model_class, data.input_shapes
+        self._arguments = model_arguments(
             setup.model_class,
             config,
             input_shapes=data.input_shapes,
             num_outputs=data.num_outputs,
         )
-        self.model = build_model(setup.model_class, arguments).to(strategy.device)
-        materialise(self.model, blank_rows(data.input_shapes, strategy.device))
+        self._strategy = strategy
+        self.model = self._build()
         check_trainable(self.model)
         loaded = (
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
@@ -97,7 +99,6 @@ class Learner:
         self._classification = data.task == "classification"
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
-        self._strategy = strategy
         self._forward = self.model
         self._is_wrapped = False
         loss = check_loss(setup.settings.loss, data.task)
@@ -119,6 +120,13 @@ class Learner:
             rate_factors=factors,
         )
 
+    def _build(self) -> nn.Module:
+        model = build_model(self._model_class, self._arguments)
+        check_has_values(model)
+        model = model.to(self._strategy.device)
+        materialise(model, blank_rows(self._input_shapes, self._strategy.device))
+        return model
+
     def train_batch(self, batch: Batch) -> Tensor:
         """Take one optimiser step on the mean loss over the whole batch.
 
@@ -133,11 +141,13 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         with isolated():
             outputs = self._checked(self._forward(*batch.features), len(batch.labels))
+            if not outputs.requires_grad:
+                raise self._wrong("outputs without a gradient (detach, no_grad or .data)")
         rows = self._training_loss(outputs, batch.labels)
         total = rows.sum() * batch.weight
         with isolated():  # a model may have its own backward passes and hooks
             (total * (self._gradient_scale / batch.total_rows)).backward()
-        self._optimizer.step()
+        self._step()
         self._schedule.step()
         return total.detach()
 
@@ -148,26 +158,86 @@ class Learner:
         Predictions are class probabilities, or values for regression. The model is afterwards as
         it was before, so that no batch depends on another and what predicts is what is saved.
         """
-        before = Snapshot(self.model, parameters=True)
-        with isolated():
-            outputs = self._checked(self.model(*batch.features), len(batch.labels)).clone()
-        before.restore()
+        outputs = self._raw(self.model, batch)
         losses = self._plain_loss(outputs, batch.labels)
         return (outputs.softmax(1) if self._classification else outputs), losses
 
+    def reload_problem(self, batch: Batch, seed: int) -> str | None:
+        """Say why a model that is built anew with this one's state dict is not this one.
+
+        An ensemble has nothing but the state dict, so that state elsewhere, in a plain list say,
+        would be lost without a word. Models that draw are compared under the same seed.
+
+        Args:
+            batch: Rows to predict, the model being in evaluation mode.
+            seed: Of the generators while they predict; the new model is built with others.
+
+        Returns:
+            Two clauses for a message, or None: the state dict holds all that counts.
+        """
+        device = self._strategy.device
+        with own_generators(seed + 1, device):
+            twin = self._build().eval()
+        if problem := misfit(twin.state_dict(), self.model.state_dict()):
+            return (
+                f"the trained state does not fit the model that is built ({problem}); make all "
+                "parameters and buffers in __init__, with the shapes that they keep"
+            )
+        twin.load_state_dict(self.model.state_dict())
+        outputs = []
+        for model in (self.model, twin):
+            with own_generators(seed, device):
+                outputs.append(self._raw(model, batch))
+        if not unlike(*outputs):
+            return None
+        found = told(kept_outside(self.model, twin))
+        return f"state_dict() lacks some of what it predicts with; {found}"
+
+    def _step(self) -> None:
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if "sparse" not in str(error):
+                raise
+            raise ModelError(
+                f"{type(self.model).__name__} gives sparse gradients, which "
+                f"{type(self._optimizer).__name__} does not take; leave sparse=True out of "
+                "nn.Embedding, or set optimizer.name to sgd without weight decay."
+            ) from error
+
+    @torch.no_grad()
+    def _raw(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return a model's outputs, and leave it as it was."""
+        before = Snapshot(model, parameters=True)
+        with isolated():
+            features = [feature.clone() for feature in batch.features]
+            outputs = self._checked(model(*features), len(batch.labels)).clone()
+        before.restore()
+        return outputs
+
     def _checked(self, outputs: object, num_rows: int) -> Tensor:
         """Return what the model has returned, if it can be that; else the loss would puzzle."""
-        expected = (num_rows, self._num_outputs)
-        if isinstance(outputs, Tensor) and outputs.shape == expected:
-            return outputs
-        got = (
-            f"shape {tuple(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else f"a {type(outputs).__name__}"
-        )
-        raise ModelError(
-            f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
-            f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
+        if not isinstance(outputs, Tensor):
+            raise self._wrong(f"a {type(outputs).__name__}", num_rows)
+        if outputs.layout != torch.strided or outputs.device.type == "meta":
+            kind = "without values" if outputs.device.type == "meta" else f"{outputs.layout}"
+            raise self._wrong(f"a tensor that is {kind.removeprefix('torch.')}")
+        if outputs.shape != (num_rows, self._num_outputs):
+            raise self._wrong(f"shape {tuple(outputs.shape)}", num_rows)
+        if not outputs.is_floating_point():
+            raise self._wrong(str(outputs.dtype).removeprefix("torch."))
+        return outputs
+
+    def _wrong(self, got: str, num_rows: int | None = None) -> ModelError:
+        """Return the error for outputs of a wrong shape, or else of a wrong kind."""
+        expected = "floats that depend on its parameters"
+        if num_rows is not None:
+            expected = (
+                f"a tensor of shape {(num_rows, self._num_outputs)}, "
+                f"(rows, {'classes' if self._classification else 'values per row'})"
+            )
+        return ModelError(
+            f"{type(self.model).__name__}.forward must return {expected}, got {got}."
         )
 
     def blank_loss(self, labels: Tensor) -> float:

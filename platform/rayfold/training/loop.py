@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet, to_float
 from rayfold.data.scales import far_scales
+from rayfold.errors import ModelError
 from rayfold.isolation import (
     generator_states,
     own_generators,
@@ -26,6 +27,7 @@ from rayfold.isolation import (
     set_generator_states,
 )
 from rayfold.orders import FoldTask, StateSource
+from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -48,6 +50,8 @@ from rayfold.training.weights_file import save_weights
 EVALUATION_ROWS = 1024
 """Rows in a validation batch, over all workers; results do not depend on it."""
 
+RELOADED_ROWS = 8
+"""Rows that are predicted again with the weights that a fold leaves behind."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class FoldRun:
             It goes with the next epoch, which changes its tensors.
     """
 
+    @guarded_process()
     def __init__(
         self,
         task: FoldTask,
@@ -138,6 +143,7 @@ class FoldRun:
         """Tell whether another group has taken the fold further: it left a newer checkpoint."""
         return bool(self._strategy.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
+    @guarded_process()
     def advance(
         self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
     ) -> FoldResult | None:
@@ -286,9 +292,10 @@ class FoldRun:
         scales = far_scales(self._data, self._fold.training_rows)
         if not scales:
             return "a smaller optimizer.learning_rate may help"
+        remedies = dict.fromkeys(scale.remedy for scale in scales)
         return (
-            f"the scale of {' and of '.join(map(str, scales))} is far from 1: standardise, "
-            "or try a smaller optimizer.learning_rate"
+            f"the scale of {' and of '.join(map(str, scales))} is far from 1: "
+            f"{' and '.join(remedies)} in the file, or try a smaller optimizer.learning_rate"
         )
 
     def _due(self) -> bool:
@@ -366,6 +373,7 @@ class FoldRun:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
         if self._strategy.broadcast(self._predictions is None):  # restored at the last epoch
             self._predictions, _ = self._validate()
+        self._check_reloads()
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(
             fold=task.fold,
@@ -380,6 +388,20 @@ class FoldRun:
         )
         self._strategy.on_rank_0(lambda: self._write(result))
         return result
+
+    def _check_reloads(self) -> None:
+        """Check on rank 0 that the weights alone give the predictions of a few rows again."""
+        problem: str | None = None
+        if self._strategy.rank == 0:
+            self._learner.train(False)
+            rows = self._fold.validation_rows[:RELOADED_ROWS]
+            batch = self._load(rows, slice(0, len(rows)))
+            try:
+                problem = self._learner.reload_problem(batch, self._seed)
+            except ModelError as error:  # the other ranks wait
+                problem = f"it cannot be built again: {str(error).removesuffix('.')}"
+        if problem := self._strategy.broadcast(problem):
+            raise ModelError(f"{type(self.model).__name__}: {problem}.")
 
     def _write(self, result: FoldResult) -> None:
         assert self._predictions is not None
