@@ -42,6 +42,22 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_what_code_raises_outside_of_exceptions_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("class Gone(BaseException): ...\ndef go(): raise Gone\n")
+    script = "from net import go; from rayfold.cli import app, main; app.command()(go); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "go"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "rayfold: code that was loaded has raised Gone (net.py line 2, in go).\n",
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_a_command_as_ctrl_c_does(number: signal.Signals, tmp_path: Path) -> None:
     """Nothing half-done stays behind."""

@@ -37,7 +37,7 @@ def main() -> None:
         with interrupted_by_signals():
             status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
             sys.stdout.flush()
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except typer.TyperException as error:
         status = _fail(error.format_message())
@@ -70,6 +70,10 @@ def main() -> None:
             status = _fail(f"{short_path(error.filename)}: {error.strerror}.")
         else:
             raise
+    except BaseException as error:  # noqa: BLE001  neither ours nor a library's
+        place = user_place(error)
+        where = "" if place is None else f" ({place})"
+        status = _fail(f"code that was loaded has raised {type(error).__name__}{where}.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
