@@ -29,7 +29,7 @@ from ensemble_studies import Case, Predicted, predictions_of
 from numpy.typing import NDArray
 
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
-from rayfold.ensemble.evaluation import evaluate
+from rayfold.ensemble.evaluation.nested_validation import evaluate
 from rayfold.ensemble.out_of_fold import OutOfFold, row_losses
 
 CASES = {

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from rayfold.ensemble import Ensemble, Greedy, load_bundle
+from rayfold.bundle import export_bundle, load_bundle
+from rayfold.ensemble import Ensemble, Greedy
 from rayfold.errors import EnsembleError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
@@ -144,7 +145,7 @@ def test_an_export_predicts_the_same_and_tells_where_it_comes_from(storage: Path
     upload(storage)
     ensemble = Ensemble.greedy("digits", 2, storage=storage, model=Constant)
     assert "temperature" in ensemble.module.combination.state_dict()
-    bundle = ensemble.export(storage / "bundle")
+    bundle = export_bundle(ensemble, storage / "bundle")
     shutil.rmtree(storage / "artifacts")
     reference = ensemble.members[0].model
     loaded = load_bundle(bundle, models={reference: Constant})

@@ -21,15 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from rayfold.ensemble import (
-    Ensemble,
-    Input,
-    Member,
-    Origin,
-    Signature,
-    load_bundle,
-    register_bundle,
-)
+from rayfold.bundle import export_bundle, load_bundle, register_bundle
+from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
 from rayfold.errors import TrackingError
@@ -85,7 +78,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nonconformity=np.full((99, 1), 0.5),
     )
     folder = tmp_path_factory.mktemp("bundles") / "animals"
-    return Ensemble(contents).export(folder, programs=("onnx",))
+    return export_bundle(Ensemble(contents), folder, programs=("onnx",))
 
 
 def free_port() -> int:

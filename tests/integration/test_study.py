@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 import rayfold as rf
+from rayfold.bundle import export_bundle
 from rayfold.errors import RecipeError
 from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source
@@ -362,7 +363,7 @@ def test_the_ensemble_from_mlflow_predicts_as_its_bundle_does(
     ensemble = rf.Ensemble.greedy("digits", num_members=5, storage=life.storage)
     single = rf.Ensemble.single_best("digits", storage=life.storage)
     assert ensemble.out_of_fold_loss <= single.out_of_fold_loss
-    folder = ensemble.export(tmp_path / "bundle")
+    folder = export_bundle(ensemble, tmp_path / "bundle")
     bundle = rf.load_bundle(folder, allow_code=True)
     with h5py.File(life.folder / "digits.h5") as file:
         features, labels = file["features"][:], file["labels"][:]

@@ -84,14 +84,8 @@ def ensemble(
     The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
     they were chosen, and scores on rows that they were not chosen on.
     """
-    from rayfold.ensemble import (
-        PROGRAMS,
-        Ensemble,
-        check_new_bundle,
-        check_new_folder,
-        find_out,
-        register_bundle,
-    )
+    from rayfold.bundle import PROGRAMS, check_new_bundle, export_bundle, register_bundle
+    from rayfold.ensemble import Ensemble, check_new_folder, find_out
     from rayfold.errors import BundleError, EnsembleError
     from rayfold.tracking import check_model_name
 
@@ -124,7 +118,8 @@ def ensemble(
         findings.write(report)
         typer.echo(f"report written to {report}")
     if export is not None:
-        built.export(
+        export_bundle(
+            built,
             export,
             licence=licence,
             programs=PROGRAMS if programs else (),

@@ -1,14 +1,12 @@
-"""What the calls that build, export and load ensembles are given, checked."""
+"""What the calls that build ensembles are given, checked."""
 
-import os
 from collections.abc import Sequence
 from numbers import Real
-from pathlib import Path
 from typing import TypeGuard
 
 from rayfold.ensemble.budget import Budget
 from rayfold.ensemble.builders import Builder
-from rayfold.errors import BundleError, EnsembleError
+from rayfold.errors import EnsembleError
 
 
 def check_builders(builders: object) -> Sequence[Builder]:
@@ -39,31 +37,6 @@ def check_options(budget: object, min_share: object, sub_problems: object) -> No
         raise EnsembleError(f"min_share must be in (0, 1], got {min_share!r}.")
     if not isinstance(sub_problems, bool):
         raise EnsembleError(f"sub_problems must be True or False, got {sub_problems!r}.")
-
-
-def check_export(licence: object, report: object) -> None:
-    """Check what goes into a bundle's card.
-
-    Raises:
-        BundleError: If one is something else; the message names it.
-    """
-    if licence is not None and (not isinstance(licence, str) or not licence.strip()):
-        raise BundleError(f"licence must be a text such as 'CC-BY-4.0', got {licence!r}.")
-    if report is not None and not (hasattr(report, "sections") and hasattr(report, "plots")):
-        raise BundleError(
-            f"report must be what Ensemble.report or find_out return, got {report!r}."
-        )
-
-
-def bundle_folder(folder: object) -> Path:
-    """Return the folder of a bundle.
-
-    Raises:
-        BundleError: If it is no path.
-    """
-    if not isinstance(folder, str | os.PathLike):
-        raise BundleError(f"a bundle is a folder, got {folder!r}; give its path.")
-    return Path(folder)
 
 
 def is_number(value: object) -> TypeGuard[float]:

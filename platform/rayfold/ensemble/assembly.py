@@ -10,8 +10,8 @@ from torch import nn
 from rayfold.ensemble.builders import Selection
 from rayfold.ensemble.candidates import Candidates
 from rayfold.ensemble.combination import Combination
-from rayfold.ensemble.conformal import nonconformity
-from rayfold.ensemble.evaluation import Evaluation
+from rayfold.ensemble.evaluation.conformal import nonconformity
+from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.ensemble.predictor import EnsembleModule

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rayfold.data import load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
-from rayfold.ensemble.held_out import Paths, load_as_study, read_held_out
-from rayfold.ensemble.measures import metric_names, over_rows
+from rayfold.ensemble.evaluation.held_out import Paths, load_as_study, read_held_out
+from rayfold.ensemble.evaluation.study_metrics import metric_names, over_rows
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.errors import DataError
 from rayfold.storage import replacing

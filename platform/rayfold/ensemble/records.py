@@ -158,7 +158,7 @@ class Contents:
             ensemble that was chosen on the rows of other folds.
         reason: Why its builder was chosen, in a line.
         nonconformity: How far off the nested predictions were, shape ``(rows, m)``; see
-            ``rayfold.ensemble.conformal``.
+            ``rayfold.ensemble.evaluation.conformal``.
         licence: What it may be used for, if that was said.
         spread: Standard deviation of each output over the development rows; None if unknown, and
             for classification.

@@ -7,7 +7,7 @@ from torch import nn
 
 from rayfold.ensemble import Best, Greedy, Input, OutOfFold, Selection, Signature
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, _least_worth, measure
-from rayfold.ensemble.evaluation import evaluate
+from rayfold.ensemble.evaluation.nested_validation import evaluate
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.errors import EnsembleError
 

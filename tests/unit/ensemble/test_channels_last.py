@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rayfold.ensemble import Ensemble, Input, Member, Signature, load_bundle
+from rayfold.bundle import export_bundle, load_bundle
+from rayfold.ensemble import Ensemble, Input, Member, Signature
 from rayfold.ensemble.files import predict_files
 from rayfold.errors import BundleError, DataError
 from rayfold.library import build_model, resolve_model
@@ -70,7 +71,7 @@ def test_rows_are_given_as_they_are_stored(last: Ensemble, expected: Any) -> Non
 def test_a_bundle_its_program_and_the_server_take_them_so_too(
     last: Ensemble, expected: Any, tmp_path: Path
 ) -> None:
-    folder = last.export(tmp_path / "bundle")
+    folder = export_bundle(last, tmp_path / "bundle")
     assert "the channels of image are its last axis" in (folder / "README.md").read_text()
     by_weights = load_bundle(folder)
     assert by_weights.signature == last.signature
@@ -94,7 +95,7 @@ def test_a_bundle_its_program_and_the_server_take_them_so_too(
 def test_a_manifest_from_before_says_nothing_and_means_first(
     member: Member, make: Callable[..., Ensemble], expected: Any, tmp_path: Path
 ) -> None:
-    folder = make(signature((3, 4, 5)), member).export(tmp_path / "bundle", programs=())
+    folder = export_bundle(make(signature((3, 4, 5)), member), tmp_path / "bundle", programs=())
     file = folder / "manifest.json"
     manifest = json.loads(file.read_text())
     assert manifest["inputs"][0].pop("channels") == "first"

@@ -130,7 +130,7 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
 
 
 def test_its_table_names_the_metric_of_the_study(regression: Ensemble) -> None:
-    contents = regression._contents
+    contents = regression.contents
     origin = dataclasses.replace(contents.origin, scored=("val_r2", "val_loss"))
     table = Ensemble(dataclasses.replace(contents, origin=origin)).table()
     assert table["val_r2"].tolist() == [0.5, 0.5]

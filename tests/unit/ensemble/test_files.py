@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Write:
 
 def from_study(ensemble: Ensemble, data_digest: str, **test: Any) -> Ensemble:
     """Return the ensemble as if it came from a study of these data."""
-    contents = ensemble._contents
+    contents = ensemble.contents
     origin = dataclasses.replace(contents.origin, data_digest=data_digest, test=test)
     return Ensemble(dataclasses.replace(contents, origin=origin))
 
@@ -61,7 +61,7 @@ def test_the_metrics_of_the_study_come_first(classification: Ensemble, write: Wr
     origin = dataclasses.replace(
         classification.origin, scored=("val_balanced_accuracy", "val_loss")
     )
-    contents = dataclasses.replace(classification._contents, origin=origin)
+    contents = dataclasses.replace(classification.contents, origin=origin)
     file = write("animals.h5", images=IMAGES, labels=["cat", "dog", "cat"])
     assert predict_files(Ensemble(contents), file).summary() == (
         "3 rows, balanced_accuracy 0.5000, accuracy 0.6667, log_loss 0.6403"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rayfold.bundle.programs import load_onnx, load_torch, write_programs
 from rayfold.ensemble import Input, Signature
-from rayfold.ensemble.bundle.programs import load_onnx, load_torch, write_programs
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_each, predict_rows
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from rayfold.ensemble.combination import Combination, WeightedMean
+from rayfold.ensemble.evaluation.temperature import fit_temperature
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.ensemble.temperature import fit_temperature
 from rayfold.errors import EnsembleError
 
 LEAST_WEIGHT = 1e-3
