@@ -13,6 +13,7 @@ from rayfold.bundle import export_bundle
 from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
+from rayfold.tasks import Classification, Regression
 
 
 class Shift(nn.Module):
@@ -90,7 +91,7 @@ def shift_class() -> type[nn.Module]:
 
 def make_regression() -> Ensemble:
     signature = Signature(
-        task="regression",
+        task=Regression(),
         inputs=(Input(name="features", shape=(2,), dtype="float64"),),
         num_outputs=1,
         classes=None,
@@ -112,7 +113,7 @@ def regression() -> Ensemble:
 def classification() -> Ensemble:
     """Probabilities 0.75 and 0.25 of one member, 0.25 and 0.75 of another, weighted 3 to 1."""
     signature = Signature(
-        task="classification",
+        task=Classification(),
         inputs=(Input(name="images", shape=(2,), dtype="uint8"),),
         num_outputs=2,
         classes=("cat", "dog"),

@@ -27,6 +27,7 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
 from rayfold.errors import TrackingError
 from rayfold.models.mlp import MLP
+from rayfold.tasks import Classification
 from rayfold.tracking import tracking_uri
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 2, 2), dtype=np.uint8)
@@ -57,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     contents = Contents(
         signature=Signature(
-            task="classification",
+            task=Classification(),
             inputs=(Input(name="images", shape=(2, 2), dtype="uint8"),),
             num_outputs=3,
             classes=("cat", "dog", "eel"),

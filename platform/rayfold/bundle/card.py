@@ -84,7 +84,6 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
     signature, origin = contents.signature, contents.origin
     yield f"# Ensemble of {_text(origin.study)}"
     num_models = sum(len(member.folds) for member in manifest.members)
-    loss = "log loss" if signature.task == "classification" else "mean squared error"
     combined_by = manifest.combination.kind.replace("_", " ")
     if (temperature := getattr(contents.combination, "temperature", None)) is not None:
         combined_by += f" at temperature {float(temperature):.3g}"
@@ -92,7 +91,7 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
         f"{_number(len(manifest.members), 'trial')} of {_number(num_models, 'model')}, each "
         f"trained on other folds, combined by {combined_by} for {signature.task}. Over all rows "
         f"of the training data, each predicted by models that did not see it, in an ensemble that "
-        f"was not chosen on it, the {loss} is "
+        f"was not chosen on it, the mean {signature.task.loss_name} is "
         f"{manifest.nested_loss:.4g}; that of the best trial alone is "
         f"{manifest.single_best_loss:.4g}."
     )
@@ -111,7 +110,7 @@ def _introduction(manifest: Manifest, contents: Contents) -> Iterator[str]:
     for entry in signature.inputs:
         if entry.channels == "last":
             notes += f"; the channels of {_text(entry.name)} are its last axis"
-    if signature.classes is not None:
+    if signature.classes:
         shown = ", ".join(_text(repr(c)) for c in signature.classes[:20])
         more = f" and {len(signature.classes) - 20} more" if len(signature.classes) > 20 else ""
         yield (
@@ -172,7 +171,7 @@ def _usage(manifest: Manifest) -> Iterator[str]:
     own = all(reference.startswith("rayfold.models.") for reference in models)
     named = ", ".join(f"`{_text(name)}`" for name in models)
     allow = "" if own else ", allow_code=True"
-    predict = "predict_proba" if manifest.task == "classification" else "predict"
+    predict = "predict_proba" if manifest.signature.task.probabilities else "predict"
     yield (
         "The weights, with Rayfold (`pip install rayfold`)"
         + ("" if own else f"; this runs the code of {named}")
@@ -249,7 +248,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
 
 def _unit(manifest: Manifest) -> str:
     """Say what differences are measured in; see ``verification.TOLERANCE``."""
-    if manifest.task == "classification":
+    if not manifest.signature.task.quantities:
         return ""
     if manifest.spread is None:
         return ", of values above 1 relative to them"

@@ -1,8 +1,9 @@
 """Loads an exported bundle in a process of its own, without pickle, and says what it predicts.
 
-``python -m rayfold.bundle.fresh_process BUNDLE ROWS`` prints, as the last line, JSON of
+``python -m rayfold.bundle.fresh_process BUNDLE ROWS TASK`` prints, as the last line, JSON of
 the greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file with
-``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``. Weights are null where a class is found
+``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``. ``TASK`` is the task's class,
+``module:Class``, which may be the user's own. Weights are null where a model's class is found
 neither in the bundle nor in an installed module.
 """
 
@@ -10,6 +11,7 @@ import json
 import pickle
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ from rayfold.bundle.sources import load_classes
 from rayfold.bundle.verification import Differences, differences
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.errors import BundleError
+from rayfold.tasks import TASKS
 
 
-def main(folder: Path, rows: Path) -> None:
+def main(folder: Path, rows: Path, task: str) -> None:
     """Print the differences, as JSON."""
+    module_name, _, class_name = task.partition(":")
+    known = getattr(import_module(module_name), class_name)()
+    TASKS[known.name] = known
     manifest = read_manifest(folder)
     try:
         classes = load_classes(folder, manifest, models={}, allow_code=True)
@@ -60,4 +66,4 @@ def forbid_pickle() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -15,6 +15,7 @@ from rayfold.data import Channels
 from rayfold.data.inputs import has_channels_last
 from rayfold.ensemble.records import Contents, Input, Origin, Signature
 from rayfold.errors import BundleError
+from rayfold.tasks import TASKS, find_task
 
 FORMAT: Final = "rayfold-bundle"
 VERSION: Final = 3
@@ -111,7 +112,7 @@ class Manifest(_Part):
     studies: Annotated[dict[str, str], Field(min_length=1)]
     runs: dict[str, str]
     scored: list[str] = []
-    task: Literal["classification", "regression"]
+    task: str
     inputs: Annotated[list[InputPart], Field(min_length=1)]
     labels: str | None
     num_outputs: Annotated[int, Field(ge=1, le=_LARGEST_ROW)]
@@ -150,10 +151,10 @@ class Manifest(_Part):
     def signature(self) -> Signature:
         """What goes in and what comes out."""
         return Signature(
-            task=self.task,
+            task=find_task(self.task),
             inputs=tuple(Input.of(entry.model_dump()) for entry in self.inputs),
             num_outputs=self.num_outputs,
-            classes=None if self.classes is None else tuple(self.classes),
+            classes=tuple(self.classes) if self.classes else None,
         )
 
     @property
@@ -199,7 +200,7 @@ def describe(
         studies=dict(origin.studies),
         runs=dict(origin.runs),
         scored=list(origin.scored),
-        task=signature.task,
+        task=signature.task.name,
         inputs=[
             InputPart(
                 name=entry.name,
@@ -211,7 +212,7 @@ def describe(
         ],
         labels=origin.labels,
         num_outputs=signature.num_outputs,
-        classes=None if signature.classes is None else list(signature.classes),
+        classes=list(signature.classes) if signature.classes else None,
         digests=DigestsPart(data=origin.data_digest, folds=origin.fold_digest),
         test=dict(origin.test),
         out_of_fold_loss=contents.out_of_fold_loss,
@@ -307,20 +308,21 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_consistent(file: Path, manifest: Manifest) -> None:
-    if manifest.classes is not None and len(set(manifest.classes)) < len(manifest.classes):
-        raise BundleError(f"{file}: classes are not all different; export it again.")
-    if manifest.classes is not None and len(manifest.classes) != manifest.num_outputs:
+    if manifest.task not in TASKS:
         raise BundleError(
-            f"{file}: expected {manifest.num_outputs} classes, got {len(manifest.classes)}; "
-            "export it again."
+            f"{file}: task is {manifest.task!r}, expected one of {', '.join(TASKS)}; register "
+            "your task first, or load it with the Rayfold that wrote it."
         )
+    try:
+        signature = manifest.signature
+        signature.task.check_classes(signature.classes, signature.num_outputs)
+    except ValueError as error:
+        raise BundleError(f"{file}: {error}; export it again.") from None
     if manifest.spread is not None and len(manifest.spread) != manifest.num_outputs:
         raise BundleError(
             f"{file}: expected spreads of {manifest.num_outputs} outputs, got "
             f"{len(manifest.spread)}; export it again."
         )
-    if (manifest.task == "classification") != (manifest.classes is not None):
-        raise BundleError(f"{file}: classes do not go with task {manifest.task}; export it again.")
     for entry in manifest.inputs:
         if entry.channels == "last" and not has_channels_last(entry.shape, "last"):
             raise BundleError(

@@ -19,6 +19,7 @@ from rayfold.bundle.weights import check_declared, load_scores
 from rayfold.ensemble.combination import Combination, combination_from_state
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.estimator import Predict
+from rayfold.ensemble.evaluation.conformal import num_scores
 from rayfold.ensemble.members import load_model
 from rayfold.ensemble.records import Contents, Member, Supplement
 from rayfold.errors import BundleError, RayfoldError, one_of
@@ -126,7 +127,7 @@ def _contents(
         reason=manifest.reason,
         nonconformity=load_scores(
             folder / manifest.nonconformity,
-            1 if manifest.classes is not None else manifest.num_outputs,
+            num_scores(manifest.signature.task, manifest.num_outputs),
         ),
         licence=manifest.licence,
         spread=None if manifest.spread is None else tuple(manifest.spread),
@@ -190,7 +191,7 @@ def _load_combination(folder: Path, manifest: Manifest) -> Combination:
         combination = combination_from_state(
             manifest.combination.kind,
             load_file(file),
-            task=manifest.task,
+            task=manifest.signature.task,
             num_members=len(weights),
             num_outputs=manifest.num_outputs,
         )

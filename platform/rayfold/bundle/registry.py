@@ -50,9 +50,7 @@ def register_bundle(
 def _served(folder: Path, manifest: Manifest) -> ServedModel:
     signature = manifest.signature
     rows = example_rows(signature, 2)  # one row would freeze the number of rows at 1
-    classes = signature.classes
-    output = np.dtype(np.float64) if classes is None else np.array(classes).dtype
-    shape = (signature.num_outputs,) if classes is None and signature.num_outputs > 1 else ()
+    output = signature.task.decide(np.zeros((2, signature.num_outputs)), signature.classes)
     tags = {
         "rayfold.bundle": digest(folder / MANIFEST),
         "rayfold.studies": ", ".join(manifest.studies),
@@ -67,9 +65,9 @@ def _served(folder: Path, manifest: Manifest) -> ServedModel:
             entry.name: array.astype(entry.dtype)
             for entry, array in zip(signature.inputs, rows, strict=True)
         },
-        output="str" if output.kind in "US" else output.name,
-        output_shape=shape,
-        params={"probabilities": False} if signature.task == "classification" else {},
+        output="str" if output.dtype.kind in "US" else output.dtype.name,
+        output_shape=output.shape[1:],
+        params={"probabilities": False} if signature.task.probabilities else {},
         tags=tags,
         metrics={"out_of_fold_loss": manifest.out_of_fold_loss},
     )

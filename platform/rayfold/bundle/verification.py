@@ -24,6 +24,7 @@ from rayfold.ensemble.estimator import Predict
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.errors import BundleError
+from rayfold.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verifica
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         rows = Path(place, "rows.safetensors")
         save_file(expected, rows)
-        found = _in_fresh_process(folder, rows)
+        found = _in_fresh_process(folder, rows, contents.signature.task)
     here: tuple[str, ...] = ()
     if found["weights"] is None:
         here = ("weights",)
@@ -147,13 +148,14 @@ def _difference(
     return float((apart / unit).max())
 
 
-def _in_fresh_process(folder: Path, rows: Path) -> dict[str, Differences | None]:
+def _in_fresh_process(folder: Path, rows: Path, task: Task) -> dict[str, Differences | None]:
     command = [
         sys.executable,
         "-m",
         "rayfold.bundle.fresh_process",
         str(folder.absolute()),
         str(rows),
+        f"{type(task).__module__}:{type(task).__name__}",
     ]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     done = subprocess.run(

@@ -23,18 +23,11 @@ from rayfold.data.hdf5 import (
 )
 from rayfold.data.holdout import check_test_fraction, split_test
 from rayfold.data.inputs import Channels, has_channels_last, model_shape
-from rayfold.data.labels import (
-    Classes,
-    Task,
-    encode_classes,
-    encode_row_groups,
-    encode_values,
-    infer_task,
-    one_column,
-)
+from rayfold.data.labels import encode_row_groups, one_column
 from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
 from rayfold.results import MAX_SEED
+from rayfold.tasks import Classes, Strata, Task, find_task, infer_task
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class HDF5:
         labels: Name of the data set that holds what is to be predicted.
         row_groups: Name of a data set that tells which rows belong together (one patient, one
             device); these never part, neither in the test split nor in grouped folds.
-        task: None for: floats are regression, all other labels classification.
+        task: Name of the task; None for: floats are regression, all other labels classification.
         test_fraction: Share of the rows kept for the test, in [0, 1).
         random_seed: Seed of the test split, 0 to 2**32 - 1.
         channels: Where images have their channels: ``"first"`` (C x H x W, C x D x H x W) or
@@ -65,7 +58,7 @@ class HDF5:
     features: str | Sequence[str] | None = None
     labels: str = "labels"
     row_groups: str | None = None
-    task: Task | None = None
+    task: str | None = None
     test_fraction: float = 0.0
     random_seed: int = 0
     channels: Channels = "first"
@@ -83,8 +76,8 @@ class HDF5:
                     f"{self.labels!r} is named as labels and in {field}; "
                     "what is to be predicted cannot be given too."
                 )
-        if self.task is not None and self.task not in get_args(Task):
-            raise DataError(f"task is {self.task!r}, expected 'classification' or 'regression'.")
+        if self.task is not None:
+            find_task(self.task)
         if self.channels not in get_args(Channels):
             raise DataError(f"channels is {self.channels!r}, expected 'first' or 'last'.")
         check_test_fraction(self.test_fraction)
@@ -98,11 +91,11 @@ class DataSet:
     Attributes:
         features: One array for each input, rows first, in the type and layout of the file.
         feature_names: The data sets that they come from.
-        labels: Class indices, int64 of shape ``(rows,)``, or values, float32 of shape
-            ``(rows, outputs)``.
+        labels: Labels as the task encodes them: class indices, int64 of shape ``(rows,)``, or
+            values, float32 of shape ``(rows, outputs)``.
         row_groups: Group of each row, int64 counted from 0, or None.
-        task: Classification or regression.
-        classes: What the class indices stand for, in sorted order; None for regression.
+        task: The kind of problem.
+        classes: What the class indices stand for, in sorted order; None where there are none.
         digest: SHA-256 of names, types, shapes and values, in hexadecimal; the same however the
             rows are spread over files, chunked, packed or ordered in bytes.
         development_rows: Row numbers, int64, sorted: what folds are made of.
@@ -140,8 +133,13 @@ class DataSet:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of a model: the number of classes, or the number of label columns."""
-        return int(self.labels.shape[1]) if self.classes is None else len(self.classes)
+        """Outputs of a model for each row."""
+        return self.task.num_outputs(self.labels, self.classes)
+
+    @property
+    def strata(self) -> Strata | None:
+        """The kinds of rows whose shares every split keeps; None for none."""
+        return self.task.strata(self.labels, self.classes)
 
     @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -170,12 +168,11 @@ def load(source: HDF5) -> DataSet:
         _check_images([columns[name] for name in feature_names])
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
-    task = source.task or infer_task(raw_labels)
-    labels: NDArray[Any]
-    if task == "classification":
-        labels, classes = encode_classes(raw_labels, where=where)
-    else:
-        labels, classes = encode_values(raw_labels, where=where), None
+    task = infer_task(raw_labels) if source.task is None else find_task(source.task)
+    encoded, classes = task.encode(one_column(raw_labels), where=where)
+    if task.quantities:
+        check_single_precision(encoded, where=where)
+    labels = np.ascontiguousarray(encoded, dtype=task.label_type)
     row_groups = None
     if source.row_groups is not None:
         row_groups = encode_row_groups(
@@ -186,10 +183,10 @@ def load(source: HDF5) -> DataSet:
     for name, array in zip(feature_names, features, strict=True):
         check_single_precision(array, where=_place(files, name))
     development_rows, test_rows = split_test(
-        labels,
+        len(labels),
         test_fraction=source.test_fraction,
         random_seed=source.random_seed,
-        classes=classes,
+        strata=task.strata(labels, classes),
         row_groups=row_groups,
         where=where,
     )
@@ -349,7 +346,7 @@ def _digest(
 ) -> str:
     """Hash the arrays in little-endian order, each after a line that says what it is."""
     last = {name for name, array in features if has_channels_last(array.shape[1:], channels)}
-    digest = hashlib.sha256(json.dumps({"task": task, "classes": classes}).encode())
+    digest = hashlib.sha256(json.dumps({"task": task.name, "classes": classes}).encode())
     for name, array in (*features, *others):
         little_endian = array.dtype.newbyteorder("<")
         header = {"name": name, "dtype": str(array.dtype), "shape": array.shape}

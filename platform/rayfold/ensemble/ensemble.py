@@ -43,8 +43,8 @@ class Ensemble(Estimator):
     while the study runs; ``load_bundle`` loads an exported one.
 
     Attributes:
-        out_of_fold_loss: Log loss (classification) or mean squared error (regression) over all
-            rows, each predicted by models that did not see it.
+        out_of_fold_loss: The task's mean loss over all rows (log loss, squared error), each
+            predicted by models that did not see it.
         nested_loss: The same by ensembles that were chosen on the rows of other folds.
         single_best_loss: The same of the best trial alone.
         reason: Why its builder was chosen.
@@ -129,7 +129,7 @@ class Ensemble(Estimator):
             builders = [WithinBudget(builder, budget, costs) for builder in builders]
         evaluations = compare(builders, out_of_fold)
         selection = evaluations[0].builder.build(out_of_fold)
-        why = reason(evaluations, is_class=out_of_fold.is_class)
+        why = reason(evaluations, out_of_fold.task)
         return cls(
             assembly.contents(selection, evaluations, why), made=_Made(assembly, evaluations)
         )
@@ -215,6 +215,7 @@ class Ensemble(Estimator):
         return replace(
             report,
             held_out=report_of_held_out(
+                task=self.signature.task,
                 ensemble=predict_rows(self.module, features),
                 best_models=predict_each(best, features)[0],
                 target=held_out.target,
@@ -245,7 +246,7 @@ class Ensemble(Estimator):
     def __repr__(self) -> str:
         name = self.origin.trial_name
         parts = ", ".join(f"{name(member)}: {member.weight:.2f}" for member in self.members)
-        loss = "log loss" if self.signature.task == "classification" else "squared error"
+        loss = self.signature.task.loss_name
         return (
             f"<Ensemble of {shortened(self.origin.study, 40)!r}, {len(self.members)} members "
             f"{{{shortened(parts, 50)}}}, nested out-of-fold {loss} "

@@ -60,7 +60,7 @@ class Estimator:
     def classes_(self) -> NDArray[Any] | None:
         """The class of each column of ``predict_proba``, shape ``(classes,)``, or None."""
         classes = self.signature.classes
-        return None if classes is None else np.array(classes)
+        return np.array(classes) if classes else None
 
     @property
     def n_features_in_(self) -> int:
@@ -98,10 +98,10 @@ class Estimator:
         it raises ``DataError`` if the features' number, shape, type or values are wrong.
 
         Raises:
-            AttributeError: If this is a regression.
+            AttributeError: If the task has no probabilities.
         """
-        if self.classes_ is None:
-            raise AttributeError("a regression has no class probabilities; use predict.")
+        if not self.signature.task.probabilities:
+            raise AttributeError(f"{self.signature.task} has no class probabilities; use predict.")
         return self._combined
 
     def predict_set(self, features: Features, *, coverage: float = 0.9) -> NDArray[np.bool_]:
@@ -112,10 +112,10 @@ class Estimator:
             coverage: Share of the rows whose set holds the true class, in (0, 1).
 
         Raises:
-            EnsembleError: If this is a regression, or ``coverage`` is out of range.
+            EnsembleError: If the task has no sets, or ``coverage`` is out of range.
             DataError: If the features' number, shape, type or values are wrong.
         """
-        self._check_task("classification", "a regression has no sets; use predict_interval.")
+        self._check_region("set", "predict_interval")
         scores = self.contents.nonconformity
         return conformal.class_sets(self._combined(features), scores, coverage)
 
@@ -129,10 +129,10 @@ class Estimator:
             coverage: Share of the rows whose interval holds the true value, in (0, 1).
 
         Raises:
-            EnsembleError: If this is a classification, or ``coverage`` is out of range.
+            EnsembleError: If the task has no intervals, or ``coverage`` is out of range.
             DataError: If the features' number, shape, type or values are wrong.
         """
-        self._check_task("regression", "a classification has no intervals; use predict_set.")
+        self._check_region("interval", "predict_set")
         scores = self.contents.nonconformity
         return conformal.intervals(self._combined(features), scores, coverage)
 
@@ -153,7 +153,7 @@ class Estimator:
         combination, checked = self.module.combination, check_features(features, self.signature)
         is_mean = isinstance(combination, WeightedMean)
         each, weights = (predict_each if is_mean else predict_variants)(self.module, checked)
-        if self.classes_ is not None:
+        if self.signature.task.uncertainty == "entropy":
             combined = (
                 combination.of_mean(torch.from_numpy(np.tensordot(weights, each, axes=1))).numpy()
                 if isinstance(combination, WeightedMean)
@@ -165,9 +165,7 @@ class Estimator:
 
     def decide(self, predictions: NDArray[np.float64]) -> NDArray[Any]:
         """Turn what ``predict_checked`` returns into what ``predict`` returns."""
-        if self.classes_ is not None:
-            return np.asarray(self.classes_[predictions.argmax(axis=1)])
-        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+        return self.signature.task.decide(predictions, self.signature.classes)
 
     def predict_checked(self, features: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
         """Predict the arrays of ``check_features``, for callers that have checked them.
@@ -196,7 +194,7 @@ class Estimator:
         """
         from sklearn.metrics import accuracy_score, r2_score
 
-        metric = accuracy_score if self.classes_ is not None else r2_score
+        metric = accuracy_score if self.signature.task.probabilities else r2_score
         return float(metric(target, self.predict(features)))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -225,12 +223,12 @@ class Estimator:
     def __sklearn_tags__(self) -> "Tags":
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 
-        is_class = self.classes_ is not None
+        is_classifier = self.signature.task.probabilities
         return Tags(
-            estimator_type="classifier" if is_class else "regressor",
+            estimator_type="classifier" if is_classifier else "regressor",
             target_tags=TargetTags(required=False, multi_output=self.signature.num_outputs > 1),
-            classifier_tags=ClassifierTags() if is_class else None,
-            regressor_tags=None if is_class else RegressorTags(),
+            classifier_tags=ClassifierTags() if is_classifier else None,
+            regressor_tags=None if is_classifier else RegressorTags(),
             input_tags=InputTags(three_d_array=True),
             requires_fit=False,
         )
@@ -251,6 +249,7 @@ class Estimator:
     def _combined(self, features: Features) -> NDArray[np.float64]:
         return self.predict_checked(check_features(features, self.signature))
 
-    def _check_task(self, task: str, message: str) -> None:
-        if self.signature.task != task:
-            raise EnsembleError(message)
+    def _check_region(self, region: str, other: str) -> None:
+        task = self.signature.task
+        if task.region != region:
+            raise EnsembleError(f"{task} has no {region}s; use {other}.")

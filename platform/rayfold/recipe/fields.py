@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rayfold.errors import SpaceError
+from rayfold.errors import SpaceError, did_you_mean
 from rayfold.recipe.sections import Section, show
 from rayfold.results import MAX_COUNT, Value
 from rayfold.space import SearchSpace
+from rayfold.tasks import TASKS
 
 _PARAMETER_NAME = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*"
 _STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -111,6 +112,14 @@ def _space(value: object) -> object:
         raise ValueError(f"is wrong: {error}") from None
 
 
+def _task(value: str) -> str:
+    if value not in TASKS:
+        known = " or ".join(map(repr, TASKS))
+        hint = did_you_mean(value, [*TASKS])
+        raise ValueError(f"must be {known}, got {value!r}{hint}")
+    return value
+
+
 Text = Annotated[str, Field(strict=True, min_length=1)]
 """Text that is not empty."""
 
@@ -133,6 +142,9 @@ StudyName = Annotated[
     Text, AfterValidator(study_name), Field(json_schema_extra={"pattern": f"^{_STUDY_NAME}$"})
 ]
 """A study's name, which is also the name of its folder."""
+
+TaskName = Annotated[Text, AfterValidator(_task), Field(json_schema_extra={"enum": [*TASKS]})]
+"""A task's name."""
 
 Parameters = Annotated[
     dict[str, Annotated[Value | list[Any] | None, BeforeValidator(_scalar_or_list)]],

@@ -44,6 +44,7 @@ from rayfold.recipe.fields import (
     Seed,
     SpaceName,
     StudyName,
+    TaskName,
     Text,
     Texts,
     ValueLists,
@@ -73,7 +74,7 @@ class DataSource(Section):
     """Data set that holds the labels."""
     row_groups: Text | None = None
     """Data set that says which rows belong together, and to the same fold."""
-    task: Literal["classification", "regression"] | None = None
+    task: TaskName | None = None
     """Kind of labels; null tells it from their type."""
     test_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Share of the rows that no trial sees."""

@@ -745,7 +745,7 @@ class Study:
             except RecipeError as error:
                 raise RecipeError(f"accept: {error}") from None
         check_hyperparameters(
-            self.space, self._parameters, model_class=self._model_class, loss=loss
+            self.space, self._parameters, model_class=self._model_class, task=task, loss=loss
         )
         return Settings(
             epochs=self._epochs,

@@ -36,7 +36,7 @@ class Batch:
 
     Attributes:
         features: This worker's rows, each ``(rows, *shape)``, float32.
-        labels: Class indices ``(rows,)`` or values ``(rows, outputs)``.
+        labels: Labels as the task encodes them.
         total_rows: Rows of the whole batch, over all workers.
         weight: 1, or 0 where a worker got no row and holds another's to keep step.
     """
@@ -94,15 +94,15 @@ class Learner:
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
         )
         self.initial = loaded.weights if loaded is not None else None
-        self._classification = data.task == "classification"
+        self._task = data.task
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
         self._strategy = strategy
         self._forward = self.model
         self._is_wrapped = False
         loss = check_loss(setup.settings.loss, data.task)
-        self._training_loss = build_loss(loss, section(config, "loss"))
-        self._plain_loss = build_loss(loss, {})
+        self._training_loss = build_loss(data.task, loss, section(config, "loss"))
+        self._plain_loss = build_loss(data.task, loss, {})
         warm_start = setup.warm_start
         parameters: Iterable[Any] = self.model.parameters()
         factors: list[Callable[[float], float]] = []
@@ -145,7 +145,7 @@ class Learner:
     def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return predictions ``(rows, classes or outputs)`` and plain losses ``(rows,)``.
 
-        Predictions are class probabilities, or values for regression. The model is afterwards as
+        Predictions are what the task makes of the outputs. The model is afterwards as
         it was before, so that no batch depends on another and what predicts is what is saved.
         """
         before = Snapshot(self.model, parameters=True)
@@ -153,11 +153,11 @@ class Learner:
             outputs = self._checked(self.model(*batch.features), len(batch.labels)).clone()
         before.restore()
         losses = self._plain_loss(outputs, batch.labels)
-        return (outputs.softmax(1) if self._classification else outputs), losses
+        return self._task.activate(outputs), losses
 
     def _checked(self, outputs: object, num_rows: int) -> Tensor:
         """Return what the model has returned, if it can be that; else the loss would puzzle."""
-        expected = (num_rows, self._num_outputs)
+        expected = self._task.output_shape(num_rows, self._num_outputs)
         if isinstance(outputs, Tensor) and outputs.shape == expected:
             return outputs
         got = (
@@ -167,14 +167,13 @@ class Learner:
         )
         raise ModelError(
             f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
-            f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
+            f"(rows, {self._task.output_noun}), got {got}."
         )
 
     def blank_loss(self, labels: Tensor) -> float:
         """Return the mean plain loss of outputs that are all 0."""
-        losses = self._plain_loss(
-            labels.new_zeros((len(labels), self._num_outputs)).float(), labels
-        )
+        shape = self._task.output_shape(len(labels), self._num_outputs)
+        losses = self._plain_loss(labels.new_zeros(shape).float(), labels)
         return float(losses.mean())
 
     def train(self, training: bool) -> None:

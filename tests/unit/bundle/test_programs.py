@@ -24,9 +24,10 @@ from rayfold.ensemble import Ensemble, Input, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.errors import BundleError
+from rayfold.tasks import Classification
 
 TWO_INPUTS = Signature(
-    task="classification",
+    task=Classification(),
     inputs=(
         Input(name="images/small", shape=(2, 2), dtype="uint8"),
         Input(name="age", shape=(), dtype="int64"),

@@ -16,6 +16,7 @@ from rayfold.ensemble.files import predict_files
 from rayfold.errors import BundleError, DataError
 from rayfold.library import build_model, resolve_model
 from rayfold.serving.messages import description, parse_request
+from rayfold.tasks import Classification
 
 ARGUMENTS: dict[str, Any] = {"input_shape": (3, 4, 5), "num_outputs": 2, "channels": 4}
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
@@ -23,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
 
 def signature(shape: tuple[int, ...], **channels: Any) -> Signature:
     return Signature(
-        task="classification",
+        task=Classification(),
         inputs=(Input(name="image", shape=shape, dtype="uint8", **channels),),
         num_outputs=2,
         classes=("cat", "dog"),

@@ -13,6 +13,7 @@ import pytest
 from rayfold.data import HDF5, load
 from rayfold.ensemble import Ensemble, FilePredictions, predict_files
 from rayfold.errors import DataError
+from rayfold.tasks import Regression
 
 Write = Callable[..., Path]
 IMAGES = np.zeros((3, 2), np.uint8)
@@ -97,6 +98,7 @@ def test_values_are_compared_by_their_errors(
 
 def test_several_values_a_row_count_alike() -> None:
     found = FilePredictions(
+        task=Regression(),
         rows=np.arange(2),
         predictions=np.array([[1.0, 2.0], [3.0, 4.0]]),
         probabilities=None,

@@ -59,9 +59,11 @@ class Selection:
         weights = weights.copy()
         weights[heaviest] = max(weights[heaviest], 2 * LEAST_WEIGHT * weights.max())
         selection = cls.of_weights(weights)
-        if not calibrate or not out_of_fold.is_class:
+        if not calibrate or not out_of_fold.task.temperature:
             return selection
-        temperature = fit_temperature(selection.predict(out_of_fold), out_of_fold.target)
+        temperature = fit_temperature(
+            selection.predict(out_of_fold), out_of_fold.target, task=out_of_fold.task
+        )
         shares = torch.tensor(selection.combination.shares, dtype=torch.float64)
         return replace(selection, combination=WeightedMean(shares, temperature))
 

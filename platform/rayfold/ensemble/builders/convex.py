@@ -8,7 +8,6 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from rayfold.ensemble.builders.base import Builder, Selection, count, flag
-from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
@@ -57,7 +56,7 @@ class Convex(Builder):
 
         def objective(logits: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             weights = softmax(logits)
-            loss, slope = _loss(weights, parts, present, is_class=some.is_class)
+            loss, slope = _loss(weights, parts, present, some)
             uniform = 1 / len(weights)
             loss -= strength * uniform * float(np.log(np.maximum(weights, 1e-300)).sum())
             slope_logits = weights * (slope - weights @ slope)
@@ -76,17 +75,12 @@ def _loss(
     weights: NDArray[np.float64],
     parts: NDArray[np.float64],
     present: NDArray[np.float64],
-    *,
-    is_class: bool,
+    some: OutOfFold,
 ) -> tuple[float, NDArray[np.float64]]:
     """Return the mean loss of the weighted mean, and its slope in the weights."""
     sums = np.maximum(weights @ present, 1e-300)
     average = np.tensordot(weights, parts, axes=1) / sums[:, None]
-    if is_class:
-        safe = np.maximum(average, LEAST_PROBABILITY)
-        loss, outer = float(-np.log(safe).mean()), -1 / safe / safe.size
-    else:
-        loss, outer = float(np.square(average).mean()), 2 * average / average.size
-    outer = outer / sums[:, None]
+    loss = some.task.mean_loss(average.copy(), some.target)
+    outer = some.task.mean_loss_slope(average, some.target) / sums[:, None]
     slope = np.tensordot(parts, outer, axes=([1, 2], [0, 1])) - present @ (outer * average).sum(1)
     return loss, slope

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.ensemble.builders.base import Builder, Selection, count, flag
-from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Task
 
 _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
@@ -97,14 +97,15 @@ class Greedy(Builder):
                 complete=out_of_fold.complete[bag],
                 num_rounds=self._num_rounds,
                 start=[*range(min(self._num_start, len(bag)))],
-                is_class=out_of_fold.is_class,
+                task=out_of_fold.task,
+                target=out_of_fold.target,
             )
             np.add.at(weights, bag[chosen], 1 / len(chosen))
         weights /= weights.sum()
         best = self._prior(weights > 0, order[out_of_fold.complete[order]])
         prior_rows = self._prior_rows
         if prior_rows is None:
-            prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.is_class else 0
+            prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.task.temperature else 0
         if prior_rows and len(best):
             share = prior_rows / (prior_rows + len(out_of_fold.target))
             weights *= 1 - share
@@ -148,7 +149,8 @@ def greedy_selection(
     *,
     complete: NDArray[np.bool_],
     num_rounds: int,
-    is_class: bool,
+    task: Task,
+    target: NDArray[np.generic],
     start: list[int] | None = None,
 ) -> list[int]:
     """Choose candidates one at a time, with replacement, to lower the loss of their average.
@@ -162,7 +164,8 @@ def greedy_selection(
         present: Shape ``(candidates, rows)``.
         complete: Candidates that can be the first, shape ``(candidates,)``; at least one.
         num_rounds: How many to choose, at least 1.
-        is_class: Whether the loss is log loss; otherwise it is squared error.
+        task: Says what the loss of an average is.
+        target: Labels of the rows, as the task encodes them.
         start: Candidates that are chosen first, without asking; those lacking rows are passed
             over until one that has all.
 
@@ -180,7 +183,7 @@ def greedy_selection(
             if not allowed[best]:
                 continue
         else:
-            losses = _losses_with(parts, present, total, counts, is_class=is_class)
+            losses = _losses_with(parts, present, total, counts, task, target)
             best = int(np.argmin(np.where(allowed, losses, np.inf)))
         chosen.append(best)
         total += parts[best]
@@ -193,8 +196,8 @@ def _losses_with(
     present: NDArray[np.bool_],
     total: NDArray[np.float32],
     counts: NDArray[np.float32],
-    *,
-    is_class: bool,
+    task: Task,
+    target: NDArray[np.generic],
 ) -> NDArray[np.float64]:
     """Return the mean loss of the average with each candidate in turn, shape ``(candidates,)``."""
     losses = np.empty(len(parts))
@@ -204,9 +207,5 @@ def _losses_with(
         size = with_all if there.all() else np.maximum(counts + there, 1)[:, None]
         np.add(total, part, out=average)
         np.divide(average, size, out=average)
-        if is_class:
-            np.maximum(average, LEAST_PROBABILITY, out=average)
-            losses[index] = -np.log(average, out=average).mean(dtype=np.float64)
-        else:
-            losses[index] = np.square(average, out=average).mean(dtype=np.float64)
+        losses[index] = task.mean_loss(average, target)
     return losses

@@ -17,25 +17,58 @@ from numpy.typing import NDArray
 
 from rayfold.ensemble.arguments import is_number
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Task
 
 
 def nonconformity(
-    predictions: NDArray[np.float64], target: NDArray[np.generic]
+    task: Task, predictions: NDArray[np.float64], target: NDArray[np.generic]
 ) -> NDArray[np.float64]:
     """Return how far each prediction is off.
 
     Args:
+        task: Says whether sets or intervals are to hold the truth.
         predictions: Class probabilities or values, shape ``(rows, outputs)``.
         target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
 
     Returns:
-        One minus the probability of the true class, shape ``(rows, 1)``; or absolute differences,
-        shape ``(rows, outputs)``.
+        For sets one minus the probability of the true class, shape ``(rows, 1)``; for intervals
+        absolute differences, shape ``(rows, outputs)``.
     """
-    if target.dtype.kind in "iu":
+    if task.region == "set":
         of_true = np.take_along_axis(predictions, np.asarray(target, np.int64)[:, None], axis=1)
         return np.asarray(1 - of_true)
     return np.asarray(np.abs(predictions - np.asarray(target, np.float64)))
+
+
+def num_scores(task: Task, num_outputs: int) -> int:
+    """Return how many scores of ``nonconformity`` a row has."""
+    return 1 if task.region == "set" else num_outputs
+
+
+def coverage_of(
+    task: Task,
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
+    scores: NDArray[np.float64],
+    coverage: float,
+) -> tuple[float, float]:
+    """Return the share of sets or intervals that hold the truth, and their mean size.
+
+    Args:
+        task: Says whether these are sets or intervals.
+        predictions: Shape ``(rows, outputs)``.
+        target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
+        scores: Of other rows, of ``nonconformity``.
+        coverage: The share that is asked for, in (0, 1).
+    """
+    if task.region == "set":
+        sets = class_sets(predictions, scores, coverage)
+        covered = np.take_along_axis(sets, np.asarray(target, np.int64)[:, None], axis=1)
+        return float(covered.mean()), float(sets.sum(axis=1).mean())
+    ends = intervals(predictions, scores, coverage)
+    true = np.asarray(target, np.float64)
+    covered = (ends[..., 0] <= true) & (true <= ends[..., 1])
+    return float(covered.mean()), float((ends[..., 1] - ends[..., 0]).mean())
 
 
 def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float64]:

@@ -155,8 +155,8 @@ def find_out(
     features, reliability = None, None
     if data is not None:
         held_out = read_held_out(data, ensemble.signature, ensemble.origin)
-        classes = ensemble.classes_
-        if classes is not None:
+        task, classes = ensemble.signature.task, ensemble.signature.classes
+        if task.probabilities:
             probabilities = ensemble.predict_proba(held_out.features)
             target = np.asarray(held_out.target, np.int64)
             reliability = png(plot_reliability(probabilities, target))
@@ -164,7 +164,7 @@ def find_out(
             features = feature_importance(
                 ensemble,
                 held_out.features,
-                held_out.target if classes is None else classes[held_out.target],
+                task.decode(held_out.target, classes),
                 num_repeats=num_repeats,
             )
     return Findings(

@@ -21,7 +21,7 @@ class HeldOut:
     Attributes:
         rows: Row numbers in the files, int64, shape ``(n,)``.
         features: One array for each input, as stored.
-        target: Class indices, int64, shape ``(n,)``, or values, shape ``(n, outputs)``.
+        target: Labels, as the task encodes them.
     """
 
     rows: NDArray[np.int64]
@@ -60,7 +60,7 @@ def load_as_study(paths: Paths, signature: Signature, origin: Origin) -> DataSet
             features=[entry.name for entry in signature.inputs],
             labels=str(origin.labels),
             row_groups=origin.test.get("row_groups"),
-            task=signature.task,
+            task=signature.task.name,
             test_fraction=origin.test.get("fraction") or 0.0,
             random_seed=origin.test.get("random_seed") or 0,
             channels=_channels(signature),

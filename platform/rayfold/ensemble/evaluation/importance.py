@@ -8,7 +8,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rayfold.ensemble.ensemble import Ensemble
-from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.ensemble.predictor import check_features, predict_rows
 from rayfold.errors import DataError, EnsembleError
 from rayfold.results import Config
@@ -172,20 +171,15 @@ def _coordinates(space: SearchSpace, config: Config) -> dict[str, float | int]:
 def _loss(
     ensemble: Ensemble, arrays: list[NDArray[np.generic]], target: NDArray[np.generic]
 ) -> float:
-    return float(row_losses(predict_rows(ensemble.module, arrays), target).mean())
+    predictions = predict_rows(ensemble.module, arrays)
+    return float(ensemble.signature.task.row_losses(predictions, target).mean())
 
 
 def _target(ensemble: Ensemble, target: ArrayLike, num_rows: int) -> NDArray[np.generic]:
-    """Return class indices or values of shape ``(rows, outputs)``."""
+    """Return the labels, as the task encodes them."""
     given = np.asarray(target)
     if len(given) != num_rows:
         raise DataError(
             f"target: expected {num_rows} rows as the features have, got {len(given)}."
         )
-    if ensemble.classes_ is None:
-        return np.asarray(given, dtype=np.float64).reshape(num_rows, -1)
-    columns = {value: column for column, value in enumerate(ensemble.classes_.tolist())}
-    unknown = [label for label in given.tolist() if label not in columns]
-    if unknown:
-        raise DataError(f"target: the ensemble knows no class {unknown[0]!r}; leave its rows out.")
-    return np.array([columns[label] for label in given.tolist()])
+    return ensemble.signature.task.encode_known(given, ensemble.signature.classes)

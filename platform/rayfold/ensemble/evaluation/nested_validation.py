@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.ensemble.builders import Builder
-from rayfold.ensemble.out_of_fold import OutOfFold, row_losses
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,7 +19,7 @@ class Evaluation:
         builder: The builder.
         predictions: Of each row, by the ensemble that was chosen on the rows of all other folds;
             shape ``(rows, outputs)``.
-        losses: Log loss or squared error of each row, shape ``(rows,)``.
+        losses: The task's loss of each row, shape ``(rows,)``.
     """
 
     builder: Builder
@@ -56,7 +57,7 @@ def evaluate(builder: Builder, out_of_fold: OutOfFold) -> Evaluation:
     return Evaluation(
         builder=builder,
         predictions=predictions,
-        losses=row_losses(predictions, out_of_fold.target),
+        losses=out_of_fold.task.row_losses(predictions, out_of_fold.target),
     )
 
 
@@ -66,12 +67,11 @@ def compare(builders: Sequence[Builder], out_of_fold: OutOfFold) -> tuple[Evalua
     return tuple(sorted(evaluations, key=lambda evaluation: evaluation.loss))
 
 
-def reason(evaluations: Sequence[Evaluation], *, is_class: bool) -> str:
+def reason(evaluations: Sequence[Evaluation], task: Task) -> str:
     """Say why the first of several builders is chosen, in one line."""
     best, *others = evaluations
-    name = "log loss" if is_class else "squared error"
     said = (
-        f"{best.builder} has a nested out-of-fold {name} of {best.loss:.4g} "
+        f"{best.builder} has a nested out-of-fold {task.loss_name} of {best.loss:.4g} "
         f"± {best.standard_error:.2g}"
     )
     if not others:

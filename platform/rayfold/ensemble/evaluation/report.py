@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rayfold.ensemble.evaluation.conformal import class_sets, intervals
+from rayfold.ensemble.evaluation.conformal import coverage_of
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.plots import plot_builders, png
 from rayfold.ensemble.evaluation.scores import Interval, Scores, interval, scores_of
 from rayfold.ensemble.evaluation.study_metrics import metric_names, over_folds, over_rows
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
-from rayfold.ensemble.out_of_fold import OutOfFold, row_losses
+from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.recipe import Acceptance, Verdict
 from rayfold.results import Mode
+from rayfold.tasks import Task
 
 COVERAGE = 0.9
 """Share of the rows that the reported sets and intervals promise to cover."""
@@ -160,11 +161,11 @@ def report_of_folds(
         accept: What the study was to reach.
         reason: Why the builder was chosen.
     """
-    target, names = out_of_fold.target, metric_names(scored)
+    task, target, names = out_of_fold.task, out_of_fold.target, metric_names(scored)
 
     def scores(predictions: NDArray[np.float64]) -> Scores:
-        measures = over_folds(names, predictions, target, out_of_fold.folds)
-        return scores_of(predictions[None], target, metrics=measures)
+        measures = over_folds(task, names, predictions, target, out_of_fold.folds)
+        return scores_of(task, predictions[None], target, metrics=measures)
 
     nested, alone = scores(evaluations[0].predictions), scores(single_best)
     by_metric = None
@@ -215,6 +216,7 @@ def _with_error(measured: tuple[float, float | None]) -> str:
 
 def report_of_held_out(
     *,
+    task: Task,
     ensemble: NDArray[np.float64],
     best_models: NDArray[np.float64],
     target: NDArray[np.generic],
@@ -225,6 +227,7 @@ def report_of_held_out(
     """Return the figures of the test rows.
 
     Args:
+        task: What is predicted.
         ensemble: The ensemble's predictions, shape ``(rows, outputs)``.
         best_models: Those of the best single trial's models, shape ``(models, rows, outputs)``.
         target: What is true.
@@ -233,22 +236,19 @@ def report_of_held_out(
         names: The study's own metrics.
     """
     average = best_models.mean(axis=0)
-    of_each = [over_rows(names, model, target) for model in best_models]
-    losses = row_losses(ensemble, target)
-    of_models = row_losses(best_models, target).mean(axis=0)
-    if target.dtype.kind in "iu":
-        sets = class_sets(ensemble, nonconformity, COVERAGE)
-        covered = np.take_along_axis(sets, np.asarray(target, np.int64)[:, None], axis=1)
-        width = float(sets.sum(axis=1).mean())
-    else:
-        ends = intervals(ensemble, nonconformity, COVERAGE)
-        true = np.asarray(target, np.float64)
-        covered = (ends[..., 0] <= true) & (true <= ends[..., 1])
-        width = float((ends[..., 1] - ends[..., 0]).mean())
+    of_each = [over_rows(task, names, model, target) for model in best_models]
+    losses = task.row_losses(ensemble, target)
+    of_models = task.row_losses(best_models, target).mean(axis=0)
+    covered, width = coverage_of(task, ensemble, target, nonconformity, COVERAGE)
     return HeldOutReport(
-        ensemble=scores_of(ensemble[None], target, metrics=over_rows(names, ensemble, target)),
-        best_average=scores_of(average[None], target, metrics=over_rows(names, average, target)),
+        ensemble=scores_of(
+            task, ensemble[None], target, metrics=over_rows(task, names, ensemble, target)
+        ),
+        best_average=scores_of(
+            task, average[None], target, metrics=over_rows(task, names, average, target)
+        ),
         best_model=scores_of(
+            task,
             best_models,
             target,
             metrics={
@@ -256,9 +256,9 @@ def report_of_held_out(
                 for name in names
             },
         ),
-        gain_over_average=interval(row_losses(average, target) - losses),
+        gain_over_average=interval(task.row_losses(average, target) - losses),
         gain_over_model=interval(of_models - losses),
-        coverage=float(covered.mean()),
+        coverage=covered,
         width=width,
         uncertainty={
             "total": float(uncertainty.total.mean()),

@@ -9,7 +9,7 @@ from scipy import stats
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from rayfold.ensemble.evaluation.study_metrics import Measures
-from rayfold.ensemble.out_of_fold import row_losses
+from rayfold.tasks import Task
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -40,10 +40,10 @@ class Scores:
 
     Attributes:
         num_rows: How many rows.
-        loss: Log loss, or squared error.
-        error: Share of rows whose most probable class is wrong; None for regression.
+        loss: The task's loss.
+        error: Share of rows whose most probable class is wrong; None for values.
         calibration_error: Expected calibration error in 15 bins of equal width; None for
-            regression.
+            values.
         metrics: The study's own metrics, the one that it searched for first.
     """
 
@@ -55,6 +55,7 @@ class Scores:
 
 
 def scores_of(
+    task: Task,
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
     *,
@@ -63,13 +64,14 @@ def scores_of(
     """Score predictions; those of several models one by one, and take the mean.
 
     Args:
-        predictions: Class probabilities or values, shape ``(models, rows, outputs)``.
-        target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
+        task: Says what the loss of a row is.
+        predictions: Predictions of the task, shape ``(models, rows, outputs)``.
+        target: Labels, as the task encodes them.
         metrics: The study's own metrics of them.
     """
-    losses = row_losses(predictions, target).mean(axis=0)
+    losses = task.row_losses(predictions, target).mean(axis=0)
     scores = Scores(num_rows=len(losses), loss=interval(losses), metrics=metrics or {})
-    if target.dtype.kind not in "iu":
+    if not task.probabilities:
         return scores
     wrong = (predictions.argmax(axis=2) != target).mean(axis=0)
     true = torch.from_numpy(np.asarray(target, dtype=np.int64))

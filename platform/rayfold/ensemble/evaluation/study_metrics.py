@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rayfold.data import Task
 from rayfold.results import mean_of_known
+from rayfold.tasks import Task
 from rayfold.training.metrics import evaluate
 
 NUM_BLOCKS = 10
@@ -21,12 +21,13 @@ Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
 def metric_names(scored: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics among what a study scores: ``("val_auroc", "val_loss")`` to ``auroc``.
 
-    The loss is left out: a study's own may be any, an ensemble's is log loss or squared error.
+    The loss is left out: a study's own may be any, an ensemble's is that of its task.
     """
     return tuple(name.removeprefix("val_") for name in scored if name != "val_loss")
 
 
 def over_folds(
+    task: Task,
     names: Sequence[str],
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
@@ -35,13 +36,14 @@ def over_folds(
     """Return the mean of each metric over folds, as a trial's score is.
 
     Args:
-        names: Metrics.
-        predictions: Probabilities or values, shape ``(rows, outputs)``.
-        target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
+        task: What is predicted.
+        names: Its metrics.
+        predictions: Predictions of the task, shape ``(rows, outputs)``.
+        target: Labels, as the task encodes them.
         folds: Fold of each row, shape ``(rows,)``.
     """
     of_folds = [
-        _values(names, predictions[folds == fold], target[folds == fold])
+        _values(task, names, predictions[folds == fold], target[folds == fold])
         for fold in np.unique(folds)
     ]
     means = {name: mean_of_known([values[name] for values in of_folds]) for name in names}
@@ -49,23 +51,27 @@ def over_folds(
 
 
 def over_rows(
-    names: Sequence[str], predictions: NDArray[np.float64], target: NDArray[np.generic]
+    task: Task,
+    names: Sequence[str],
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
 ) -> Measures:
     """Return each metric over all rows; its standard error is a jackknife's over blocks of rows.
 
     Args:
-        names: Metrics.
-        predictions: Probabilities or values, shape ``(rows, outputs)``.
-        target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
+        task: What is predicted.
+        names: Its metrics.
+        predictions: Predictions of the task, shape ``(rows, outputs)``.
+        target: Labels, as the task encodes them.
     """
     if not names:
         return {}
-    whole = _values(names, predictions, target)
+    whole = _values(task, names, predictions, target)
     if len(target) < 2 * NUM_BLOCKS:
         return {name: (value, None) for name, value in whole.items()}
     blocks = np.random.default_rng(0).permutation(len(target)) % NUM_BLOCKS
     without = [
-        _values(names, predictions[blocks != block], target[blocks != block])
+        _values(task, names, predictions[blocks != block], target[blocks != block])
         for block in range(NUM_BLOCKS)
     ]
     found = {}
@@ -77,11 +83,12 @@ def over_rows(
 
 
 def _values(
-    names: Sequence[str], predictions: NDArray[np.float64], target: NDArray[np.generic]
+    task: Task,
+    names: Sequence[str],
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
 ) -> dict[str, float]:
-    is_class = target.dtype.kind in "iu"
-    task: Task = "classification" if is_class else "regression"
-    labels = np.asarray(target, dtype=np.int64 if is_class else np.float32)
+    labels = np.asarray(target, dtype=task.label_type)
     return evaluate(
         names,
         task,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from rayfold.ensemble.combination import tempered
-from rayfold.ensemble.out_of_fold import row_losses
+from rayfold.tasks import Task
 
 SPREAD = 0.25
 """Standard deviation of the prior of a temperature's logarithm, around 0.
@@ -29,17 +29,20 @@ _FURTHEST = 2.0
 """A temperature's logarithm is at most so far from 0."""
 
 
-def fit_temperature(probabilities: NDArray[np.float64], target: NDArray[np.generic]) -> float:
-    """Return the temperature with the lowest log loss, drawn towards 1 by the prior.
+def fit_temperature(
+    probabilities: NDArray[np.float64], target: NDArray[np.generic], *, task: Task
+) -> float:
+    """Return the temperature with the lowest loss, drawn towards 1 by the prior.
 
     Args:
         probabilities: Shape ``(rows, classes)``.
         target: Class index of each row, shape ``(rows,)``.
+        task: Says what the loss of a row is.
     """
     given = torch.from_numpy(probabilities)
 
     def objective(logarithm: float) -> float:
-        losses = row_losses(tempered(given, float(np.exp(logarithm))).numpy(), target)
+        losses = task.row_losses(tempered(given, float(np.exp(logarithm))).numpy(), target)
         return float(losses.sum()) + logarithm**2 / (2 * SPREAD**2)
 
     found = minimize_scalar(objective, bounds=(-_FURTHEST, _FURTHEST), method="bounded")

@@ -16,8 +16,8 @@ from scipy.special import entr
 class Uncertainty:
     """The uncertainty of each row's prediction; ``total = data + model``.
 
-    Classification: entropies in nats, shape ``(rows,)``. Regression: variances in the target's
-    unit squared, shape ``(rows, outputs)``.
+    Entropies of classes in nats, shape ``(rows,)``; or variances of values in the target's unit
+    squared, shape ``(rows, outputs)``.
 
     Attributes:
         total: Entropy of what is predicted; or the squared error that is to be expected of one

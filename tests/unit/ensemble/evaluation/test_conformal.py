@@ -3,13 +3,18 @@ import pytest
 
 from rayfold.ensemble.evaluation.conformal import class_sets, intervals, nonconformity, thresholds
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Classification, Regression
 
 
 def test_scores_are_what_is_missing_to_the_truth() -> None:
     probabilities = np.array([[0.75, 0.25], [0.5, 0.5]])
-    assert nonconformity(probabilities, np.array([0, 1])).tolist() == [[0.25], [0.5]]
+    assert nonconformity(Classification(), probabilities, np.array([0, 1])).tolist() == [
+        [0.25],
+        [0.5],
+    ]
     values = np.array([[1.0, 2.0]])
-    assert nonconformity(values, np.array([[3.0, 2.5]], np.float32)).tolist() == [[2.0, 0.5]]
+    found = nonconformity(Regression(), values, np.array([[3.0, 2.5]], np.float32))
+    assert found.tolist() == [[2.0, 0.5]]
 
 
 def test_the_threshold_has_the_correction_for_few_rows() -> None:

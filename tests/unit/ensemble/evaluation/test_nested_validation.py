@@ -5,12 +5,14 @@ import pytest
 
 from rayfold.ensemble import Best, OutOfFold
 from rayfold.ensemble.evaluation.nested_validation import compare, evaluate, reason
+from rayfold.tasks import Classification, Regression
 
 
 def of_true_class(*candidates: tuple[float, ...]) -> OutOfFold:
     """Two classes; every row is of class 0 and a fold of its own."""
     probabilities = np.array(candidates)
     return OutOfFold(
+        task=Classification(),
         predictions=np.stack([probabilities, 1 - probabilities], axis=-1).astype(np.float32),
         present=np.ones(probabilities.shape, bool),
         complete=np.ones(len(probabilities), bool),
@@ -40,12 +42,12 @@ def test_builders_come_with_the_lowest_nested_loss_first_and_a_reason() -> None:
         "best(num_members=2, weighting='uniform', calibrate=False)",
         "best(num_members=1, weighting='uniform', calibrate=False)",
     ]
-    assert reason(found, is_class=True) == (
+    assert reason(found, Classification()) == (
         "best(num_members=2, weighting='uniform', calibrate=False) has a nested out-of-fold log "
         "loss of 0.5978 ± 0, the lowest of 2 builders; the next one, "
         "best(num_members=1, weighting='uniform', calibrate=False), has 1 ± 0 more."
     )
-    assert reason(found[:1], is_class=False).endswith("0; no other builder was tried.")
+    assert reason(found[:1], Regression()).endswith("0; no other builder was tried.")
 
 
 def test_what_was_stopped_is_evaluated_where_it_has_rows() -> None:
@@ -53,6 +55,7 @@ def test_what_was_stopped_is_evaluated_where_it_has_rows() -> None:
     present = np.array([[True, True, True], [True, True, False]])
     predictions = np.array([[[1.0], [1.0], [1.0]], [[0.0], [0.0], [0.0]]], np.float32)
     out_of_fold = OutOfFold(
+        task=Regression(),
         predictions=predictions,
         present=present,
         complete=np.all(present, axis=1),

@@ -7,14 +7,14 @@ from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.evaluation.scores import Interval, interval, scores_of
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
-from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.recipe import Acceptance
+from rayfold.tasks import Classification, Regression
 
 
 def test_scores_of_several_models_are_means_over_them() -> None:
     """One model is right on both rows, the other one on one."""
     probabilities = np.array([[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.9, 0.1]]])
-    scores = scores_of(probabilities, np.array([0, 1]))
+    scores = scores_of(Classification(), probabilities, np.array([0, 1]))
     assert scores.num_rows == 2
     assert scores.error is not None
     assert scores.error.value == 0.25
@@ -23,12 +23,14 @@ def test_scores_of_several_models_are_means_over_them() -> None:
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     """Sure by 0.9 and right in one row of two: off by 0.4."""
-    scores = scores_of(np.array([[[0.9, 0.1], [0.9, 0.1]]]), np.array([0, 1]))
+    scores = scores_of(Classification(), np.array([[[0.9, 0.1], [0.9, 0.1]]]), np.array([0, 1]))
     assert scores.calibration_error == pytest.approx(0.4)
 
 
 def test_values_have_squared_errors_alone() -> None:
-    scores = scores_of(np.array([[[1.0], [3.0]]]), np.array([[0.0], [0.0]], np.float32))
+    scores = scores_of(
+        Regression(), np.array([[[1.0], [3.0]]]), np.array([[0.0], [0.0]], np.float32)
+    )
     assert (scores.loss.value, scores.error, scores.calibration_error) == (5.0, None, None)
 
 
@@ -48,6 +50,7 @@ def test_equal_values_have_no_width() -> None:
 def test_the_held_out_report_compares_row_by_row() -> None:
     """The ensemble is off by 1; the best trial's two models by 1 and 3, their average by 2."""
     report = report_of_held_out(
+        task=Regression(),
         ensemble=np.full((4, 1), 1.0),
         best_models=np.stack([np.full((4, 1), 1.0), np.full((4, 1), 3.0)]),
         target=np.zeros((4, 1), np.float32),
@@ -69,6 +72,7 @@ def report_on_accuracy(
 ) -> Report:
     """Four rows of class 0 in two folds, each predicted with the same probability of it."""
     out_of_fold = OutOfFold(
+        task=Classification(),
         predictions=np.full((1, 4, 2), 0.5, np.float32),
         present=np.ones((1, 4), bool),
         complete=np.ones(1, bool),
@@ -87,7 +91,7 @@ def report_on_accuracy(
             Evaluation(
                 builder=Best(1),
                 predictions=ensemble,
-                losses=row_losses(ensemble, out_of_fold.target),
+                losses=Classification().row_losses(ensemble, out_of_fold.target),
             )
         ],
         out_of_fold,

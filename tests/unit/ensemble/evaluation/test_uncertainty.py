@@ -9,12 +9,13 @@ from rayfold.ensemble import Input, Signature
 from rayfold.ensemble.combination import Stacking
 from rayfold.ensemble.evaluation.uncertainty import of_classes, of_values
 from rayfold.ensemble.predictor import EnsembleModule, predict_variants
+from rayfold.tasks import Regression
 
 HALVES = np.array([0.5, 0.5])
 EVEN = np.array([[0.5, 0.5]])
 FEATURES = np.zeros((3, 2), np.float32)
 SIGNATURE = Signature(
-    task="regression",
+    task=Regression(),
     inputs=(Input(name="features", shape=(2,), dtype="float32"),),
     num_outputs=1,
     classes=None,
@@ -68,7 +69,7 @@ def test_variances_of_values_add_up() -> None:
 def test_the_models_of_a_stack_disagree_as_far_as_its_variants_do() -> None:
     """Members at about 1000 and 998, the one less the other: 2 and 4 by their first and second."""
     members = [[Constant(1000.0), Constant(1003.0)], [Constant(998.0), Constant(999.0)]]
-    stack = Stacking(torch.tensor([[[1.0], [-1.0]]]), torch.zeros(1), "regression")
+    stack = Stacking(torch.tensor([[[1.0], [-1.0]]]), torch.zeros(1), Regression())
     each, weights = predict_variants(EnsembleModule(members, stack, SIGNATURE), [FEATURES])
     assert each == pytest.approx(np.array([[[2.0]] * 3, [[4.0]] * 3]))
     found = of_values(each, weights, np.array([0.5]))
@@ -78,7 +79,7 @@ def test_the_models_of_a_stack_disagree_as_far_as_its_variants_do() -> None:
 
 def test_variants_take_models_of_smaller_bags_in_turn() -> None:
     members = [[Constant(1.0), Constant(2.0), Constant(3.0)], [Constant(10.0), Constant(20.0)]]
-    stack = Stacking(torch.tensor([[[1.0], [1.0]]]), torch.zeros(1), "regression")
+    stack = Stacking(torch.tensor([[[1.0], [1.0]]]), torch.zeros(1), Regression())
     each, weights = predict_variants(EnsembleModule(members, stack, SIGNATURE), [FEATURES])
     assert each[:, 0, 0].tolist() == [11.0, 22.0, 13.0]
     assert weights == pytest.approx([1 / 3] * 3)
