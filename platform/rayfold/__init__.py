@@ -6,7 +6,7 @@
 
     study = rf.Study("digits", model="cnn", data=rf.HDF5("digits.h5", test_fraction=0.2))
     result = study.run(num_trials=20)
-    ensemble = rf.Ensemble.greedy("digits", num_members=10)
+    ensemble = rf.Ensemble.greedy("digits")
     rf.export_bundle(ensemble, "digits-ensemble")
 """
 

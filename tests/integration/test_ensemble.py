@@ -105,9 +105,9 @@ def upload(
     )  # returns as soon as all is there
 
 
-def greedy(storage: Path, num_members: int = 2) -> Ensemble:
+def greedy(storage: Path, num_rounds: int = 2) -> Ensemble:
     """The selection alone: not drawn to the best one, not calibrated."""
-    builder = Greedy(num_members, prior_rows=0, calibrate=False)
+    builder = Greedy(num_rounds, prior_rows=0, calibrate=False)
     return Ensemble.build("digits", builder, storage=storage, model=Constant)
 
 
@@ -246,7 +246,7 @@ def test_a_study_without_a_completed_trial_is_told(storage: Path) -> None:
 
 
 def test_wrong_arguments_are_told(storage: Path) -> None:
-    with pytest.raises(EnsembleError, match="num_members must be at least 1, got 0"):
+    with pytest.raises(EnsembleError, match="num_rounds must be an integer, at least 1, got 0"):
         Ensemble.greedy("digits", 0, storage=storage)
     with pytest.raises(TrackingError, match="holds no study 'digits'"):
         greedy(storage)

@@ -360,7 +360,7 @@ def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> Non
 def test_the_ensemble_from_mlflow_predicts_as_its_bundle_does(
     life: Life, study: rf.Study, tmp_path: Path
 ) -> None:
-    ensemble = rf.Ensemble.greedy("digits", num_members=5, storage=life.storage)
+    ensemble = rf.Ensemble.greedy("digits", num_rounds=5, storage=life.storage)
     single = rf.Ensemble.single_best("digits", storage=life.storage)
     assert ensemble.out_of_fold_loss <= single.out_of_fold_loss
     folder = export_bundle(ensemble, tmp_path / "bundle")
@@ -413,7 +413,7 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     failed = output_of(life.folder, "trials", "digits", "--failed")
     assert re.search(r"RuntimeError: an odd width of \d+ \(net.py line \d+, in __init__\)", failed)
     built = output_of(
-        life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle",
+        life.folder, "ensemble", "digits", "--num-rounds", "3", "--export", "bundle",
         "--register", "digits-champion",
     )  # fmt: skip
     assert re.search(r"By loss the ensemble, .* on rows that it was not chosen on, is ", built)

@@ -8,11 +8,11 @@ from typing import Any, Self
 import pandas as pd
 from torch import nn
 
-from rayfold.ensemble.arguments import check_builders, check_options
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
-from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
+from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Greedy, Stacked
 from rayfold.ensemble.candidates import read_candidates, read_parts
+from rayfold.ensemble.checks import flag, share
 from rayfold.ensemble.estimator import Estimator, Predict
 from rayfold.ensemble.evaluation.held_out import Paths, read_held_out
 from rayfold.ensemble.evaluation.nested_validation import Evaluation, compare, reason
@@ -108,9 +108,14 @@ class Ensemble(Estimator):
                 Stacked(),
                 Best(1, calibrate=False),
             )
-        builders = check_builders(builders)
+        _check_builders(builders)
         names = study_names("studies", studies, error=EnsembleError)
-        check_options(budget, min_share, sub_problems)
+        if budget is not None and not isinstance(budget, Budget):
+            raise EnsembleError(
+                f"budget must be a Budget, such as Budget(max_members=5), got {budget!r}."
+            )
+        share("min_share", min_share)
+        flag("sub_problems", sub_problems)
         folder = None if storage is None else Path(storage)
         logged = [
             read_study(name, uri=tracking_uri, storage=folder, completed_only=False)
@@ -150,21 +155,21 @@ class Ensemble(Estimator):
         return cls.best(studies, builders=(builder,), **options)
 
     @classmethod
-    def greedy(cls, studies: str | Sequence[str], num_members: int = 10, **options: Any) -> Self:
+    def greedy(
+        cls, studies: str | Sequence[str], num_rounds: int = DEFAULT_ROUNDS, **options: Any
+    ) -> Self:
         """Build an ensemble by greedy selection.
 
         Args:
             studies: As for ``best``.
-            num_members: Rounds of the selection. A trial may be chosen in several rounds: it is
-                one member then, of a larger weight.
+            num_rounds: Rounds of the selection, at least 1. A trial may be chosen in several
+                rounds: it is one member then, of a larger weight.
             options: As for ``build``.
 
         Raises:
             TrackingError, EnsembleError, ModelError: As ``best`` does.
         """
-        if num_members < 1:
-            raise EnsembleError(f"num_members must be at least 1, got {num_members}.")
-        return cls.build(studies, Greedy(num_members), **options)
+        return cls.build(studies, Greedy(num_rounds), **options)
 
     @classmethod
     def single_best(cls, studies: str | Sequence[str], **options: Any) -> Self:
@@ -255,3 +260,12 @@ class Ensemble(Estimator):
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(index=False))
+
+
+def _check_builders(builders: object) -> None:
+    """Check that there is at least one builder, and nothing else."""
+    if not isinstance(builders, list | tuple) or not builders:
+        raise EnsembleError(f"builders must name at least one builder, got {builders!r}.")
+    for builder in builders:
+        if not isinstance(builder, Builder):
+            raise EnsembleError(f"a builder must be a Builder such as Greedy(), got {builder!r}.")

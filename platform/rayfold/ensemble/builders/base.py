@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rayfold.ensemble.combination import Combination, WeightedMean
 from rayfold.ensemble.evaluation.temperature import fit_temperature
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 
 LEAST_WEIGHT = 1e-3
 """Candidates of a smaller weight are left out."""
@@ -105,25 +104,3 @@ class Builder(ABC):
         ((name, arguments),) = self.settings().items()
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"{name}({given})"
-
-
-def flag(name: str, value: object) -> bool:
-    """Return an argument that is true or false, checked.
-
-    Raises:
-        EnsembleError: If it is something else.
-    """
-    if not isinstance(value, bool):
-        raise EnsembleError(f"{name} must be True or False, got {value!r}.")
-    return value
-
-
-def count(name: str, value: object, *, at_least: int) -> int:
-    """Return an argument that is a whole number, checked.
-
-    Raises:
-        EnsembleError: If it is none, or too small.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise EnsembleError(f"{name} must be an integer, at least {at_least}, got {value!r}.")
-    return value

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 

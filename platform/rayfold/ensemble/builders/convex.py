@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 
 
 class Convex(Builder):
@@ -31,10 +31,8 @@ class Convex(Builder):
     def __init__(
         self, num_candidates: int = 50, *, penalty: float = 1.0, calibrate: bool = True
     ) -> None:
-        if not 0 <= penalty < np.inf:
-            raise EnsembleError(f"penalty must be at least 0 and finite, got {penalty!r}.")
         self._num_candidates = count("num_candidates", num_candidates, at_least=1)
-        self._penalty, self._calibrate = penalty, flag("calibrate", calibrate)
+        self._penalty, self._calibrate = strength("penalty", penalty), flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0, "calibrate": True}}``."""

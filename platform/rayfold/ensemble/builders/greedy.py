@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag, share, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 from rayfold.tasks import Task
+
+DEFAULT_ROUNDS = 50
 
 _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
@@ -50,7 +52,7 @@ class Greedy(Builder):
 
     def __init__(
         self,
-        num_rounds: int = 50,
+        num_rounds: int = DEFAULT_ROUNDS,
         *,
         num_start: int = 0,
         num_bags: int = 1,
@@ -59,15 +61,13 @@ class Greedy(Builder):
         random_seed: int = 0,
         calibrate: bool = True,
     ) -> None:
-        if not 0 < bag_fraction <= 1:
-            raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
-        if prior_rows is not None and not 0 <= prior_rows < np.inf:
-            raise EnsembleError(f"prior_rows must be at least 0 and finite, got {prior_rows!r}.")
+        if prior_rows is not None:
+            strength("prior_rows", prior_rows)
         self._num_rounds = count("num_rounds", num_rounds, at_least=1)
         self._num_start = count("num_start", num_start, at_least=0)
         self._num_bags = count("num_bags", num_bags, at_least=1)
         self._random_seed = count("random_seed", random_seed, at_least=0)
-        self._bag_fraction, self._prior_rows = bag_fraction, prior_rows
+        self._bag_fraction, self._prior_rows = share("bag_fraction", bag_fraction), prior_rows
         self._calibrate = flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
@@ -107,9 +107,9 @@ class Greedy(Builder):
         if prior_rows is None:
             prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.task.temperature else 0
         if prior_rows and len(best):
-            share = prior_rows / (prior_rows + len(out_of_fold.target))
-            weights *= 1 - share
-            weights[best] += share / len(best)
+            of_prior = prior_rows / (prior_rows + len(out_of_fold.target))
+            weights *= 1 - of_prior
+            weights[best] += of_prior / len(best)
         return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)
 
     def _prior(self, chosen: NDArray[np.bool_], complete: NDArray[np.int64]) -> NDArray[np.int64]:

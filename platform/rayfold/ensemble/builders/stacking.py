@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rayfold.ensemble.builders.base import Builder, Selection, count
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, strength
 from rayfold.ensemble.combination import LEAST_STACKED, Stacking
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 
 PENALTIES = np.logspace(-3, 3, 13)
 """Ridge penalties that are compared by leave-one-out error."""
@@ -36,12 +36,8 @@ class Stacked(Builder):
     """
 
     def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.1) -> None:
-        if not 0 < inverse_penalty < np.inf:
-            raise EnsembleError(
-                f"inverse_penalty must be above 0 and finite, got {inverse_penalty!r}."
-            )
         self._num_members = count("num_members", num_members, at_least=1)
-        self._inverse_penalty = inverse_penalty
+        self._inverse_penalty = strength("inverse_penalty", inverse_penalty, zero=False)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.1}}``."""

@@ -15,8 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.arguments import is_number
-from rayfold.errors import EnsembleError
+from rayfold.ensemble.checks import inner_share
 from rayfold.tasks import Task
 
 
@@ -84,8 +83,7 @@ def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float
     Raises:
         EnsembleError: If ``coverage`` is out of range.
     """
-    if not is_number(coverage) or not 0 < coverage < 1:
-        raise EnsembleError(f"coverage must be in (0, 1), got {coverage!r}.")
+    inner_share("coverage", coverage)
     num_rows = len(scores)
     rank = math.ceil((num_rows + 1) * coverage)
     if rank > num_rows:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from rayfold.ensemble.checks import count
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.predictor import check_features, predict_rows
 from rayfold.errors import DataError, EnsembleError
@@ -89,8 +90,7 @@ def feature_importance(
     References:
         Breiman, "Random Forests", Machine Learning 45 (2001).
     """
-    if num_repeats < 1:
-        raise EnsembleError(f"num_repeats must be at least 1, got {num_repeats!r}.")
+    count("num_repeats", num_repeats, at_least=1)
     arrays = [np.array(array) for array in check_features(features, ensemble.signature)]
     truth = _target(ensemble, target, len(arrays[0]))
     generator = np.random.default_rng(random_seed)

@@ -69,5 +69,5 @@ def test_wrong_arguments_are_told(classification: Ensemble) -> None:
         feature_importance(classification, features, ["cat"] * 3)
     with pytest.raises(DataError, match="target: the ensemble knows no class 'cow'"):
         feature_importance(classification, features, ["cat", "cow"])
-    with pytest.raises(EnsembleError, match="num_repeats must be at least 1, got 0"):
+    with pytest.raises(EnsembleError, match="num_repeats must be an integer, at least 1, got 0"):
         feature_importance(classification, features, ["cat", "dog"], num_repeats=0)
