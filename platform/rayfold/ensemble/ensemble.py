@@ -8,6 +8,7 @@ from typing import Any, Self
 import pandas as pd
 from torch import nn
 
+from rayfold.acceptance import Acceptance
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
 from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Greedy, Stacked
@@ -22,7 +23,6 @@ from rayfold.ensemble.predictor import check_features, predict_each, predict_row
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import EnsembleError
-from rayfold.recipe import Acceptance
 from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 

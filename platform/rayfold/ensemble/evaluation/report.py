@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rayfold.acceptance import Acceptance, Verdict
 from rayfold.ensemble.evaluation.conformal import coverage_of
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.plots import plot_builders, png
@@ -15,7 +16,6 @@ from rayfold.ensemble.evaluation.scores import Interval, Scores, interval, score
 from rayfold.ensemble.evaluation.study_metrics import metric_names, over_folds, over_rows
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.recipe import Acceptance, Verdict
 from rayfold.results import Mode
 from rayfold.tasks import Task
 

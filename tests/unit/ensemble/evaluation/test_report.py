@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rayfold.acceptance import Acceptance
 from rayfold.ensemble import Best, OutOfFold
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.evaluation.scores import Interval, interval, scores_of
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
-from rayfold.recipe import Acceptance
 from rayfold.tasks import Classification, Regression
 
 
