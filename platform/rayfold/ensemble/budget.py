@@ -118,9 +118,10 @@ class Costs:
 class WithinBudget(Builder):
     """Builds what another builder chooses among candidates that fit a budget together.
 
-    A chosen candidate that exceeds the budget alone is taken from the candidates. While all of
-    them together exceed it, the one that counts least for what it costs goes, of equals the worst;
-    where all count alike, the worst of all. Then the builder chooses among those left.
+    A chosen candidate that alone exceeds the budget is dropped, and the builder chooses again.
+    While the chosen ones together exceed it, the one with the least weight per parameter is
+    dropped; ties, and equal weights, are broken by the highest loss. The builder then chooses
+    among those left.
 
     Args:
         builder: What chooses.

@@ -48,11 +48,11 @@ class Selection:
         """Return the weighted mean that suits some rows.
 
         Args:
-            weights: Weight of each candidate, at least 0, shape ``(candidates,)``. Of the complete
-                ones, of which one has a weight, the heaviest stays however light it is.
+            weights: Weight of each candidate, at least 0, shape ``(candidates,)``; that of some
+                complete candidate is above 0. The heaviest complete candidate is always kept.
             out_of_fold: What the weights were chosen on.
-            calibrate: Whether mean probabilities are tempered to have the lowest loss there; of
-                values nothing is to be done.
+            calibrate: Whether mean probabilities are calibrated by a temperature on these rows;
+                means of values are unaffected.
         """
         heaviest = int(np.where(out_of_fold.complete, weights, -1.0).argmax())
         weights = weights.copy()
@@ -81,11 +81,14 @@ class Selection:
 class Builder(ABC):
     """Chooses candidates by their out-of-fold predictions, and combines them.
 
-    The same predictions give the same ensemble, in whatever order candidates come, but for ties;
-    what stands where a candidate has no prediction makes no difference. Every row that is to be
-    predicted must get a prediction: at least one chosen candidate has predictions of all rows.
-    ``Selection.of_mean`` makes a weighted mean that keeps to this, and calibrates it.
-    ``rayfold.testing.BuilderContract`` tests these promises.
+    Its promises, which ``rayfold.testing.BuilderContract`` tests:
+
+    * The same predictions give the same ensemble, whatever the order of the candidates; only ties
+      may differ.
+    * Numbers where a candidate has no prediction make no difference.
+    * At least one chosen candidate has predictions of all rows.
+
+    ``Selection.of_mean`` makes a weighted mean that keeps them, and calibrates it.
     """
 
     @abstractmethod

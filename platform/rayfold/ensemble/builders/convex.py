@@ -21,8 +21,8 @@ class Convex(Builder):
         num_candidates: How many of the best candidates get weights, at least 1.
         penalty: What is added to the loss, times the divergence from equal weights
             (Kullback-Leibler, in nats) and divided by the number of rows; at least 0.
-        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
-            values nothing is to be done.
+        calibrate: Whether mean probabilities are calibrated by a temperature; means of values
+            are unaffected.
 
     Raises:
         EnsembleError: If an argument is out of range.

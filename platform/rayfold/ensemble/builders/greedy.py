@@ -17,16 +17,16 @@ _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
 
 _PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
-"""The best candidates whose plain mean is the prior: so many at most, and no more than this share
-of all or as many as the rounds chose; that of all would let the worst ones in."""
+"""The prior is the plain mean of the best candidates: at most so many, and at most this share of
+all, or as many as the rounds chose if that is more. The mean of all would let in the worst."""
 
 
 class Greedy(Builder):
     """Adds candidates one at a time, with replacement, each the one that lowers the loss most.
 
-    Against over-fitting, the selection can start from the best candidates, can be averaged over
-    random parts of the library, and is drawn toward the plain mean of the best candidates where
-    rows are few.
+    Three things limit over-fitting: the selection can start from the best candidates; it can be
+    averaged over random parts of the library; with few rows it is drawn toward the plain mean of
+    the best candidates.
 
     Args:
         num_rounds: Candidates that are added, at least 1. One that is added twice weighs twice.
@@ -34,14 +34,14 @@ class Greedy(Builder):
         num_bags: Random parts of the library, the selections from which are averaged; 1: the
             library itself.
         bag_fraction: Share of the candidates in each part, in (0, 1].
-        prior_rows: With so many rows the selection and the plain mean of the best candidates
-            count alike; with fewer rows the mean counts more; 0: it does not count. The best ones
-            are 10, or a third of the candidates where that is less, but as many as the rounds
-            chose; those that they did not choose are among them while there are fewer members
-            than rounds. None: 1,000 where means are calibrated, where it pays, and otherwise 0.
+        prior_rows: Strength of the prior, in rows: the plain mean of the best candidates gets the
+            share ``prior_rows / (prior_rows + rows)``, and the selection the rest. None: 1,000
+            where means are calibrated, else 0. With ``c`` complete candidates, of which the
+            rounds chose ``k``, the best ones are the first ``min(10, max(c / 3, k))``; of those
+            that were not chosen, at most ``num_rounds - k`` take part.
         random_seed: Draws the parts.
-        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
-            values nothing is to be done.
+        calibrate: Whether mean probabilities are calibrated by a temperature; means of values
+            are unaffected.
 
     Raises:
         EnsembleError: If an argument is out of range.

@@ -1,8 +1,8 @@
-"""Sets of classes and intervals of values that hold the truth as often as is asked for.
+"""Sets of classes, and intervals of values, that hold the truth as often as asked for.
 
-How far off predictions were on rows whose models did not see them says how far off the next ones
-will be. With ensembles chosen on the same rows the promise is approximate, so the share of the
-held-out rows that are covered belongs into every report.
+The errors of predictions of rows that the models did not see tell how large the next errors will
+be. The ensemble was chosen on the same rows, so the promise is approximate: every report gives the
+share of held-out rows that are covered.
 
 References:
     Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence (2015).

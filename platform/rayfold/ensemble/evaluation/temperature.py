@@ -1,7 +1,7 @@
-"""Temperature: mean probabilities made as sure as they are right.
+"""Temperature: calibration of mean probabilities.
 
-Models that are each well calibrated are, averaged, less sure than they are right, and the more so
-the more of them there are. One number mends that: logarithms of probabilities are divided by it.
+The average of well calibrated models is too unsure, and more so with more models. One number, the
+temperature, corrects this: logarithms of probabilities are divided by it.
 
 References:
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
@@ -20,9 +20,9 @@ from rayfold.tasks import Task
 SPREAD = 0.25
 """Standard deviation of the prior of a temperature's logarithm, around 0.
 
-It is what keeps a few rows that are all right from making the ensemble certain. Of 0.25, 0.5, 1
-and no prior it had the lowest loss on other rows with 50 and 200 rows of digits, and with more
-rows they do not differ.
+Without it, a few rows that are all predicted right would make the ensemble certain. Among 0.25,
+0.5, 1 and no prior, 0.25 had the lowest loss on other rows with 50 and 200 rows of digits. With
+more rows they do not differ.
 """
 
 _FURTHEST = 2.0

@@ -22,7 +22,7 @@ class Uncertainty:
     Attributes:
         total: Entropy of what is predicted; or the squared error that is to be expected of one
             model's prediction, drawn by weight.
-        data: What would remain if all models agreed; of values no more than an upper bound.
+        data: What would remain if all models agreed; for values an upper bound.
         model: What the models disagree about: the share of the entropy that is mutual information
             in the models' mean; or their variance.
     """
