@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,10 @@ COMBINATION: Final = "combination.safetensors"
 NONCONFORMITY: Final = "nonconformity.safetensors"
 CARD: Final = "README.md"
 CODE: Final = "code"
+
+OF_MEMBER: Final = ("study_id", "trial", "run_id", "weight", "score", "out_of_fold_loss")
+OF_CONTENTS: Final = ("licence", "out_of_fold_loss", "single_best_loss", "nested_loss", "reason")
+"""Fields that the manifest takes over from a ``Member`` and from ``Contents`` as they are."""
 
 _LARGEST_MANIFEST = 2**26
 _LARGEST_ROW = 2**31
@@ -195,7 +199,6 @@ def describe(
         format=FORMAT,
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        licence=contents.licence,
         versions={"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
         studies=dict(origin.studies),
         runs=dict(origin.runs),
@@ -215,20 +218,12 @@ def describe(
         classes=list(signature.classes) if signature.classes else None,
         digests=DigestsPart(data=origin.data_digest, folds=origin.fold_digest),
         test=dict(origin.test),
-        out_of_fold_loss=contents.out_of_fold_loss,
-        single_best_loss=contents.single_best_loss,
-        nested_loss=contents.nested_loss,
-        reason=contents.reason,
+        **same_fields(contents, OF_CONTENTS),
         nonconformity=NONCONFORMITY,
         combination=CombinationPart(kind=contents.combination.kind, file=COMBINATION),
         members=[
             MemberPart(
-                study_id=member.study_id,
-                trial=member.trial,
-                run_id=member.run_id,
-                weight=member.weight,
-                score=member.score,
-                out_of_fold_loss=member.out_of_fold_loss,
+                **same_fields(member, OF_MEMBER),
                 config=dict(member.config),
                 model=ModelPart(reference=member.model, arguments=dict(member.arguments)),
                 folds=[FoldPart(file=weights_file(index, i)) for i in range(len(member.models))],
@@ -244,6 +239,11 @@ def describe(
         documents=documents,
         files=dict(digests),
     )
+
+
+def same_fields(record: object, names: Sequence[str]) -> dict[str, Any]:
+    """Return some fields of a record by name."""
+    return {name: getattr(record, name) for name in names}
 
 
 def weights_file(member: int, fold: int) -> str:

@@ -12,7 +12,15 @@ from torch import nn
 
 from rayfold.bundle.card import PLOTS
 from rayfold.bundle.folder import bundle_folder, check_files
-from rayfold.bundle.manifest import MANIFEST, Manifest, MemberPart, read_manifest
+from rayfold.bundle.manifest import (
+    MANIFEST,
+    OF_CONTENTS,
+    OF_MEMBER,
+    Manifest,
+    MemberPart,
+    read_manifest,
+    same_fields,
+)
 from rayfold.bundle.programs import check_onnx, load_onnx
 from rayfold.bundle.sources import load_classes
 from rayfold.bundle.weights import check_declared, load_scores
@@ -121,15 +129,11 @@ def _contents(
         origin=manifest.origin,
         members=members,
         combination=combination,
-        out_of_fold_loss=manifest.out_of_fold_loss,
-        single_best_loss=manifest.single_best_loss,
-        nested_loss=manifest.nested_loss,
-        reason=manifest.reason,
+        **same_fields(manifest, OF_CONTENTS),
         nonconformity=load_scores(
             folder / manifest.nonconformity,
             num_scores(manifest.signature.task, manifest.num_outputs),
         ),
-        licence=manifest.licence,
         spread=None if manifest.spread is None else tuple(manifest.spread),
         supplement=_supplement(folder, manifest),
     )
@@ -171,12 +175,7 @@ def _load_member(
 
 def _member(member: MemberPart, models: tuple[nn.Module, ...]) -> Member:
     return Member(
-        study_id=member.study_id,
-        trial=member.trial,
-        run_id=member.run_id,
-        weight=member.weight,
-        score=member.score,
-        out_of_fold_loss=member.out_of_fold_loss,
+        **same_fields(member, OF_MEMBER),
         config=member.config,
         model=member.model.reference,
         arguments=_arguments(member),

@@ -22,7 +22,7 @@ LISTED = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
-    """What was found out about an ensemble; ``Ensemble.export`` takes it as its report.
+    """What was found out about an ensemble; ``export_bundle`` takes it as its report.
 
     Attributes:
         report: How good it is.
