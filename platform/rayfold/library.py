@@ -26,6 +26,7 @@ from rayfold.errors import ModelError, SpaceError, did_you_mean
 from rayfold.results import Config
 from rayfold.space import SearchSpace, load_space
 from rayfold.user_code import Source, find_source
+from rayfold.user_code.first_import import try_import
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,13 +35,16 @@ DATA_ARGUMENTS = ("input_shape", "input_shapes", "num_outputs")
 """Constructor arguments that are filled in from the data."""
 
 
-def resolve_model(reference: str | type | Source, *, base: Path | None = None) -> type[nn.Module]:
+def resolve_model(
+    reference: str | type | Source, *, base: Path | None = None, tried: bool = False
+) -> type[nn.Module]:
     """Return the model class that a reference names.
 
     Args:
         reference: ``"cnn"``, ``"package.module:Net"``, ``"./net.py:Net"``, the class itself, or
             its source.
         base: Folder that files are relative to; None is the current folder.
+        tried: Import the user's code in a child process first: it may hang, leave or crash.
 
     Raises:
         ModelError: If there is no such model, it cannot be imported, or it is no subclass of
@@ -49,6 +53,8 @@ def resolve_model(reference: str | type | Source, *, base: Path | None = None) -
     from rayfold.isolation import isolated, own_generators
 
     source = model_source(reference, base=base)
+    if tried:
+        try_import(source)
     try:
         with own_generators(0), isolated():  # what its file draws and sets at import, too
             found = source.load()

@@ -35,10 +35,12 @@ from rayfold.options.fields import (
     refuse_empty_list,
     refuse_strange_names,
 )
+from rayfold.orders import FoldOrder
 from rayfold.results import MAX_COUNT
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
+from rayfold.storage import is_own_name
 from rayfold.transfer.requests import InitialWeights, StartFrom
 
 DEFAULT_EPOCHS = 10
@@ -55,6 +57,11 @@ def _study_name(name: str) -> str:
         raise ValueError(
             "must be 1 to 100 letters, digits, dots, dashes and underscores, the first of them a "
             f"letter or a digit, got {show(name)}"
+        )
+    if is_own_name(name):
+        raise ValueError(
+            f"must not be {name!r}, which is what the storage calls a file or folder of its own; "
+            "choose another name"
         )
     return name
 
@@ -161,8 +168,8 @@ class Specification:
         BeforeValidator(_own_searcher),
         named("searcher", "{genetic: {population: 16}}", search.create),
     ] = None
-    """A searcher's name, or its name with its arguments; null is genetic, and random for the first
-    values of a population."""
+    """A searcher's name, or its name with its arguments. Null is genetic; with a scheduler that
+    needs another, a population say, it is that one."""
     scheduler: Annotated[
         Any,
         BeforeValidator(_own_scheduler),
@@ -207,11 +214,7 @@ class Specification:
 
     def __post_init__(self) -> None:
         if self.searcher is None:
-            side_by_side = self.scheduler is not None and self.scheduler.trains_side_by_side
-            default = (
-                search.Random(random_seed=self.random_seed) if side_by_side else search.Genetic()
-            )
-            object.__setattr__(self, "searcher", default)
+            object.__setattr__(self, "searcher", self._default_searcher())
         object.__setattr__(self, "space", self._resolved_space())
         if self.base is not None:
             object.__setattr__(self, "data", self.data.under(self.base))
@@ -221,6 +224,12 @@ class Specification:
             check()
         if self.scheduler is not None:
             self._check_scheduler(self.scheduler)
+
+    @property
+    def fold_order(self) -> FoldOrder:
+        """In which order folds are trained: as asked for, else as the scheduler needs it."""
+        needed = None if self.scheduler is None else self.scheduler.fold_order
+        return self.folds.order or needed or "in_turn"
 
     @property
     def past(self) -> StartFrom | None:
@@ -244,6 +253,14 @@ class Specification:
                 f"num_trials is the size of the population, at least 2, not {limit}."
             )
         return int(limit)
+
+    def _default_searcher(self) -> Searcher:
+        scheduler = self.scheduler
+        if scheduler is not None and scheduler.configs:
+            return search.Fixed(scheduler.configs)
+        if scheduler is not None and scheduler.trains_side_by_side:
+            return search.Random(random_seed=self.random_seed)
+        return search.Genetic()
 
     def _resolved_space(self) -> SearchSpace:
         space = self.space
@@ -286,11 +303,11 @@ class Specification:
 
     def _check_scheduler(self, scheduler: Scheduler) -> None:
         name, order = _name(scheduler), scheduler.fold_order
-        if order not in (None, self.folds.order):
+        if order not in (None, self.fold_order):
             what = "fold by fold" if order == "in_turn" else "epoch by epoch"
             raise RecipeError(
                 f"the scheduler {name} compares trials {what}; set folds.order to {order!r}, not "
-                f"{self.folds.order!r}."
+                f"{self.fold_order!r}."
             )
         if scheduler.trains_side_by_side and self.searcher.learns:
             raise RecipeError(

@@ -22,6 +22,7 @@ from rayfold.bundle.programs import load_onnx, load_torch
 from rayfold.bundle.reading import read_bundle
 from rayfold.bundle.sources import load_classes
 from rayfold.bundle.verification import Differences, differences
+from rayfold.child import die_with_parent
 from rayfold.ensemble.predictor import EnsembleModule, predict_rows
 from rayfold.errors import BundleError
 from rayfold.tasks import TASKS
@@ -29,6 +30,7 @@ from rayfold.tasks import TASKS
 
 def main(folder: Path, rows: Path, task: str) -> None:
     """Print the differences, as JSON."""
+    die_with_parent()
     module_name, _, class_name = task.partition(":")
     known = getattr(import_module(module_name), class_name)()
     TASKS[known.name] = known

@@ -98,8 +98,9 @@ class Folds:
     """How often the rows are cut anew; count times as many folds are trained for each trial. With
     few rows (below 1,000, say) one cut decides too much by chance. The predictions of a row by
     the models of several cuts are averaged."""
-    order: FoldOrder = "in_turn"
-    """One fold after another, or all folds together, epoch by epoch."""
+    order: FoldOrder | None = None
+    """One fold after another, or all folds together, epoch by epoch; null takes what the scheduler
+    needs, else in_turn."""
 
     def __post_init__(self) -> None:
         if self.total > MAX_FOLDS:

@@ -61,6 +61,7 @@ class Dispatcher:
         self._interrupted = False
         self._stopping = False
         self._early_deaths: dict[int, int] = {}
+        self._deaths: dict[tuple[str, str, int], list[str]] = {}  # why, by study, trial and fold
         self._broken = ""
 
     # -- for trials
@@ -90,7 +91,10 @@ class Dispatcher:
         A fold's first order goes to whichever group is free, later ones to where its state is.
         """
         lease = self._leases[trial]
-        lease.queue.extend(Job(task) for task in tasks)
+        for task in tasks:
+            job = Job(task)
+            if not self._give_up(job, lease):  # its groups may have died before the trial's actor
+                lease.queue.append(job)
         _wake_groups(lease)
 
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
@@ -246,8 +250,7 @@ class Dispatcher:
             state.token, state.dead = "", True
             if state.job is not None:
                 state.job.error = state.job.error or f"{details}\n{cause}".strip()
-                state.job.attempts -= node_lost  # taking it back counts one
-            self._take_back(state)
+            self._take_back(state, counts=not node_lost)
             state.wake_all()
             self._note(state)
             if hopeless:
@@ -383,6 +386,8 @@ class Dispatcher:
         """Book the outcome of the group's present order; an order taken back counts no more."""
         job, group.job, group.stop_asked_at = group.job, None, None
         group.num_outcomes += 1
+        if job is not None:
+            self._deaths.pop(job.task.key, None)
         if group.lease is None:
             self._note(group)
             self._grant()
@@ -390,28 +395,39 @@ class Dispatcher:
             group.lease.outcomes.append(outcome)
             group.lease.wake.set()
 
-    def _take_back(self, group: Group) -> None:
-        """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
+    def _take_back(self, group: Group, *, counts: bool = True) -> None:
+        """Queue the order of a group that is rebuilt once more, unless that is hopeless.
+
+        Deaths are counted over all leases of a trial: its actor may die with the group.
+        """
         job, group.job, lease = group.job, None, group.lease
         group.stop_asked_at = None
-        if lease is None:
-            return
-        lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
+        if lease is not None:
+            lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
         if job is None:
             return
-        job.attempts += 1
+        if counts and job.fault is None:
+            self._deaths.setdefault(job.task.key, []).append(job.error)
+        if lease is None:
+            return
         if job.fault is not None:
             lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
             lease.wake.set()
-            return
-        if job.attempts >= MAX_ATTEMPTS:
-            cause = job.error.rstrip(" .\n") or "it started anew"
-            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
-            lease.outcomes.append(FoldOutcome(task=job.task, error=error))
-            lease.wake.set()
-            return
-        lease.queue.appendleft(job)
-        _wake_groups(lease)
+        elif not self._give_up(job, lease):
+            lease.queue.appendleft(job)
+            _wake_groups(lease)
+
+    def _give_up(self, job: Job, lease: Lease) -> bool:
+        """Fail an order that groups have died at too often; tell whether that is so."""
+        deaths = self._deaths.get(job.task.key, [])
+        if len(deaths) < MAX_ATTEMPTS:
+            return False
+        cause = deaths[-1].rstrip(" .\n") or "it started anew"
+        error = f"{cause}; {len(deaths)} attempts at fold {job.task.fold} ended like this."
+        del self._deaths[job.task.key]
+        lease.outcomes.append(FoldOutcome(task=job.task, error=error))
+        lease.wake.set()
+        return True
 
     def _replace_lost(self) -> None:
         """Take groups that have been silent for long out of the pool, and their orders back."""

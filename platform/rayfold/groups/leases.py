@@ -12,10 +12,9 @@ from rayfold.orders import FoldOutcome, FoldTask
 
 @dataclass(eq=False)
 class Job:
-    """An order, how often it was lost with its worker, and why it was the last time."""
+    """An order, and why it was lost with its worker the last time."""
 
     task: FoldTask
-    attempts: int = 0
     error: str = ""
     fault: str | None = None
 

@@ -142,6 +142,11 @@ class Scheduler(ABC):
         return iter(())
 
     @property
+    def configs(self) -> tuple[Config, ...]:
+        """The configurations that it needs the trials to begin with; none: any will do."""
+        return ()
+
+    @property
     def mode(self) -> Mode:
         """Whether lower scores are better, ``"min"``, or higher ones, ``"max"``."""
         return self._mode

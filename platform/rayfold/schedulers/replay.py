@@ -19,8 +19,7 @@ class Replay(Scheduler):
 
         schedule = result.schedule(result.best.id)  # [(0, {...}), (4, {...}), ...]
         Study(
-            "again", ..., searcher=search.Fixed([schedule[0][1]]), scheduler=Replay(schedule),
-            folds=Folds(5, order="together"),
+            "again", ..., scheduler=Replay(schedule), folds=Folds(10)
         ).run()
 
     Only what a ``Population`` may change can change.
@@ -59,6 +58,11 @@ class Replay(Scheduler):
     def milestones(self) -> tuple[int, ...]:
         """The epochs after which values change."""
         return tuple(epoch for epoch, _ in self.schedule[1:])
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The first configuration of the schedule."""
+        return (self.schedule[0][1],)
 
     def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:
         """Check that the schedule goes through configurations of a space that may follow.

@@ -90,7 +90,7 @@ class TestPopulation:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"folds": Folds(3)}, "population compares trials epoch by epoch"),
+            ({"folds": Folds(3, order="in_turn")}, "population compares trials epoch by epoch"),
             (
                 {"searcher": Genetic()},
                 r"leaves the searcher genetic no results to learn from",
@@ -306,6 +306,9 @@ class TestArguments:
             ({"epochs": True}, r"^epochs must be a whole number, got true\.$"),
             ({"name": "../digits"}, r"^name must be "),
             ({"name": ""}, r"^name must be "),
+            ({"name": "mlflow.db"}, r"^name must not be 'mlflow\.db', which is what the storage"),
+            ({"name": "Artifacts"}, r"^name must not be 'Artifacts'"),
+            ({"name": "mlflow.db-journal"}, r"^name must not be 'mlflow"),
             ({"searcher": Net}, r"^searcher must be an object of rayfold.search, such as "),
             ({"searcher": "genetik"}, r"^searcher is wrong: .* \(did you mean 'genetic'\?\)"),
             ({"scheduler": Net}, r"^scheduler must be an object of rayfold.schedulers, such"),
@@ -321,7 +324,7 @@ class TestArguments:
             ),
             ({"max_time_per_trial": "1h"}, r"^max_time_per_trial must be a number, got '1h'"),
             (
-                {"scheduler": Halving()},
+                {"scheduler": Halving(), "folds": Folds(3, order="in_turn")},
                 r"^the scheduler halving compares trials epoch by epoch; set folds\.order",
             ),
             (
