@@ -12,7 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from rayfold.groups.leases import Failures, FreeGroups, Group, Job, Lease
+from rayfold.groups.leases import Deaths, Failures, FreeGroups, Group, Job, Lease, is_set_within
 from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order
 
@@ -61,7 +61,7 @@ class Dispatcher:
         self._interrupted = False
         self._stopping = False
         self._early_deaths: dict[int, int] = {}
-        self._deaths: dict[tuple[str, str, int], list[str]] = {}  # why, by study, trial and fold
+        self._deaths = Deaths()
         self._broken = ""
 
     # -- for trials
@@ -95,7 +95,7 @@ class Dispatcher:
             job = Job(task)
             if not self._give_up(job, lease):  # its groups may have died before the trial's actor
                 lease.queue.append(job)
-        _wake_groups(lease)
+        lease.wake_groups()
 
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
         """Wait for outcomes of the trial's orders.
@@ -109,7 +109,7 @@ class Dispatcher:
             if self._leases.get(trial) is not lease or left <= 0:
                 return []
             lease.wake.clear()
-            await _is_set_within(lease.wake, left)
+            await is_set_within(lease.wake, left)
         if lease is None:
             return []
         outcomes, lease.outcomes = lease.outcomes, []
@@ -168,7 +168,7 @@ class Dispatcher:
                 assert state.job is not None
                 return Order(task=state.job.task)
             state.wake.clear()
-            if not await _is_set_within(state.wake, deadline - time.monotonic()):
+            if not await is_set_within(state.wake, deadline - time.monotonic()):
                 if state.token == token:
                     state.last_seen = time.monotonic()
                 return Order()
@@ -185,7 +185,7 @@ class Dispatcher:
         if state.token != token:
             return True
         state.last_seen, state.epoch = time.monotonic(), epoch
-        should_end = await _is_set_within(state.ending, self._beat_seconds)
+        should_end = await is_set_within(state.ending, self._beat_seconds)
         if state.token == token:
             state.last_seen = time.monotonic()
         return should_end or state.token != token
@@ -218,7 +218,7 @@ class Dispatcher:
         deadline = time.monotonic() + RANKS_SECONDS
         while len(failures.ranks) < world_size and time.monotonic() < deadline:
             failures.changed.clear()
-            await _is_set_within(failures.changed, deadline - time.monotonic())
+            await is_set_within(failures.changed, deadline - time.monotonic())
             if state.token != token:  # the group has started anew already
                 return False
         if len(failures.ranks) >= world_size:
@@ -387,7 +387,7 @@ class Dispatcher:
         job, group.job, group.stop_asked_at = group.job, None, None
         group.num_outcomes += 1
         if job is not None:
-            self._deaths.pop(job.task.key, None)
+            self._deaths.forget(job)
         if group.lease is None:
             self._note(group)
             self._grant()
@@ -396,10 +396,7 @@ class Dispatcher:
             group.lease.wake.set()
 
     def _take_back(self, group: Group, *, counts: bool = True) -> None:
-        """Queue the order of a group that is rebuilt once more, unless that is hopeless.
-
-        Deaths are counted over all leases of a trial: its actor may die with the group.
-        """
+        """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
         group.stop_asked_at = None
         if lease is not None:
@@ -407,7 +404,7 @@ class Dispatcher:
         if job is None:
             return
         if counts and job.fault is None:
-            self._deaths.setdefault(job.task.key, []).append(job.error)
+            self._deaths.note(job)
         if lease is None:
             return
         if job.fault is not None:
@@ -415,16 +412,13 @@ class Dispatcher:
             lease.wake.set()
         elif not self._give_up(job, lease):
             lease.queue.appendleft(job)
-            _wake_groups(lease)
+            lease.wake_groups()
 
     def _give_up(self, job: Job, lease: Lease) -> bool:
         """Fail an order that groups have died at too often; tell whether that is so."""
-        deaths = self._deaths.get(job.task.key, [])
-        if len(deaths) < MAX_ATTEMPTS:
+        error = self._deaths.verdict(job, MAX_ATTEMPTS)
+        if error is None:
             return False
-        cause = deaths[-1].rstrip(" .\n") or "it started anew"
-        error = f"{cause}; {len(deaths)} attempts at fold {job.task.fold} ended like this."
-        del self._deaths[job.task.key]
         lease.outcomes.append(FoldOutcome(task=job.task, error=error))
         lease.wake.set()
         return True
@@ -451,19 +445,3 @@ class Dispatcher:
                 self._waiting[lease.trial] = lease
                 self._waiting.move_to_end(lease.trial, last=False)
         self._grant()
-
-
-def _wake_groups(lease: Lease) -> None:
-    for group in lease.groups:
-        group.wake.set()
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event; unlike ``asyncio.wait_for`` without a task for it."""
-    if event.is_set():
-        return True
-    try:
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -24,8 +24,8 @@ from torch import nn
 from rayfold.child import die_with_parent
 from rayfold.data import DataSet
 from rayfold.last_words import keep_last_words
-from rayfold.library import build_model, model_arguments
 from rayfold.machine import machine_fault
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tracebacks import summary, user_place

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
 from rayfold.isolation import Snapshot, isolated
-from rayfold.library import build_model, model_arguments
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section

@@ -14,7 +14,8 @@ from rayfold.bundle import export_bundle, load_bundle
 from rayfold.ensemble import Ensemble, Input, Member, Signature
 from rayfold.ensemble.files import predict_files
 from rayfold.errors import BundleError, DataError
-from rayfold.library import build_model, resolve_model
+from rayfold.library import resolve_model
+from rayfold.model_construction import build_model
 from rayfold.serving.messages import description, parse_request
 from rayfold.tasks import Classification
 
