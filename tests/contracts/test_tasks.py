@@ -5,7 +5,7 @@ import pytest
 
 from rayfold.tasks import TASKS, Classification, Labels, Regression, Task
 from rayfold.testing import TaskContract
-from tests.counts import Counts
+from tests.examples.counts import Counts
 
 
 class TestClassification(TaskContract):

@@ -10,7 +10,7 @@ import rayfold as rf
 from rayfold.ensemble import Convex, Ensemble, Greedy, predict_files
 from rayfold.search import Random
 from rayfold.tasks import TASKS
-from tests.counts import Counts
+from tests.examples.counts import Counts
 from tests.study_here import StudyHere
 
 RATES = np.array([1.0, 6.0])
