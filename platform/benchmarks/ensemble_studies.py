@@ -27,6 +27,7 @@ from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_e
 from rayfold.library import model_source, resolve_model, resolve_space
 from rayfold.orders import FoldTask
 from rayfold.results import TrialResult
+from rayfold.tasks import infer_task
 from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.loop import finished_result
@@ -102,6 +103,7 @@ def _complete(
 ) -> OutOfFold:
     num_candidates, num_rows, _ = predictions.shape
     return OutOfFold(
+        task=infer_task(target),
         predictions=predictions,
         present=np.ones((num_candidates, num_rows), bool),
         complete=np.ones(num_candidates, bool),

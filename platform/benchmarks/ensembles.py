@@ -29,8 +29,9 @@ from ensemble_studies import Case, Predicted, predictions_of
 from numpy.typing import NDArray
 
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Stacked
-from rayfold.ensemble.evaluation import evaluate
-from rayfold.ensemble.out_of_fold import OutOfFold, row_losses
+from rayfold.ensemble.evaluation.nested_validation import evaluate
+from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.tasks import infer_task
 
 CASES = {
     "mnist8k cnn": [
@@ -202,7 +203,7 @@ def scores(predictions: NDArray[np.float64], held_out: OutOfFold) -> tuple[Rows,
         predictions: Shape ``(rows, classes)``, or ``(models, rows, classes)``: the models' mean.
         held_out: What is true of the rows.
     """
-    losses = row_losses(predictions, held_out.target)
+    losses = held_out.task.row_losses(predictions, held_out.target)
     wrong = (predictions.argmax(axis=-1) != held_out.target).astype(float)
     if predictions.ndim == 3:
         return losses.mean(axis=0), wrong.mean(axis=0)
@@ -324,6 +325,7 @@ def few_rows_change(builder: Builder, out_of_fold: OutOfFold, number: int, draw:
     others = out_of_fold.of_rows(~drawn)
     predictions = builder.build(out_of_fold.of_rows(drawn)).predict(others)
     best = others.predictions[out_of_fold.losses().argmin()]
+    row_losses = others.task.row_losses
     loss = row_losses(predictions, others.target).mean()
     return float(loss / row_losses(best, others.target).mean() - 1)
 
@@ -373,6 +375,7 @@ def make_out_of_fold(num_candidates: int, num_rows: int, num_classes: int) -> Ou
     predictions[:, np.arange(num_rows), target] *= 20
     predictions /= predictions.sum(axis=2, keepdims=True)
     return OutOfFold(
+        task=infer_task(target),
         predictions=predictions,
         present=np.ones((num_candidates, num_rows), bool),
         complete=np.ones(num_candidates, bool),
@@ -387,7 +390,7 @@ def plain_greedy(out_of_fold: OutOfFold, *, num_rounds: int) -> list[int]:
     chosen: list[int] = []
     for number in range(1, num_rounds + 1):
         losses = [
-            row_losses((total + each) / number, out_of_fold.target).mean()
+            out_of_fold.task.row_losses((total + each) / number, out_of_fold.target).mean()
             for each in out_of_fold.predictions
         ]
         chosen.append(int(np.argmin(losses)))

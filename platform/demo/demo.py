@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     print("\n$ rayfold run digits.yaml", flush=True)
     subprocess.run([RAYFOLD, "run", "digits.yaml"], check=True)  # its progress needs the terminal
     rayfold(
-        "ensemble digits --num-members 10 --export digits-ensemble",
+        "ensemble digits --export digits-ensemble",
         "ensemble digits --builder single-best --export digits-best-trial",
     )
     ensemble, single = rayfold(

@@ -6,7 +6,8 @@
 
     study = rf.Study("digits", model="cnn", data=rf.HDF5("digits.h5", test_fraction=0.2))
     result = study.run(num_trials=20)
-    rf.Ensemble.greedy("digits", num_members=10).export("digits-ensemble")
+    ensemble = rf.Ensemble.greedy("digits")
+    rf.export_bundle(ensemble, "digits-ensemble")
 """
 
 import logging
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayfold import schedulers, search
+    from rayfold.bundle import export_bundle, load_bundle
     from rayfold.data import HDF5, Folds, SubProblems
-    from rayfold.ensemble import Ensemble, load_bundle
+    from rayfold.ensemble import Ensemble
     from rayfold.errors import RayfoldError
     from rayfold.groups.plan import Groups
     from rayfold.recipe import Recipe, load_recipe
@@ -40,6 +42,7 @@ __all__ = [
     "Study",
     "StudyResult",
     "SubProblems",
+    "export_bundle",
     "load_bundle",
     "load_recipe",
     "schedulers",
@@ -71,7 +74,8 @@ _HOMES = {
     "Study": "study",
     "StudyResult": "study",
     "SubProblems": "data",
-    "load_bundle": "ensemble",
+    "export_bundle": "bundle",
+    "load_bundle": "bundle",
     "load_recipe": "recipe",
 }
 

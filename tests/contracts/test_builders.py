@@ -1,7 +1,7 @@
 """Every builder that comes with Rayfold, held to the contract."""
 
 from rayfold.ensemble import Best, Builder, Convex, Greedy, Stacked
-from rayfold.testing.builders import BuilderContract
+from rayfold.testing import BuilderContract
 
 
 class TestGreedy(BuilderContract):

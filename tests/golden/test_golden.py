@@ -86,7 +86,7 @@ def test_a_store_lists_and_ensembles(old: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     logged = read_study("generational", storage=old / "store")
     assert {trial.status for trial in logged.trials} == {"completed"}
-    ensemble = rf.Ensemble.greedy("generational", storage=old / "store", num_members=3)
+    ensemble = rf.Ensemble.greedy("generational", storage=old / "store", num_rounds=3)
     with h5py.File(old / "data.h5") as file:
         features = file["features"][:4]
     bundle = rf.load_bundle(old / "bundle")

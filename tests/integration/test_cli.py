@@ -287,6 +287,11 @@ def test_a_simulation_that_cannot_be_is_one_line(
             "--num-members does not go with --builder best; leave it out",
         ),
         (
+            ["ensemble", "digits", "--num-members", "3"],
+            "--num-members does not go with --builder greedy; leave it out, or name a builder "
+            "that takes it: uniform, by-score, stacked",
+        ),
+        (
             ["ensemble", "digits", "--max-latency", "256"],
             "--max-latency must be ROWS=SECONDS such as 256=0.1, got '256'",
         ),

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from rayfold.ensemble import Ensemble, Greedy, load_bundle
+from rayfold.bundle import export_bundle, load_bundle
+from rayfold.ensemble import Ensemble, Greedy
 from rayfold.errors import EnsembleError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
@@ -104,9 +105,9 @@ def upload(
     )  # returns as soon as all is there
 
 
-def greedy(storage: Path, num_members: int = 2) -> Ensemble:
+def greedy(storage: Path, num_rounds: int = 2) -> Ensemble:
     """The selection alone: not drawn to the best one, not calibrated."""
-    builder = Greedy(num_members, prior_rows=0, calibrate=False)
+    builder = Greedy(num_rounds, prior_rows=0, calibrate=False)
     return Ensemble.build("digits", builder, storage=storage, model=Constant)
 
 
@@ -144,7 +145,7 @@ def test_an_export_predicts_the_same_and_tells_where_it_comes_from(storage: Path
     upload(storage)
     ensemble = Ensemble.greedy("digits", 2, storage=storage, model=Constant)
     assert "temperature" in ensemble.module.combination.state_dict()
-    bundle = ensemble.export(storage / "bundle")
+    bundle = export_bundle(ensemble, storage / "bundle")
     shutil.rmtree(storage / "artifacts")
     reference = ensemble.members[0].model
     loaded = load_bundle(bundle, models={reference: Constant})
@@ -245,7 +246,7 @@ def test_a_study_without_a_completed_trial_is_told(storage: Path) -> None:
 
 
 def test_wrong_arguments_are_told(storage: Path) -> None:
-    with pytest.raises(EnsembleError, match="num_members must be at least 1, got 0"):
+    with pytest.raises(EnsembleError, match="num_rounds must be an integer, at least 1, got 0"):
         Ensemble.greedy("digits", 0, storage=storage)
     with pytest.raises(TrackingError, match="holds no study 'digits'"):
         greedy(storage)

@@ -268,7 +268,7 @@ def test_table_and_mlflow_hold_the_lineage(run: Run) -> None:
 
 
 def test_an_ensemble_is_built_from_the_population(run: Run) -> None:
-    ensemble = rf.Ensemble.greedy("population", num_members=3, storage=run.study.storage)
+    ensemble = rf.Ensemble.greedy("population", num_rounds=3, storage=run.study.storage)
     assert ensemble.out_of_fold_loss <= ensemble.single_best_loss + 1e-9  # but for rounding
 
 

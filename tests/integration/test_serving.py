@@ -21,19 +21,13 @@ import numpy as np
 import pytest
 import torch
 
-from rayfold.ensemble import (
-    Ensemble,
-    Input,
-    Member,
-    Origin,
-    Signature,
-    load_bundle,
-    register_bundle,
-)
+from rayfold.bundle import export_bundle, load_bundle, register_bundle
+from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
 from rayfold.errors import TrackingError
 from rayfold.models.mlp import MLP
+from rayfold.tasks import Classification
 from rayfold.tracking import tracking_uri
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 2, 2), dtype=np.uint8)
@@ -64,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     contents = Contents(
         signature=Signature(
-            task="classification",
+            task=Classification(),
             inputs=(Input(name="images", shape=(2, 2), dtype="uint8"),),
             num_outputs=3,
             classes=("cat", "dog", "eel"),
@@ -85,7 +79,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nonconformity=np.full((99, 1), 0.5),
     )
     folder = tmp_path_factory.mktemp("bundles") / "animals"
-    return Ensemble(contents).export(folder, programs=("onnx",))
+    return export_bundle(Ensemble(contents), folder, programs=("onnx",))
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 import rayfold as rf
+from rayfold.bundle import export_bundle
 from rayfold.errors import RecipeError
 from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source
@@ -359,10 +360,10 @@ def test_nothing_of_tune_or_train_is_left_in_the_study_folder(life: Life) -> Non
 def test_the_ensemble_from_mlflow_predicts_as_its_bundle_does(
     life: Life, study: rf.Study, tmp_path: Path
 ) -> None:
-    ensemble = rf.Ensemble.greedy("digits", num_members=5, storage=life.storage)
+    ensemble = rf.Ensemble.greedy("digits", num_rounds=5, storage=life.storage)
     single = rf.Ensemble.single_best("digits", storage=life.storage)
     assert ensemble.out_of_fold_loss <= single.out_of_fold_loss
-    folder = ensemble.export(tmp_path / "bundle")
+    folder = export_bundle(ensemble, tmp_path / "bundle")
     bundle = rf.load_bundle(folder, allow_code=True)
     with h5py.File(life.folder / "digits.h5") as file:
         features, labels = file["features"][:], file["labels"][:]
@@ -412,7 +413,7 @@ def test_the_commands_show_and_use_what_was_run(life: Life, result: rf.StudyResu
     failed = output_of(life.folder, "trials", "digits", "--failed")
     assert re.search(r"RuntimeError: an odd width of \d+ \(net.py line \d+, in __init__\)", failed)
     built = output_of(
-        life.folder, "ensemble", "digits", "--num-members", "3", "--export", "bundle",
+        life.folder, "ensemble", "digits", "--num-rounds", "3", "--export", "bundle",
         "--register", "digits-champion", status=1,
     )  # fmt: skip
     assert re.search(r"By loss the ensemble, .* on rows that it was not chosen on, is ", built)

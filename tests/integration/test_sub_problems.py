@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 import rayfold as rf
+from rayfold.bundle import export_bundle
 from rayfold.ensemble.builders import Builder, Greedy, Selection, Stacked
 from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.out_of_fold import OutOfFold
@@ -246,7 +247,7 @@ def test_a_bundle_with_it_predicts_the_same(run: Run, tmp_path: Path) -> None:
     """Export itself compares the program with the ensemble."""
     ensemble = rf.Ensemble.build("digits", Stacked(3), storage=run.storage)
     assert len(ensemble.members) == 4
-    bundle = ensemble.export(tmp_path / "bundle", programs=("onnx",))
+    bundle = export_bundle(ensemble, tmp_path / "bundle", programs=("onnx",))
     features = run.study.dataset.features[0][:17]
     assert rf.load_bundle(bundle).predict_proba(features) == pytest.approx(
         ensemble.predict_proba(features), abs=1e-6

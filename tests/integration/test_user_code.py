@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import rayfold as rf
+from rayfold.bundle import export_bundle
 from rayfold.errors import RecipeError
 from rayfold.journal import read_journal
 from rayfold.tracking import read_study
@@ -107,7 +108,7 @@ def test_a_models_file_and_its_imports_reach_groups_ensembles_and_bundles(
         ensemble = rf.Ensemble.single_best("mine", storage="store")
     assert [member.trial for member in ensemble.members] == ["0002"]
     assert "2 of 3 trials of study mine are left out" in caplog.text
-    ensemble.export(project / "bundle", programs=())
+    export_bundle(ensemble, project / "bundle", programs=())
     features = np.eye(4)
     expected = ensemble.predict_proba(features)
     for name in ("net.py", "layers.py"):

@@ -22,6 +22,7 @@ import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.library import model_source
 from rayfold.orders import FoldTask, StateSource
+from rayfold.tasks import Classification
 from rayfold.training import (
     Batch,
     DataParallel,
@@ -107,7 +108,7 @@ def make_data() -> DataSet:
         feature_names=("features",),
         labels=labels,
         row_groups=None,
-        task="classification",
+        task=Classification(),
         classes=(0, 1, 2),
         digest="d" * 64,
         development_rows=np.arange(len(labels)),

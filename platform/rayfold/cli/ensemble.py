@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 BuilderName = Literal["best", "greedy", "uniform", "by-score", "convex", "stacked", "single-best"]
 
-_OF_SEVERAL = ("best", "single-best")
-"""Builders that take no number of members."""
+_NUMBERS = {
+    "greedy": "num_rounds",
+    "uniform": "num_members",
+    "by-score": "num_members",
+    "stacked": "num_members",
+    "convex": "num_candidates",
+}
+"""The number that a builder takes; the others take none."""
 
 
 def ensemble(
@@ -33,11 +39,16 @@ def ensemble(
             "whichever of these does best.",
         ),
     ] = "greedy",
+    num_rounds: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Rounds of greedy selection, with replacement."),
+    ] = None,
     num_members: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=10_000, help="Trials, or rounds of greedy selection, with replacement."
-        ),
+        typer.Option(min=1, max=10_000, help="Best trials of uniform, by-score and stacked."),
+    ] = None,
+    num_candidates: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Best trials that convex gives weights.")
     ] = None,
     max_members: Annotated[
         int | None, typer.Option(min=1, help="Trials in the ensemble, at most.")
@@ -87,14 +98,8 @@ def ensemble(
     they were chosen, and scores on rows that they were not chosen on. What was asked for is
     written in any case; the exit status is 1 if the recipe's accept is not met.
     """
-    from rayfold.ensemble import (
-        PROGRAMS,
-        Ensemble,
-        check_new_bundle,
-        check_new_folder,
-        find_out,
-        register_bundle,
-    )
+    from rayfold.bundle import PROGRAMS, check_new_bundle, export_bundle, register_bundle
+    from rayfold.ensemble import Ensemble, check_new_folder, find_out
     from rayfold.errors import BundleError, EnsembleError
     from rayfold.tracking import check_model_name
 
@@ -111,7 +116,12 @@ def ensemble(
             "--shuffles is of the report and shuffles test rows; name both: --report, --data."
         )
     budget = _budget(max_members, max_parameters, max_latency or ())
-    builders = _builders(builder, num_members)
+    given = {
+        "num_rounds": num_rounds,
+        "num_members": num_members,
+        "num_candidates": num_candidates,
+    }
+    builders = _builders(builder, {name: n for name, n in given.items() if n is not None})
     built = Ensemble.best(studies, builders=builders, budget=budget, storage=storage)
     print_table(built.table(), all_columns=all_columns)
     typer.echo(f"\n{built.reason}\n")
@@ -127,7 +137,8 @@ def ensemble(
         findings.write(report)
         typer.echo(f"report written to {report}")
     if export is not None:
-        built.export(
+        export_bundle(
+            built,
             export,
             licence=licence,
             programs=PROGRAMS if programs else (),
@@ -141,17 +152,19 @@ def ensemble(
         raise typer.Exit(1)
 
 
-def _builders(name: BuilderName, num_members: int | None) -> "Sequence[Builder] | None":
+def _builders(name: BuilderName, numbers: dict[str, int]) -> "Sequence[Builder] | None":
     """Return the builders to try; None: those that ``Ensemble.best`` tries by itself."""
     from rayfold.ensemble import Best, Convex, Greedy, Stacked
     from rayfold.errors import EnsembleError
 
-    if num_members is not None and name in _OF_SEVERAL:
-        raise EnsembleError(
-            f"--num-members does not go with --builder {name}; leave it out, or name a builder "
-            "such as greedy."
-        )
-    given = () if num_members is None else (num_members,)
+    for number in numbers:
+        if number != _NUMBERS.get(name):
+            taking = ", ".join(other for other, taken in _NUMBERS.items() if taken == number)
+            raise EnsembleError(
+                f"--{number.replace('_', '-')} does not go with --builder {name}; leave it out, "
+                f"or name a builder that takes it: {taking}."
+            )
+    given = tuple(numbers.values())  # one at most
     match name:
         case "best":
             return None

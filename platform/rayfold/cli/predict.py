@@ -28,8 +28,8 @@ def predict(
 
     Prints how good the predictions are where the files hold labels.
     """
+    from rayfold.bundle import load_for_serving
     from rayfold.ensemble import check_new_file, predict_files
-    from rayfold.ensemble.pyfunc import load_for_serving
 
     if output is not None:
         check_new_file(output)

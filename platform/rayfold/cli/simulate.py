@@ -156,11 +156,11 @@ def _mode(options: "Specification") -> "Mode":
     if metric == "val_loss":
         return "min"
     from rayfold.errors import RecipeError
-    from rayfold.training.metrics import METRICS  # takes seconds to import
+    from rayfold.tasks import TASKS
 
-    for metrics in METRICS.values():
-        if metric.removeprefix("val_") in metrics:
-            return metrics[metric.removeprefix("val_")].mode
+    for task in TASKS.values():
+        if measured := task.metrics.get(metric.removeprefix("val_")):
+            return measured.mode
     raise RecipeError(f"search.metric {metric!r} is unknown; say in search.mode which are good.")
 
 

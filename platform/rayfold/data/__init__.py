@@ -4,7 +4,6 @@ from rayfold.data.dataset import HDF5, DataSet, load, load_features, load_labels
 from rayfold.data.folds import Fold, FoldPlan, Folds
 from rayfold.data.holdout import split_test
 from rayfold.data.inputs import Channels, to_float
-from rayfold.data.labels import Task
 from rayfold.data.seen_rows import SeenRows
 from rayfold.data.sub_problems import SubProblem, SubProblems
 
@@ -18,7 +17,6 @@ __all__ = [
     "SeenRows",
     "SubProblem",
     "SubProblems",
-    "Task",
     "load",
     "load_features",
     "load_labels",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from rayfold.data.columns import Column, blocks, survey
 from rayfold.data.hdf5 import (
@@ -23,19 +23,12 @@ from rayfold.data.hdf5 import (
 )
 from rayfold.data.holdout import split_test
 from rayfold.data.inputs import Channels, has_channels_last, model_shape
-from rayfold.data.labels import (
-    Classes,
-    Task,
-    encode_classes,
-    encode_row_groups,
-    encode_values,
-    infer_task,
-    one_column,
-)
+from rayfold.data.labels import encode_row_groups, one_column
 from rayfold.data.precision import check_single_precision
-from rayfold.errors import DataError
+from rayfold.errors import DataError, did_you_mean
 from rayfold.options import options
 from rayfold.options.fields import Paths, Seed, made, plain
+from rayfold.tasks import TASKS, Classes, Strata, Task, find_task, infer_task
 
 Name = Annotated[str, made(lambda name: clean_name(name))]
 """A data set's path within its file."""
@@ -45,6 +38,19 @@ Names = Annotated[
     made(lambda names: clean_names(names) if names not in (None, ()) else ()),
 ]
 """Paths of different data sets; one alone may stand without a list. Kept as a tuple."""
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        known, hint = " or ".join(map(repr, TASKS)), did_you_mean(name, [*TASKS])
+        raise ValueError(f"must be {known}, got {name!r}{hint}")
+    return name
+
+
+TaskName = Annotated[
+    str, AfterValidator(_known_task), Field(strict=True, json_schema_extra={"enum": [*TASKS]})
+]
+"""A task's name."""
 
 
 @options("data")
@@ -63,7 +69,7 @@ class HDF5:
     row_groups: Name | None = None
     """Name of a data set that tells which rows belong together (one patient, one device); these
     never part, neither in the test split nor in grouped folds."""
-    task: Task | None = None
+    task: TaskName | None = None
     """Kind of labels; null takes floats as regression, all other labels as classification."""
     test_fraction: Annotated[float, Field(strict=True, ge=0, lt=1), plain] = 0.0
     """Share of the rows that no trial sees, kept for the test."""
@@ -93,11 +99,11 @@ class DataSet:
     Attributes:
         features: One array for each input, rows first, in the type and layout of the file.
         feature_names: The data sets that they come from.
-        labels: Class indices, int64 of shape ``(rows,)``, or values, float32 of shape
-            ``(rows, outputs)``.
+        labels: Labels as the task encodes them: class indices, int64 of shape ``(rows,)``, or
+            values, float32 of shape ``(rows, outputs)``.
         row_groups: Group of each row, int64 counted from 0, or None.
-        task: Classification or regression.
-        classes: What the class indices stand for, in sorted order; None for regression.
+        task: The kind of problem.
+        classes: What the class indices stand for, in sorted order; None where there are none.
         digest: SHA-256 of names, types, shapes and values, in hexadecimal; the same however the
             rows are spread over files, chunked, packed or ordered in bytes.
         development_rows: Row numbers, int64, sorted: what folds are made of.
@@ -135,8 +141,13 @@ class DataSet:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of a model: the number of classes, or the number of label columns."""
-        return int(self.labels.shape[1]) if self.classes is None else len(self.classes)
+        """Outputs of a model for each row."""
+        return self.task.num_outputs(self.labels, self.classes)
+
+    @property
+    def strata(self) -> Strata | None:
+        """The kinds of rows whose shares every split keeps; None for none."""
+        return self.task.strata(self.labels, self.classes)
 
     @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -165,12 +176,11 @@ def load(source: HDF5) -> DataSet:
         _check_images([columns[name] for name in feature_names])
     where = _place(files, source.labels)
     raw_labels = columns[source.labels].read()
-    task = source.task or infer_task(raw_labels)
-    labels: NDArray[Any]
-    if task == "classification":
-        labels, classes = encode_classes(raw_labels, where=where)
-    else:
-        labels, classes = encode_values(raw_labels, where=where), None
+    task = infer_task(raw_labels) if source.task is None else find_task(source.task)
+    encoded, classes = task.encode(one_column(raw_labels), where=where)
+    if task.quantities:
+        check_single_precision(encoded, where=where)
+    labels = np.ascontiguousarray(encoded, dtype=task.label_type)
     row_groups = None
     if source.row_groups is not None:
         row_groups = encode_row_groups(
@@ -181,10 +191,10 @@ def load(source: HDF5) -> DataSet:
     for name, array in zip(feature_names, features, strict=True):
         check_single_precision(array, where=_place(files, name))
     development_rows, test_rows = split_test(
-        labels,
+        len(labels),
         test_fraction=source.test_fraction,
         random_seed=source.random_seed,
-        classes=classes,
+        strata=task.strata(labels, classes),
         row_groups=row_groups,
         where=where,
     )
@@ -335,7 +345,7 @@ def _digest(
 ) -> str:
     """Hash the arrays in little-endian order, each after a line that says what it is."""
     last = {name for name, array in features if has_channels_last(array.shape[1:], channels)}
-    digest = hashlib.sha256(json.dumps({"task": task, "classes": classes}).encode())
+    digest = hashlib.sha256(json.dumps({"task": task.name, "classes": classes}).encode())
     for name, array in (*features, *others):
         little_endian = array.dtype.newbyteorder("<")
         header = {"name": name, "dtype": str(array.dtype), "shape": array.shape}

@@ -15,6 +15,7 @@ from rayfold.errors import DataError
 from rayfold.options import options
 from rayfold.options.fields import Count, Seed, plain
 from rayfold.orders import FoldOrder
+from rayfold.tasks import Classes, Strata
 
 Kind: TypeAlias = Literal["auto", "stratified", "plain", "grouped"]
 
@@ -126,19 +127,21 @@ class Folds:
         groups = None
         if kind == "grouped" and dataset.row_groups is not None:
             groups = dataset.row_groups[rows]
+        strata = dataset.strata
+        if strata is not None:
+            labels = strata.codes[rows]
         self._check_counts(dataset, labels, groups)
-        is_classification = dataset.classes is not None
         cuts = [
             cut
             for repeat in range(self.repeats)
-            for cut in self._splitter(kind, repeat, is_classification).split(rows, labels, groups)
+            for cut in self._splitter(kind, repeat, strata).split(rows, labels, groups)
         ]
         folds = tuple(
             Fold(index, np.sort(rows[training]), np.sort(rows[validation]))
             for index, (training, validation) in enumerate(cuts)
         )
-        if dataset.classes is not None:
-            _check_training_classes(dataset, folds)
+        if strata is not None:
+            _check_training_classes(dataset, strata, folds)
         return FoldPlan(folds, _digest(dataset.digest, folds))
 
     def _resolved_kind(self, dataset: DataSet) -> Kind:
@@ -147,16 +150,16 @@ class Folds:
                 f"{dataset.labels_place}: folds of kind 'grouped' need row groups; "
                 "name their data set in row_groups."
             )
-        if self.kind == "stratified" and dataset.classes is None:
+        if self.kind == "stratified" and dataset.strata is None:
             raise DataError(
                 f"{dataset.labels_place}: folds of kind 'stratified' need classes, and this is "
-                "regression; use kind 'plain' or 'auto'."
+                f"{dataset.task}; use kind 'plain' or 'auto'."
             )
         if self.kind != "auto":
             return self.kind
         if dataset.row_groups is not None:
             return "grouped"
-        return "plain" if dataset.classes is None else "stratified"
+        return "plain" if dataset.strata is None else "stratified"
 
     def _check_counts(
         self, dataset: DataSet, labels: NDArray[Any], groups: NDArray[np.int64] | None
@@ -171,11 +174,11 @@ class Folds:
                     f"{dataset.labels_place}: {number} {what} are too few for {self.count} folds; "
                     f"use fewer folds or add {remedy}."
                 )
-        if dataset.classes is not None:
-            self._check_classes(dataset, np.bincount(labels, minlength=len(dataset.classes)))
+        if (strata := dataset.strata) is not None:
+            counts = np.bincount(labels, minlength=len(strata.names))
+            self._check_classes(dataset, strata.names, counts)
 
-    def _check_classes(self, dataset: DataSet, counts: NDArray[np.intp]) -> None:
-        assert dataset.classes is not None
+    def _check_classes(self, dataset: DataSet, classes: Classes, counts: NDArray[np.intp]) -> None:
         small = np.flatnonzero(counts < self.count)
         if not len(small):
             return
@@ -184,15 +187,15 @@ class Folds:
         smallest = int(counts[worst])
         fewer = f"use at most {smallest} folds, " if smallest >= 2 else ""
         remedy = f"{fewer}add rows of this class or leave it out"
-        if 2 * len(small) > len(counts) and not isinstance(dataset.classes[0], str):
+        if 2 * len(small) > len(counts) and not isinstance(classes[0], str):
             remedy = "if the labels are quantities and no classes, set task='regression'"
         raise DataError(
-            f"{dataset.labels_place}: class {dataset.classes[worst]!r} has {smallest} development "
+            f"{dataset.labels_place}: class {classes[worst]!r} has {smallest} development "
             f"{'row' if smallest == 1 else 'rows'}, fewer than the {self.count} folds{others}; "
             f"{remedy}."
         )
 
-    def _splitter(self, kind: Kind, repeat: int, is_classification: bool) -> Any:
+    def _splitter(self, kind: Kind, repeat: int, strata: Strata | None) -> Any:
         # Imported here, for workers unpickle folds and never split: it takes them two seconds.
         from sklearn.model_selection import (
             GroupKFold,
@@ -204,19 +207,18 @@ class Folds:
         splitters = {
             "stratified": StratifiedKFold,
             "plain": KFold,
-            "grouped": StratifiedGroupKFold if is_classification else GroupKFold,
+            "grouped": GroupKFold if strata is None else StratifiedGroupKFold,
         }
         seed = (self.random_seed + repeat) % 2**32
         return splitters[kind](self.count, shuffle=True, random_state=seed)
 
 
-def _check_training_classes(dataset: DataSet, folds: Sequence[Fold]) -> None:
+def _check_training_classes(dataset: DataSet, strata: Strata, folds: Sequence[Fold]) -> None:
     """Refuse a fold that validates a class which it never trains; whole groups can cause that."""
-    assert dataset.classes is not None
     for fold in folds:
-        counts = np.bincount(dataset.labels[fold.training_rows], minlength=len(dataset.classes))
+        counts = np.bincount(strata.codes[fold.training_rows], minlength=len(strata.names))
         if not counts.all():
-            missing = dataset.classes[int(counts.argmin())]
+            missing = strata.names[int(counts.argmin())]
             raise DataError(
                 f"{dataset.labels_place}: all rows of class {missing!r} validate in fold "
                 f"{fold.index}, so that it would train without the class; "

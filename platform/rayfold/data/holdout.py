@@ -1,36 +1,33 @@
 """The test rows, split off before anything else happens to the data."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.errors import DataError
+from rayfold.tasks import Strata
 
 
 def split_test(
-    labels: NDArray[Any],
+    num_rows: int,
     *,
     test_fraction: float,
     random_seed: int = 0,
-    classes: Sequence[str | int | float] | None = None,
+    strata: Strata | None = None,
     row_groups: NDArray[np.int64] | None = None,
     where: str = "labels",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split all rows into development rows and test rows.
 
     Without row groups, ``test_fraction`` of the rows (rounded, at least one) are drawn at random;
-    with ``classes``, each class gives its share. With row groups, whole groups go to the test
-    side, in random order, each one that brings the share of every class (without ``classes``: of
+    with ``strata``, each class gives its share. With row groups, whole groups go to the test
+    side, in random order, each one that brings the share of every class (without ``strata``: of
     all rows) closer to ``test_fraction``; at least the one group that fits best.
 
     Args:
-        labels: Class indices, shape ``(rows,)``, when ``classes`` is given; else any labels,
-            rows first.
+        num_rows: How many rows there are.
         test_fraction: Share of the rows, in [0, 1); 0 for no test rows.
         random_seed: Same seed, same split.
-        classes: What the class indices stand for; None for regression.
+        strata: The class of each row; None where rows have none.
         row_groups: Group of each row, shape ``(rows,)``, counted from 0: rows of one group are
             never on both sides.
         where: How messages name the labels.
@@ -42,16 +39,14 @@ def split_test(
         DataError: If the rows, classes or groups are too few for such a split.
     """
     check_test_fraction(test_fraction)
-    num_rows = len(labels)
     if test_fraction == 0:
         return np.arange(num_rows, dtype=np.int64), np.empty(0, dtype=np.int64)
     if row_groups is None:
-        test = _draw_rows(labels, test_fraction, random_seed, classes, where)
+        test = _draw_rows(num_rows, test_fraction, random_seed, strata, where)
     else:
-        num_classes = 1 if classes is None else len(classes)
-        codes = np.zeros(num_rows, dtype=np.int64) if classes is None else labels
-        counts = np.zeros((int(row_groups.max()) + 1, num_classes))
-        np.add.at(counts, (row_groups, codes), 1)
+        alike = strata or Strata(np.zeros(num_rows, dtype=np.int64), ("any",))
+        counts = np.zeros((int(row_groups.max()) + 1, len(alike.names)))
+        np.add.at(counts, (row_groups, alike.codes), 1)
         test = np.isin(row_groups, _draw_groups(counts, test_fraction, random_seed))
     if test.all():
         raise DataError(
@@ -72,38 +67,32 @@ def check_test_fraction(test_fraction: float) -> None:
 
 
 def _draw_rows(
-    labels: NDArray[Any],
+    num_rows: int,
     test_fraction: float,
     random_seed: int,
-    classes: Sequence[str | int | float] | None,
+    strata: Strata | None,
     where: str,
 ) -> NDArray[np.bool_]:
     from sklearn.model_selection import train_test_split  # two seconds that workers do not need
 
-    num_rows = len(labels)
     num_test = max(1, round(test_fraction * num_rows))
     test = np.zeros(num_rows, dtype=np.bool_)
     if num_test >= num_rows:
         return ~test
-    if classes is not None:
-        _check_classes(labels, classes, num_test, test_fraction, where)
+    if strata is not None:
+        _check_classes(strata, num_test, test_fraction, where)
     rows = train_test_split(
         np.arange(num_rows),
         test_size=num_test,
         random_state=random_seed,
-        stratify=None if classes is None else labels,
+        stratify=None if strata is None else strata.codes,
     )[1]
     test[rows] = True
     return test
 
 
-def _check_classes(
-    labels: NDArray[np.int64],
-    classes: Sequence[str | int | float],
-    num_test: int,
-    test_fraction: float,
-    where: str,
-) -> None:
+def _check_classes(strata: Strata, num_test: int, test_fraction: float, where: str) -> None:
+    labels, classes = strata.codes, strata.names
     counts = np.bincount(labels, minlength=len(classes))
     smallest = int(counts.argmin())
     if counts[smallest] < 2:

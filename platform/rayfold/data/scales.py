@@ -79,7 +79,7 @@ def far_scales(data: DataSet, rows: NDArray[np.int64] | None = None) -> tuple[Fa
         for name, array in zip(data.feature_names, data.features, strict=True)
         if array.dtype != np.uint8
     ]
-    if data.task == "regression":
+    if data.task.quantities:
         found.append(_farthest(data.label_name, _sample(data.labels, rows), is_target=True))
     return tuple(scale for scale in found if scale is not None)
 

@@ -202,13 +202,13 @@ class SubProblems:
         return _grouped(codes, self._codes(values.tolist(), self.column), values.tolist())
 
     def _by_labels(self, dataset: DataSet) -> dict[str, NDArray[np.bool_]]:
-        if dataset.classes is None:
+        if (strata := dataset.strata) is None:
             raise RecipeError(
-                "sub_problems.by is 'labels', which is for classification, and this is "
-                "regression; use by='column' or by='files'."
+                f"sub_problems.by is 'labels', which needs classes, and this is {dataset.task}; "
+                "use by='column' or by='files'."
             )
-        groups = self._codes(dataset.classes, "the labels")
-        return _grouped(dataset.labels, groups, dataset.classes)
+        groups = self._codes(strata.names, "the labels")
+        return _grouped(strata.codes, groups, strata.names)
 
     def _codes(self, values: Sequence[Any], where: str) -> dict[str, list[int]]:
         """Return the groups with the place of each of their values."""
@@ -289,12 +289,12 @@ def _check_part(part: SubProblem, dataset: DataSet) -> None:
                     f"sub_problems: part {part.name!r} has {part.num_rows} development rows, none "
                     f"for fold {fold.index} to {what}; {remedy}."
                 )
-        if dataset.classes is None:
+        if (strata := dataset.strata) is None:
             continue
-        present = np.unique(dataset.labels[fold.training_rows])
+        present = np.unique(strata.codes[fold.training_rows])
         if len(present) < 2:
             raise DataError(
-                f"sub_problems: part {part.name!r} has the class {dataset.classes[present[0]]!r} "
+                f"sub_problems: part {part.name!r} has the class {strata.names[present[0]]!r} "
                 f"alone to train on in fold {fold.index}; join it with another part by groups."
             )
 

@@ -10,13 +10,13 @@ from torch import nn
 from rayfold.ensemble.builders import Selection
 from rayfold.ensemble.candidates import Candidates
 from rayfold.ensemble.combination import Combination
-from rayfold.ensemble.conformal import nonconformity
-from rayfold.ensemble.evaluation import Evaluation
+from rayfold.ensemble.evaluation.conformal import nonconformity
+from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.members import arguments_of, load_model
-from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
 from rayfold.library import model_reference, resolve_model
+from rayfold.tasks import find_task
 from rayfold.training.metrics import scored_names
 
 
@@ -41,10 +41,10 @@ class Assembly:
         self._models: dict[int, tuple[nn.Module, ...]] = {}
         self._losses = candidates.out_of_fold.losses()
         self.signature = Signature(
-            task=description["task"],
+            task=find_task(description["task"]),
             inputs=tuple(Input.of(entry) for entry in description["inputs"]),
             num_outputs=description["num_outputs"],
-            classes=None if classes is None else tuple(classes),
+            classes=tuple(classes) if classes else None,
         )
         self.origin = Origin(
             studies={study.id: study.name for study in candidates.studies},
@@ -123,12 +123,14 @@ class Assembly:
                 for trial, weight in zip(trials, combination.shares, strict=True)
             ),
             combination=combination,
-            out_of_fold_loss=float(row_losses(predictions, out_of_fold.target).mean()),
+            out_of_fold_loss=float(
+                out_of_fold.task.row_losses(predictions, out_of_fold.target).mean()
+            ),
             single_best_loss=float(self._losses[self.best]),
             nested_loss=chosen.loss,
             reason=reason,
-            nonconformity=nonconformity(chosen.predictions, out_of_fold.target),
-            spread=None if out_of_fold.is_class else _spread(out_of_fold.target),
+            nonconformity=nonconformity(out_of_fold.task, chosen.predictions, out_of_fold.target),
+            spread=_spread(out_of_fold.target) if out_of_fold.task.quantities else None,
         )
 
     def predictions_of(self, candidate: int) -> NDArray[np.float64]:

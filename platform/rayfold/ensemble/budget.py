@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rayfold.ensemble.builders import Builder, Selection
+from rayfold.ensemble.checks import count
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Signature
@@ -43,11 +44,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("max_members", "max_parameters"):
-            value = getattr(self, name)
-            if value is not None and (
-                not isinstance(value, int) or isinstance(value, bool) or value < 1
-            ):
-                raise EnsembleError(f"{name} must be an integer, at least 1, got {value!r}.")
+            if (value := getattr(self, name)) is not None:
+                count(name, value, at_least=1)
         if not isinstance(self.max_latency, Mapping):
             raise EnsembleError(
                 f"max_latency must be seconds by batch size, such as {{1: 0.01}}, "
@@ -120,9 +118,10 @@ class Costs:
 class WithinBudget(Builder):
     """Builds what another builder chooses among candidates that fit a budget together.
 
-    A chosen candidate that exceeds the budget alone is taken from the candidates. While all of
-    them together exceed it, the one that counts least for what it costs goes, of equals the worst;
-    where all count alike, the worst of all. Then the builder chooses among those left.
+    A chosen candidate that alone exceeds the budget is dropped, and the builder chooses again.
+    While the chosen ones together exceed it, the one with the least weight per parameter is
+    dropped; ties, and equal weights, are broken by the highest loss. The builder then chooses
+    among those left.
 
     Args:
         builder: What chooses.

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError, TrackingError
+from rayfold.tasks import Task, find_task
 from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def read_candidates(
             _check_same(studies[0], study)
         if best := _best_of_each(group):
             made_of.append(tuple(_enter(*chosen, known, read) for chosen in best))
-    of_trials = _aligned(read, whole)
+    of_trials = _aligned(read, whole, find_task(studies[0].description["task"]))
     return Candidates(
         studies=tuple(known),
         trials=tuple((entry.study, entry.trial) for entry in read),
@@ -198,7 +199,7 @@ def _enter(
     return len(read) - 1
 
 
-def _aligned(read: Sequence[_Read], whole: _Read) -> OutOfFold:
+def _aligned(read: Sequence[_Read], whole: _Read, task: Task) -> OutOfFold:
     """Return the predictions of all trials, row by row, the rows being those of a whole one."""
     rows = whole.predictions
     present = np.zeros((len(read), len(rows.rows)), bool)
@@ -217,6 +218,7 @@ def _aligned(read: Sequence[_Read], whole: _Read) -> OutOfFold:
         present[index, places] = True
         predictions[index, places] = own.predictions
     return OutOfFold(
+        task=task,
         predictions=predictions,
         present=present,
         complete=np.asarray(present.all(axis=1)),

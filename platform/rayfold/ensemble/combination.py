@@ -7,13 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from rayfold.data import Task
-
-LEAST_PROBABILITY = float(torch.finfo(torch.float64).eps)
-"""What a probability is raised to before its logarithm is taken for a loss, 2.2e-16."""
+from rayfold.tasks import LEAST_PROBABILITY, Task
 
 LEAST_STACKED = 1e-6
-"""The same for stacking, which would extrapolate from outliers."""
+"""What a probability is raised to for stacking, which would extrapolate from outliers."""
 
 
 class Combination(nn.Module):
@@ -115,14 +112,14 @@ def tempered(probabilities: torch.Tensor, temperature: float | torch.Tensor) -> 
 class Stacking(Combination):
     """A linear model of all members' predictions; every member must have one for every row.
 
-    Of classification, the model takes the logarithms of probabilities and returns the logarithms
-    of odds; of regression, it takes and returns values.
+    A logistic model takes the logarithms of probabilities and returns the logarithms of odds; a
+    ridge model takes and returns values.
 
     Args:
         coefficients: float64, shape ``(outputs, members, outputs)``: what each output takes from
             each output of each member.
         intercept: float64, shape ``(outputs,)``.
-        task: ``"classification"`` or ``"regression"``.
+        task: What is predicted; it says which model this is.
         parts: float64, shape ``(members, models)``: what the models' predictions are averaged
             with first; None: they are the members'.
     """
@@ -151,10 +148,10 @@ class Stacking(Combination):
         """Return the linear model's predictions."""
         if self.parts is not None:
             predictions = torch.einsum("pm,mro->pro", self.parts, predictions)
-        if self.task == "classification":
+        if self.task.stacking == "logistic":
             predictions = predictions.clamp_min(LEAST_STACKED).log()
         outputs = torch.einsum("imo,mro->ri", self.coefficients, predictions) + self.intercept
-        if self.task == "classification":
+        if self.task.stacking == "logistic":
             outputs = outputs.softmax(1)
         if present is not None:
             outputs = torch.where(present.all(0)[:, None], outputs, torch.nan)
@@ -185,7 +182,7 @@ def combination_from_state(
     Args:
         kind: Its ``kind``.
         state: Its state dict.
-        task: ``"classification"`` or ``"regression"``.
+        task: What is predicted.
         num_members: Members that it combines.
         num_outputs: Outputs of each.
 
@@ -197,7 +194,7 @@ def combination_from_state(
     if kind == WeightedMean.kind and shapes.get("weights") == (num_members,):
         if shapes.keys() == {"weights"}:
             return WeightedMean(state["weights"])
-        if shapes == {"weights": (num_members,), "temperature": ()} and task == "classification":
+        if shapes == {"weights": (num_members,), "temperature": ()} and task.temperature:
             if not 0 < (temperature := float(state["temperature"])) < math.inf:
                 raise ValueError(f"the temperature is {temperature}, expected one above 0")
             return WeightedMean(state["weights"], temperature)

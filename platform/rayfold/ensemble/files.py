@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from rayfold.data import load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
-from rayfold.ensemble.held_out import Paths, load_as_study, read_held_out
-from rayfold.ensemble.measures import metric_names, over_rows
-from rayfold.ensemble.out_of_fold import row_losses
+from rayfold.ensemble.evaluation.held_out import Paths, load_as_study, read_held_out
+from rayfold.ensemble.evaluation.study_metrics import metric_names, over_rows
+from rayfold.ensemble.predictor import check_features
 from rayfold.errors import DataError
 from rayfold.machine import machine_fault
 from rayfold.results import Value
 from rayfold.space.values import show_all
 from rayfold.storage import replacing
+from rayfold.tasks import Classes, Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,53 +29,45 @@ class FilePredictions:
     """Predictions for the rows of HDF5 files.
 
     Attributes:
+        task: What is predicted.
         rows: Row numbers within the files, shape ``(n,)``.
         predictions: Classes ``(n,)`` or values ``(n,)`` or ``(n, outputs)``.
-        probabilities: Class probabilities ``(n, classes)``; None for regression.
+        probabilities: Class probabilities ``(n, classes)``; None where there are no classes.
         labels: The true labels of these rows; None where the files have none.
-        classes: What the columns of ``probabilities`` stand for; None for regression.
+        classes: What the columns of ``probabilities`` stand for; None without these.
         trained_on: Whether these are the data of the study itself, most rows of which its models
             were trained on.
         names: Metrics that the study measured, what it searched for first.
     """
 
+    task: Task
     rows: NDArray[np.int64]
     predictions: NDArray[Any]
     probabilities: NDArray[np.float64] | None
     labels: NDArray[Any] | None
-    classes: NDArray[Any] | None
+    classes: Classes | None
     trained_on: bool = False
     names: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Return the study's metrics, then accuracy and log loss, or errors of a regression.
+        """Return the study's metrics, then those that the task sums predictions up by.
 
         Nothing without labels. Where a label is none of the classes only the accuracy is known.
         """
         if self.labels is None:
             return {}
-        if self.probabilities is None or self.classes is None:
-            values = np.asarray(self.predictions, np.float64).reshape(len(self.rows), -1)
-            target = np.asarray(self.labels, np.float64).reshape(values.shape)
-            errors = values - target
-            return {
-                **self._of_study(values, target),
-                "rmse": float(np.sqrt(np.square(errors).mean())),
-                "mae": float(np.abs(errors).mean()),
-            }
-        accuracy = {"accuracy": float(np.mean(self.labels == self.predictions))}
-        columns = {value: column for column, value in enumerate(self.classes.tolist())}
-        if not all(label in columns for label in self.labels.tolist()):
-            return accuracy
-        classes = np.array([columns[label] for label in self.labels.tolist()], np.int64)
-        log_loss = float(row_losses(self.probabilities, classes).mean())
-        return {**self._of_study(self.probabilities, classes), **accuracy, "log_loss": log_loss}
-
-    def _of_study(
-        self, predictions: NDArray[np.float64], target: NDArray[np.generic]
-    ) -> dict[str, float]:
-        measures = over_rows(self.names, predictions, target) if len(target) else {}
-        return {name: value for name, (value, _) in measures.items()}
+        try:
+            target = self.task.encode_known(self.labels, self.classes)
+        except DataError:
+            return {"accuracy": float(np.mean(self.labels == self.predictions))}
+        given = self.predictions if self.probabilities is None else self.probabilities
+        predictions = np.asarray(given, np.float64).reshape(len(self.rows), -1)
+        names = self.names if len(target) else ()
+        measures = over_rows(self.task, names, predictions, target)
+        return {
+            **{name: value for name, (value, _) in measures.items()},
+            **self.task.summary(predictions, target),
+        }
 
     def summary(self) -> str:
         """Return one line: ``360 rows, accuracy 0.9861, log_loss 0.0512``."""
@@ -106,7 +99,7 @@ class FilePredictions:
             file["rows"] = self.rows
             for name, values in (
                 ("predictions", self.predictions),
-                ("classes", self.classes),
+                ("classes", np.array(self.classes) if self.classes else None),
                 ("probabilities", self.probabilities),
             ):
                 if values is not None:
@@ -163,8 +156,8 @@ def check_new_file(path: Path) -> None:
 
 def _predict_held_out(ensemble: Ensemble, paths: Paths) -> FilePredictions:
     held_out = read_held_out(paths, ensemble.signature, ensemble.origin)
-    classes = ensemble.classes_
-    labels = held_out.target if classes is None else classes[held_out.target]
+    classes = ensemble.signature.classes
+    labels = ensemble.signature.task.decode(held_out.target, classes)
     return _predict(ensemble, held_out.features, held_out.rows, labels)
 
 
@@ -182,20 +175,19 @@ def _check_labels(labels: NDArray[Any], ensemble: Ensemble, paths: Paths) -> Non
     where = f"{paths if isinstance(paths, str | Path) else paths[0]}, data set"
     where = f"{where} {ensemble.origin.labels!r}"
     is_text = labels.dtype.kind in "OU"
-    if is_text != (signature.classes is not None and isinstance(signature.classes[0], str)):
+    if is_text != any(isinstance(one, str) for one in signature.classes or ()):
         found, predicted = ("text", "numbers") if is_text else ("numbers", "text")
         raise DataError(
             f"{where}: it holds {found}, but study {ensemble.origin.study!r} learned to predict "
             f"{predicted}; store labels as they were in training, or rename the data set."
         )
-    one_a_row = signature.classes is not None or signature.num_outputs == 1
-    expected = (len(labels),) if one_a_row else (len(labels), signature.num_outputs)
+    expected = signature.task.stored_shape(len(labels), signature.num_outputs)
     if labels.shape != expected:
         raise DataError(
             f"{where}: expected labels of shape {expected}, as in training, got {labels.shape}; "
             "store them so, or rename the data set."
         )
-    if signature.classes is not None:
+    if signature.classes:
         _check_classes(labels, signature.classes, where)
 
 
@@ -220,16 +212,13 @@ def _predict(
     rows: NDArray[np.int64],
     labels: NDArray[Any] | None,
 ) -> FilePredictions:
-    classes = ensemble.classes_
-    if classes is None:
-        predictions, probabilities = ensemble.predict(features), None
-    else:
-        probabilities = ensemble.predict_proba(features)
-        predictions = classes[probabilities.argmax(axis=1)]
+    task, classes = ensemble.signature.task, ensemble.signature.classes
+    combined = ensemble.predict_checked(check_features(features, ensemble.signature))
     return FilePredictions(
+        task=task,
         rows=rows,
-        predictions=predictions,
-        probabilities=probabilities,
+        predictions=task.decide(combined, classes),
+        probabilities=combined if task.probabilities else None,
         labels=labels,
         classes=classes,
         names=metric_names(ensemble.origin.scored),

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.combination import LEAST_PROBABILITY
+from rayfold.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -14,16 +14,17 @@ class OutOfFold:
     """Predictions of some rows by several candidates.
 
     Attributes:
-        predictions: Class probabilities or values, float32, shape ``(candidates, rows, outputs)``;
-            0 where there is none.
+        task: What is predicted, and which loss ensembles minimise.
+        predictions: Predictions of the task, float32, shape ``(candidates, rows, outputs)``; 0
+            where there is none.
         present: Which rows a candidate has predictions for, shape ``(candidates, rows)``.
         complete: Which candidates have predictions of all rows of the data set, these and others,
             shape ``(candidates,)``; at least one has.
-        target: Class index of each row, int64, shape ``(rows,)``, or values, float32, shape
-            ``(rows, outputs)``.
+        target: Labels of the rows, as the task encodes them.
         folds: Fold in which each row was validated, int64, shape ``(rows,)``.
     """
 
+    task: Task
     predictions: NDArray[np.float32]
     present: NDArray[np.bool_]
     complete: NDArray[np.bool_]
@@ -35,20 +36,16 @@ class OutOfFold:
         assert num_candidates
         assert num_rows
         assert self.present.shape == (num_candidates, num_rows)
-        assert self.target.shape == ((num_rows,) if self.is_class else (num_rows, num_outputs))
+        assert self.target.shape == self.task.target_shape(num_rows, num_outputs)
         assert self.folds.shape == (num_rows,)
         assert self.complete.shape == (num_candidates,)
         assert self.complete.any()
         assert self.present[self.complete].all()
 
-    @property
-    def is_class(self) -> bool:
-        """Whether this is a classification, judged by log loss; otherwise by squared error."""
-        return self.target.dtype.kind in "iu"
-
     def of_candidates(self, indices: NDArray[np.int64] | list[int]) -> Self:
         """Return the same of some candidates, in the order given."""
         return type(self)(
+            task=self.task,
             predictions=self.predictions[indices],
             present=self.present[indices],
             complete=self.complete[indices],
@@ -59,6 +56,7 @@ class OutOfFold:
     def of_rows(self, rows: NDArray[np.bool_]) -> Self:
         """Return the same of some rows."""
         return type(self)(
+            task=self.task,
             predictions=self.predictions[:, rows],
             present=self.present[:, rows],
             complete=self.complete,
@@ -69,15 +67,10 @@ class OutOfFold:
     def parts(self) -> NDArray[np.float32]:
         """Return what the loss of an average needs, shape ``(candidates, rows, parts)``.
 
-        The average of these parts is the part of the average: the probability of the true class
-        (one part), or the difference to the target (one for each output). 0 where there is no
-        prediction.
+        The average of these parts is the part of the average, see ``Task.parts``. 0 where there
+        is no prediction.
         """
-        if self.is_class:
-            index = np.asarray(self.target, dtype=np.int64)[None, :, None]
-            parts = np.take_along_axis(self.predictions, index, axis=2)
-        else:
-            parts = self.predictions - np.asarray(self.target, dtype=np.float32)
+        parts = self.task.parts(self.predictions, self.target)
         return np.where(self.present[:, :, None], parts, np.float32(0))
 
     def best(self, num_candidates: int) -> NDArray[np.int64]:
@@ -98,7 +91,7 @@ class OutOfFold:
         Rows differ in difficulty: a candidate that lacks some is compared with the best complete
         one on the rows that it has, and the difference added to that one's loss.
         """
-        rows = np.stack([row_losses(each, self.target) for each in self.predictions])
+        rows = np.stack([self.task.row_losses(each, self.target) for each in self.predictions])
         of_complete = np.where(self.complete, rows.mean(axis=1), np.inf)
         best = int(of_complete.argmin())
         counts = np.maximum(self.present.sum(axis=1), 1)
@@ -107,28 +100,3 @@ class OutOfFold:
             self.complete, of_complete, of_complete[best] + behind
         )
         return losses
-
-
-def row_losses(
-    predictions: NDArray[np.floating], target: NDArray[np.generic]
-) -> NDArray[np.float64]:
-    """Return the loss of each row: log loss where the target holds classes, else squared error.
-
-    Probabilities are raised to at least 2.2e-16; squared errors are averaged over outputs.
-
-    Args:
-        predictions: Shape ``(..., rows, outputs)``.
-        target: Integers of shape ``(rows,)``, or floats of shape ``(rows, outputs)``.
-
-    Returns:
-        Losses, shape ``(..., rows)``.
-    """
-    if target.dtype.kind in "iu":
-        of_true = predictions[..., np.arange(len(target)), np.asarray(target, dtype=np.int64)]
-        safe = np.maximum(of_true, LEAST_PROBABILITY, dtype=np.float64)
-        losses: NDArray[np.float64] = -np.log(safe)
-        return losses
-    return np.asarray(
-        np.square(predictions - np.asarray(target, dtype=np.float64)).mean(axis=-1),
-        dtype=np.float64,
-    )

@@ -47,7 +47,6 @@ class EnsembleModule(nn.Module):
         self.combination = combination
         self.signature = signature
         self.num_outputs = signature.num_outputs
-        self._is_class = signature.task == "classification"
         self._parameters_stay: set[nn.Module] = set()  # seen to leave them alone: no more copies
         self._patches_nothing: set[nn.Module] = set()  # seen to leave the process alone
         self._buffers_change: set[nn.Module] = set()
@@ -90,7 +89,7 @@ class EnsembleModule(nn.Module):
                 [call(model, [tensor.clone() for tensor in inputs]) for model in models]
             )
             bag = bag.double()  # in float32, probabilities would not add up to 1
-            found.append(bag.softmax(2) if self._is_class else bag)
+            found.append(self.signature.task.activate(bag))
         return found
 
     def _run(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -103,7 +102,8 @@ class EnsembleModule(nn.Module):
         )
         with guard as patches, isolated():
             outputs: torch.Tensor = model(*inputs)
-            if outputs.shape != (expected := (num_rows, self.num_outputs)):
+            expected = self.signature.task.output_shape(num_rows, self.num_outputs)
+            if outputs.shape != expected:
                 raise EnsembleError(
                     f"{type(model).__name__} returned shape {tuple(outputs.shape)}, "
                     f"expected {expected}."

@@ -1,69 +1,8 @@
-"""A bundle as MLflow serves it: the loader module that a registered model names.
+"""The loader module that models name which were registered before bundles had their own room."""
 
-MLflow imports this module and calls ``_load_pyfunc``; nothing is unpickled. The bundle's ONNX
-program predicts where there is one, so that no model's class is imported; otherwise the weights.
-"""
-
-from collections.abc import Mapping
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 
-from rayfold.ensemble.bundle.manifest import read_manifest
-from rayfold.ensemble.ensemble import Ensemble, load_bundle
-
-
-class PredictFunction:
-    """Predicts what MLflow hands over.
-
-    Args:
-        ensemble: The loaded bundle.
-    """
-
-    def __init__(self, ensemble: Ensemble) -> None:
-        self.ensemble = ensemble
-
-    def predict(
-        self,
-        model_input: NDArray[Any] | Mapping[str, NDArray[Any]],
-        params: Mapping[str, Any] | None = None,
-    ) -> NDArray[Any]:
-        """Return classes or values; probabilities where ``params`` asks for them.
-
-        Args:
-            model_input: Rows of the only input, or of each input by name.
-            params: ``{"probabilities": True}`` for an array of shape ``(rows, classes)``.
-        """
-        if isinstance(model_input, Mapping):
-            names = [entry.name for entry in self.ensemble.signature.inputs]
-            features = tuple(np.asarray(model_input[name]) for name in names)
-        else:
-            features = (np.asarray(model_input),)
-        if params and params.get("probabilities"):
-            return self.ensemble.predict_proba(features)
-        return self.ensemble.predict(features)
-
-
-def load_for_serving(folder: Path, *, allow_code: bool = False) -> Ensemble:
-    """Load a bundle by its ONNX program where it has one, otherwise by its weights.
-
-    Raises:
-        BundleError: As ``load_bundle`` does.
-    """
-    if "onnx" in read_manifest(folder).programs:
-        return load_bundle(folder, form="onnx")
-    return load_bundle(folder, allow_code=allow_code)
-
-
-def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PredictFunction:
-    """Load a bundle for MLflow.
-
-    Args:
-        path: The bundle.
-        model_config: ``{"allow_code": True}`` runs the code of the models that a bundle
-            without an ONNX program brings or names.
-    """
-    allowed = bool((model_config or {}).get("allow_code", False))
-    return PredictFunction(load_for_serving(Path(path), allow_code=allowed))
+def _load_pyfunc(path: str, model_config: Any = None) -> Any:
+    return import_module("rayfold.bundle.pyfunc")._load_pyfunc(path, model_config)

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from rayfold.data import Channels, Task
+from rayfold.data import Channels
 from rayfold.data.inputs import model_shape
 from rayfold.ensemble.combination import Combination
 from rayfold.results import Config
+from rayfold.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,10 @@ class Signature:
     """What goes in and what comes out.
 
     Attributes:
-        task: ``"classification"`` or ``"regression"``.
+        task: What is predicted.
         inputs: The feature arrays, in order.
         num_outputs: Number of classes, or of values per row.
-        classes: What each class index stands for; None for regression.
+        classes: What each class index stands for; None where there are no classes.
     """
 
     task: Task
@@ -110,7 +111,7 @@ class Member:
         trial: Name of the trial in its study.
         weight: Its share of the ensemble, in [0, 1]; all members' weights sum to 1.
         score: The trial's mean score over the folds, by the study's metric.
-        out_of_fold_loss: Its own log loss or squared error over all out-of-fold rows.
+        out_of_fold_loss: Its own loss over all out-of-fold rows.
         config: The trial's configuration.
         model: Reference of the model's class.
         arguments: What the class is built with.
@@ -152,16 +153,16 @@ class Contents:
         origin: Where it comes from.
         members: The members, the one with the largest weight first.
         combination: What their predictions are combined by, in the order of ``members``.
-        out_of_fold_loss: Log loss or squared error of the ensemble over all out-of-fold rows.
+        out_of_fold_loss: The task's mean loss of the ensemble over all out-of-fold rows.
         single_best_loss: The same of the best trial alone.
         nested_loss: The same of the ensemble by nested cross-validation: each row predicted by an
             ensemble that was chosen on the rows of other folds.
         reason: Why its builder was chosen, in a line.
         nonconformity: How far off the nested predictions were, shape ``(rows, m)``; see
-            ``rayfold.ensemble.conformal``.
+            ``rayfold.ensemble.evaluation.conformal``.
         licence: What it may be used for, if that was said.
         spread: Standard deviation of each output over the development rows; None if unknown, and
-            for classification.
+            where outputs are no quantities.
         supplement: The report that it was exported with, of an ensemble that was loaded.
     """
 

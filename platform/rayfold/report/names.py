@@ -2,21 +2,24 @@
 
 import pandas as pd
 
-from rayfold.training.losses import LOSSES
-from rayfold.training.metrics import METRICS
+from rayfold.tasks import TASKS
 
 
 def metrics_table() -> pd.DataFrame:
     """Return one row per metric: ``metric``, ``task``, ``good`` (small or large), ``meaning``."""
     rows = [
-        (name, task, "small" if source.mode == "min" else "large", source.meaning)
-        for task, sources in METRICS.items()
-        for name, source in sources.items()
+        (name, task.name, "small" if metric.mode == "min" else "large", metric.meaning)
+        for task in TASKS.values()
+        for name, metric in task.metrics.items()
     ]
     return pd.DataFrame(rows, columns=["metric", "task", "good", "meaning"])
 
 
 def losses_table() -> pd.DataFrame:
     """Return one row per loss: ``loss``, ``task``, ``class`` (PyTorch's)."""
-    rows = [(name, task, f"torch.nn.{kind.__name__}") for name, (task, kind) in LOSSES.items()]
+    rows = [
+        (name, task.name, f"torch.nn.{loss.__name__}")
+        for task in TASKS.values()
+        for name, loss in task.losses().items()
+    ]
     return pd.DataFrame(rows, columns=["loss", "task", "class"])

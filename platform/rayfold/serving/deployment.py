@@ -11,7 +11,7 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from rayfold.ensemble import load_for_serving
+from rayfold.bundle import load_for_serving
 from rayfold.errors import DataError
 from rayfold.serving.messages import (
     Features,

@@ -5,8 +5,8 @@ A request::
     {"inputs": [[0.1, 0.2], [0.3, 0.4]]}                 rows of the only input
     {"inputs": {"images": [...], "ages": [30, 41]}}      rows of each input
 
-The answer has ``predictions``, one per row, and for classification ``probabilities``, in the order
-of ``classes``.
+The answer has ``predictions``, one per row, and where the task has them ``probabilities``, in the
+order of ``classes``.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ def check_predictions(predictions: NDArray[np.float64]) -> None:
 def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, Any]:
     """Return the answer for what ``Ensemble.predict_checked`` returned."""
     answered: dict[str, Any] = {"predictions": ensemble.decide(predictions).tolist()}
-    if ensemble.classes_ is not None:
+    if ensemble.signature.task.probabilities:
         answered["probabilities"] = predictions.tolist()
     return answered
 
@@ -143,7 +143,7 @@ def description(ensemble: Ensemble) -> dict[str, Any]:
     signature = ensemble.signature
     return {
         "ensemble": ensemble.origin.study,
-        "task": signature.task,
+        "task": signature.task.name,
         "inputs": [
             {
                 "name": entry.name,
@@ -154,7 +154,7 @@ def description(ensemble: Ensemble) -> dict[str, Any]:
             for entry in signature.inputs
         ],
         "num_outputs": signature.num_outputs,
-        "classes": None if signature.classes is None else list(signature.classes),
+        "classes": list(signature.classes) if signature.classes else None,
     }
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 from ray import serve
 
-from rayfold.ensemble import load_for_serving
+from rayfold.bundle import load_for_serving
 from rayfold.errors import ResourcesError
 from rayfold.groups.cluster import cluster
 from rayfold.serving.deployment import application

@@ -65,8 +65,8 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
 def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
     """Return what the data are, and how its test rows were chosen."""
     return {
-        "task": data.task,
-        "classes": list(data.classes) if data.classes is not None else None,
+        "task": data.task.name,
+        "classes": list(data.classes) if data.classes else None,
         "inputs": [
             _describe_input(name, array, data.channels)
             for name, array in zip(data.feature_names, data.features, strict=True)

@@ -79,7 +79,7 @@ class HeadStart:
         if self._start is None:
             assert self._start_from is not None
             present = {
-                "task": self._data.task,
+                "task": self._data.task.name,
                 "data_digest": self._data.digest,
                 "descriptors": self._describe_data(),
             }

@@ -117,7 +117,7 @@ class Preparation:
             except RecipeError as error:
                 raise RecipeError(f"accept: {error}") from None
         check_hyperparameters(
-            options.space, options.parameters, model_class=self.model_class, loss=loss
+            options.space, options.parameters, model_class=self.model_class, task=task, loss=loss
         )
         return Settings(
             epochs=options.epochs,

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rayfold.data import Task
 from rayfold.ensemble import Builder, OutOfFold
+from rayfold.tasks import Classification, Regression, Task
 
 NUM_CANDIDATES, NUM_ROWS, NUM_FOLDS = 8, 120, 4
+NOISE = np.linspace(0.6, 1.4, NUM_CANDIDATES)[:, None, None]
 LAST_STOPPED = 3
 """So many candidates, the last ones, were stopped before their last fold."""
 
@@ -30,12 +31,12 @@ class BuilderContract(ABC):
     def make_builder(self) -> Builder:
         """Return a new builder."""
 
-    @pytest.fixture(params=["classification", "binary", "regression"])
+    @pytest.fixture(params=["three classes", "two classes", "two values"])
     def out_of_fold(self, request: pytest.FixtureRequest) -> OutOfFold:
         """Eight candidates of different quality."""
-        num_outputs = {"classification": 3, "binary": 2, "regression": 2}[request.param]
-        task: Task = "regression" if request.param == "regression" else "classification"
-        return make_out_of_fold(task, num_outputs)
+        if request.param == "two values":
+            return values_out_of_fold(2)
+        return classes_out_of_fold(3 if request.param == "three classes" else 2)
 
     def test_it_chooses_candidates_once_each_that_count_in_falling_order(
         self, out_of_fold: OutOfFold
@@ -55,7 +56,7 @@ class BuilderContract(ABC):
         predictions = self.make_builder().build(out_of_fold).predict(out_of_fold)
         assert predictions.shape == out_of_fold.predictions.shape[1:]
         assert np.isfinite(predictions).all()
-        if out_of_fold.is_class:
+        if out_of_fold.task.probabilities:
             assert predictions.min() >= 0
             assert predictions.sum(axis=1) == pytest.approx(np.ones(NUM_ROWS))
 
@@ -80,7 +81,7 @@ class BuilderContract(ABC):
         predictions, present = out_of_fold.predictions.copy(), out_of_fold.present
         right = (
             np.eye(predictions.shape[2], dtype=np.float32)[out_of_fold.target.astype(int)]
-            if out_of_fold.is_class
+            if out_of_fold.task.probabilities
             else out_of_fold.target
         )
         predictions[-1] = np.where(present[-1][:, None], right, 0)
@@ -95,13 +96,7 @@ class BuilderContract(ABC):
         """Zeros, or the truth itself."""
         predictions = out_of_fold.predictions.copy()
         predictions[~out_of_fold.present] = 0.5
-        other = OutOfFold(
-            predictions=predictions,
-            present=out_of_fold.present,
-            complete=out_of_fold.complete,
-            target=out_of_fold.target,
-            folds=out_of_fold.folds,
-        )
+        other = replace(out_of_fold, predictions=predictions)
         one, same = (self.make_builder().build(each) for each in (out_of_fold, other))
         assert one.candidates == same.candidates
         assert one.combination.shares == pytest.approx(same.combination.shares)
@@ -118,6 +113,7 @@ class BuilderContract(ABC):
         rows = out_of_fold.of_rows(last)
         complete = rows.of_candidates(np.flatnonzero(rows.complete))
         combined = OutOfFold(
+            task=rows.task,
             predictions=built.predict(rows)[None].astype(np.float32),
             present=np.ones((1, int(last.sum())), bool),
             complete=np.ones(1, bool),
@@ -140,23 +136,31 @@ class BuilderContract(ABC):
         assert all(key.isidentifier() for key in arguments)
 
 
-def make_out_of_fold(task: Task, num_outputs: int) -> OutOfFold:
-    """Return noisy predictions of random targets, the first candidate's with the least noise."""
+def classes_out_of_fold(num_classes: int) -> OutOfFold:
+    """Return noisy probabilities of random classes, the first candidate's with the least noise."""
     generator = np.random.default_rng(0)
-    noise = np.linspace(0.6, 1.4, NUM_CANDIDATES)[:, None, None]
-    shape = (NUM_CANDIDATES, NUM_ROWS, num_outputs)
-    target: np.ndarray
-    if task == "classification":
-        target = generator.integers(num_outputs, size=NUM_ROWS)
-        logits = 1.5 * np.eye(num_outputs)[target] + noise * generator.normal(size=shape)
-        predictions = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    else:
-        target = generator.normal(size=shape[1:]).astype(np.float32)
-        predictions = target + noise * generator.normal(size=shape)
+    target = generator.integers(num_classes, size=NUM_ROWS)
+    noise = NOISE * generator.normal(size=(NUM_CANDIDATES, NUM_ROWS, num_classes))
+    likelihoods = np.exp(1.5 * np.eye(num_classes)[target] + noise)
+    predictions = likelihoods / likelihoods.sum(axis=2, keepdims=True)
+    return _with_stopped(Classification(), predictions, target)
+
+
+def values_out_of_fold(num_outputs: int) -> OutOfFold:
+    """Return noisy predictions of random values, the first candidate's with the least noise."""
+    generator = np.random.default_rng(0)
+    target = generator.normal(size=(NUM_ROWS, num_outputs)).astype(np.float32)
+    noise = NOISE * generator.normal(size=(NUM_CANDIDATES, NUM_ROWS, num_outputs))
+    return _with_stopped(Regression(), target + noise, target)
+
+
+def _with_stopped(task: Task, predictions: np.ndarray, target: np.ndarray) -> OutOfFold:
+    """Return predictions without those of the last fold by the candidates that were stopped."""
     folds = np.arange(NUM_ROWS) % NUM_FOLDS
-    present = np.ones(shape[:2], bool)
+    present = np.ones(predictions.shape[:2], bool)
     present[-LAST_STOPPED:, folds == NUM_FOLDS - 1] = False
     return OutOfFold(
+        task=task,
         predictions=np.where(present[:, :, None], predictions, 0).astype(np.float32),
         present=present,
         complete=np.asarray(present.all(axis=1)),

@@ -9,7 +9,7 @@ from rayfold.model_construction import check_model
 from rayfold.results import MAX_COUNT, Config, Value
 from rayfold.space import SearchSpace
 from rayfold.space.values import show
-from rayfold.training.losses import LOSSES
+from rayfold.tasks import Task
 from rayfold.training.optimizers import check_optimizer
 from rayfold.training.schedules import check_schedule
 
@@ -24,7 +24,7 @@ def section(config: Config, prefix: str) -> dict[str, Value]:
 
 
 def check_hyperparameters(
-    space: SearchSpace, fixed: Config, *, model_class: type[nn.Module], loss: str
+    space: SearchSpace, fixed: Config, *, model_class: type[nn.Module], task: Task, loss: str
 ) -> None:
     """Check that every searched or fixed hyperparameter reaches something that takes it.
 
@@ -32,7 +32,8 @@ def check_hyperparameters(
         space: What is searched.
         fixed: What is not searched, dotted name to value.
         model_class: Takes what is under ``model.``.
-        loss: Name of the loss, which takes what is under ``loss.``.
+        task: The task.
+        loss: Name of its loss, which takes what is under ``loss.``.
 
     Raises:
         RecipeError: If a name is unknown, or both searched and fixed.
@@ -55,7 +56,7 @@ def check_hyperparameters(
     check_schedule(space, fixed)
     accepted = tuple(
         name
-        for name in inspect.signature(LOSSES[loss][1].__init__).parameters
+        for name in inspect.signature(task.losses()[loss].__init__).parameters
         if name not in {"self", "weight", "size_average", "reduce", "reduction", "ignore_index"}
     )
     for name in [*space.names, *fixed]:

@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         features: This worker's rows, each ``(rows, *shape)``, float32.
-        labels: Class indices ``(rows,)`` or values ``(rows, outputs)``.
+        labels: Labels as the task encodes them.
         total_rows: Rows of the whole batch, over all workers.
         weight: 1, or 0 where a worker got no row and holds another's to keep step.
     """
@@ -96,14 +96,14 @@ class Learner:
             None if warm is None else _load_initial_weights(self.model, config, setup, data, warm)
         )
         self.initial = loaded.weights if loaded is not None else None
-        self._classification = data.task == "classification"
+        self._task = data.task
         self._num_outputs = data.num_outputs
         self._gradient_scale = strategy.gradient_scale
         self._forward = self.model
         self._is_wrapped = False
         loss = check_loss(setup.settings.loss, data.task)
-        self._training_loss = build_loss(loss, section(config, "loss"))
-        self._plain_loss = build_loss(loss, {})
+        self._training_loss = build_loss(data.task, loss, section(config, "loss"))
+        self._plain_loss = build_loss(data.task, loss, {})
         warm_start = setup.warm_start
         parameters: Iterable[Any] = self.model.parameters()
         factors: list[Callable[[float], float]] = []
@@ -155,12 +155,12 @@ class Learner:
     def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return predictions ``(rows, classes or outputs)`` and plain losses ``(rows,)``.
 
-        Predictions are class probabilities, or values for regression. The model is afterwards as
+        Predictions are what the task makes of the outputs. The model is afterwards as
         it was before, so that no batch depends on another and what predicts is what is saved.
         """
         outputs = self._raw(self.model, batch)
         losses = self._plain_loss(outputs, batch.labels)
-        return (outputs.softmax(1) if self._classification else outputs), losses
+        return self._task.activate(outputs), losses
 
     def reload_problem(self, batch: Batch, seed: int) -> str | None:
         """Say why a model that is built anew with this one's state dict is not this one.
@@ -222,7 +222,7 @@ class Learner:
         if outputs.layout != torch.strided or outputs.device.type == "meta":
             kind = "without values" if outputs.device.type == "meta" else f"{outputs.layout}"
             raise self._wrong(f"a tensor that is {kind.removeprefix('torch.')}")
-        if outputs.shape != (num_rows, self._num_outputs):
+        if outputs.shape != self._task.output_shape(num_rows, self._num_outputs):
             raise self._wrong(f"shape {tuple(outputs.shape)}", num_rows)
         if not outputs.is_floating_point():
             raise self._wrong(str(outputs.dtype).removeprefix("torch."))
@@ -233,8 +233,8 @@ class Learner:
         expected = "floats that depend on its parameters"
         if num_rows is not None:
             expected = (
-                f"a tensor of shape {(num_rows, self._num_outputs)}, "
-                f"(rows, {'classes' if self._classification else 'values per row'})"
+                f"a tensor of shape {self._task.output_shape(num_rows, self._num_outputs)}, "
+                f"(rows, {self._task.output_noun})"
             )
         return ModelError(
             f"{type(self.model).__name__}.forward must return {expected}, got {got}."
@@ -242,9 +242,8 @@ class Learner:
 
     def blank_loss(self, labels: Tensor) -> float:
         """Return the mean plain loss of outputs that are all 0."""
-        losses = self._plain_loss(
-            labels.new_zeros((len(labels), self._num_outputs)).float(), labels
-        )
+        shape = self._task.output_shape(len(labels), self._num_outputs)
+        losses = self._plain_loss(labels.new_zeros(shape).float(), labels)
         return float(losses.mean())
 
     def train(self, training: bool) -> None:

@@ -1,33 +1,23 @@
-"""Losses by name."""
+"""Losses by name, of a task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from rayfold.data import Task
 from rayfold.errors import RecipeError, did_you_mean
-
-LOSSES: Mapping[str, tuple[Task, type[nn.Module]]] = {
-    "cross_entropy": ("classification", nn.CrossEntropyLoss),
-    "mse": ("regression", nn.MSELoss),
-    "mae": ("regression", nn.L1Loss),
-    "huber": ("regression", nn.HuberLoss),
-    "smooth_l1": ("regression", nn.SmoothL1Loss),
-}
-
-DEFAULT_LOSS: Mapping[Task, str] = {"classification": "cross_entropy", "regression": "mse"}
+from rayfold.tasks import Task
 
 
 def check_loss(name: str | None, task: Task) -> str:
     """Return the loss's name, the task's default for None.
 
     Raises:
-        RecipeError: If there is no such loss, or it belongs to the other task.
+        RecipeError: If the task has no such loss.
     """
     if name is None:
-        return DEFAULT_LOSS[task]
-    fitting = tuple(known for known, (kind, _) in LOSSES.items() if kind == task)
+        return task.default_loss
+    fitting = tuple(task.losses())
     if name not in fitting:
         raise RecipeError(
             f"loss {name!r} is not for {task}{did_you_mean(name, fitting)}; "
@@ -36,14 +26,17 @@ def check_loss(name: str | None, task: Task) -> str:
     return name
 
 
-def build_loss(name: str, parameters: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function of outputs ``(rows, outputs)`` and labels to one loss per row ``(rows,)``.
+def build_loss(
+    task: Task, name: str, parameters: Mapping[str, Any]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of outputs and labels to one loss per row ``(rows,)``.
 
     Args:
-        name: A key of ``LOSSES``.
-        parameters: Keyword arguments of the PyTorch class (``label_smoothing``, ``delta`` ...).
+        task: The task.
+        name: A key of its ``losses()``.
+        parameters: Keyword arguments of the loss's class (``label_smoothing``, ``delta`` ...).
     """
-    loss = LOSSES[name][1](reduction="none", **parameters)
+    loss = task.losses()[name](reduction="none", **parameters)
 
     def per_row(outputs: Tensor, labels: Tensor) -> Tensor:
         values: Tensor = loss(outputs, labels)

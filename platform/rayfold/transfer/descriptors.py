@@ -5,7 +5,6 @@ References:
     and landmarks).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,18 +28,18 @@ def describe_data(data: DataSet) -> dict[str, Any]:
 
     Returns:
         ``rows``, ``features`` (numbers per row), ``classes`` and ``label_entropy`` in bits (None
-        for regression), and ``landmarks``: cross-validated scores of simple models on a few
-        hundred rows, accuracy or, for regression, R² from -1 on.
+        where rows have no classes), and ``landmarks``: cross-validated scores of the task's
+        simple models on a few hundred rows: accuracy, or R² from -1 on.
     """
-    labels = data.labels[data.development_rows]
-    entropy = None
-    if data.task == "classification":
-        shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    entropy, strata = None, data.strata
+    if strata is not None:
+        counts = np.unique(strata.codes[data.development_rows], return_counts=True)[1]
+        shares = counts / len(data.development_rows)
         entropy = float(-(shares * np.log2(shares)).sum())
     return {
-        "rows": len(labels),
+        "rows": len(data.development_rows),
         "features": int(sum(np.prod(shape, dtype=int) for shape in data.input_shapes)),
-        "classes": len(data.classes) if data.classes is not None else None,
+        "classes": None if strata is None else len(strata.names),
         "label_entropy": entropy,
         "landmarks": _landmarks(data),
     }
@@ -56,11 +55,12 @@ def _landmarks(data: DataSet) -> dict[str, float]:
         return {}
     features, labels = _columns(data, rows), data.labels[rows]
     parts = generator.permutation(np.arange(len(rows)) % NUM_FOLDS)
-    is_classes = data.task == "classification"
-    if is_classes and any(len(np.unique(labels[parts != part])) < 2 for part in range(NUM_FOLDS)):
-        return {}
+    if (strata := data.strata) is not None:
+        codes = strata.codes[rows]
+        if any(len(np.unique(codes[parts != part])) < 2 for part in range(NUM_FOLDS)):
+            return {}
     scores = {}
-    for name, model in _models(is_classes).items():
+    for name, model in data.task.simple_models().items():
         folds = [
             model()
             .fit(features[parts != part], labels[parts != part])
@@ -85,34 +85,3 @@ def _columns(data: DataSet, rows: NDArray[np.int64]) -> Matrix:
     centred = np.where(known, table - np.where(known, table, 0.0).sum(axis=0) / counts, 0.0)
     deviation = np.sqrt(np.square(centred).mean(axis=0))
     return centred / np.where(deviation > 0, deviation, 1.0)
-
-
-def _models(is_classes: bool) -> dict[str, Callable[[], Any]]:
-    from sklearn.linear_model import Ridge  # scikit-learn takes a second to import
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    if is_classes:
-        return {
-            "nearest_neighbour": lambda: KNeighborsClassifier(1),
-            "nearest_centroid": _NearestCentroid,
-            "shallow_tree": lambda: DecisionTreeClassifier(max_depth=3, random_state=0),
-        }
-    return {
-        "nearest_neighbour": lambda: KNeighborsRegressor(1),
-        "linear": Ridge,
-        "shallow_tree": lambda: DecisionTreeRegressor(max_depth=3, random_state=0),
-    }
-
-
-class _NearestCentroid:
-    """Classifies by the nearest class mean; scikit-learn's warns of columns that are constant."""
-
-    def fit(self, features: Matrix, labels: NDArray[Any]) -> "_NearestCentroid":
-        self._classes = np.unique(labels)
-        self._means = np.array([features[labels == one].mean(axis=0) for one in self._classes])
-        return self
-
-    def score(self, features: Matrix, labels: NDArray[Any]) -> float:
-        distances = np.square(features[:, None] - self._means).sum(axis=2)
-        return float((self._classes[distances.argmin(axis=1)] == labels).mean())

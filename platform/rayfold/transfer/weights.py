@@ -238,10 +238,9 @@ def _file_shapes(path: Path, what: str) -> dict[str, tuple[int, ...]]:
 def _same_outputs(study: LoggedStudy, data: DataSet) -> bool:
     """Tell whether a study predicts what the new data ask for."""
     past = study.description
-    classes = None if data.classes is None else list(data.classes)
     return bool(
-        past.get("task") == data.task
-        and past.get("classes") == classes
+        past.get("task") == data.task.name
+        and (past.get("classes") or []) == list(data.classes or ())
         and past.get("num_outputs") == data.num_outputs
     )
 

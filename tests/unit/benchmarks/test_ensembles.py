@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from rayfold.ensemble.builders import Best, Greedy
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.tasks import Classification
 
 
 def predicted(true_class: NDArray[np.float64]) -> OutOfFold:
     """Predictions of two classes by the probability of the true one, class 0, of each row."""
     predictions = np.stack([true_class, 1 - true_class], axis=-1).astype(np.float32)
     return OutOfFold(
+        task=Classification(),
         predictions=predictions,
         present=np.ones(true_class.shape, bool),
         complete=np.ones(len(true_class), bool),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import DataSet
+from rayfold.tasks import Classification, Regression
 
 Write = Callable[..., Path]
 
@@ -45,7 +46,7 @@ def labelled() -> Callable[..., DataSet]:
             if is_classes
             else np.array(labels, dtype=np.float32)[:, None],
             row_groups=None if row_groups is None else np.array(row_groups, dtype=np.int64),
-            task="classification" if is_classes else "regression",
+            task=Classification() if is_classes else Regression(),
             classes=("ant", "bee", "cat")[: int(max(labels)) + 1] if is_classes else None,
             digest=digest,
             development_rows=np.array(list(rows), dtype=np.int64),

@@ -8,6 +8,7 @@ import pytest
 
 from rayfold.data import HDF5, Folds, load, load_features, load_labels
 from rayfold.errors import DataError, RecipeError
+from rayfold.tasks import Classification, Regression
 
 Write = Callable[..., Path]
 
@@ -21,7 +22,7 @@ def test_a_file_becomes_features_class_indices_and_rows(write: Write) -> None:
     assert dataset.features[0].dtype == np.uint8
     assert dataset.features[0].tolist() == IMAGES.tolist()
     assert dataset.labels.tolist() == [0, 1] * 5
-    assert (dataset.task, dataset.classes, dataset.num_outputs) == ("classification", (3, 7), 2)
+    assert (dataset.task, dataset.classes, dataset.num_outputs) == (Classification(), (3, 7), 2)
     assert (dataset.num_rows, dataset.input_shapes) == (10, ((2, 2),))
     assert dataset.num_bytes == 40 + 10 * 8
     assert sorted([*dataset.development_rows, *dataset.test_rows]) == list(range(10))
@@ -52,7 +53,7 @@ def test_several_nested_feature_arrays_of_many_files_stay_in_order(
 def test_float_labels_are_regression_and_a_task_overrides_that(write: Write) -> None:
     path = write("a.h5", {"features": IMAGES, "labels": LABELS.astype("f8")})
     regression = load(HDF5(path))
-    assert (regression.task, regression.classes, regression.num_outputs) == ("regression", None, 1)
+    assert (regression.task, regression.classes, regression.num_outputs) == (Regression(), None, 1)
     assert regression.labels.shape == (10, 1)
     assert regression.labels.dtype == np.float32
     assert load(HDF5(path, task="classification")).classes == (3.0, 7.0)

@@ -3,7 +3,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rayfold.data.labels import encode_values
 from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
 
@@ -16,7 +15,7 @@ def test_labels_far_from_zero_are_refused_with_the_count(offset: float, left: in
     """Quarters: float32 has steps of 1/2 at 5.8e6, of 8 at 1e8, of 128 at 1.7e9."""
     message = rf"^here: .* keeps {left} of 60 distinct values; subtract an offset"
     with pytest.raises(DataError, match=message):
-        encode_values(offset + STEPS, where="here")
+        check_single_precision(offset + STEPS, where="here")
 
 
 REFUSED: dict[str, Any] = {

@@ -5,6 +5,7 @@ import pytest
 
 from rayfold.data import DataSet
 from rayfold.data.scales import FarScale, far_scales
+from rayfold.tasks import Classification, Regression
 
 ALTERNATING = np.tile([-1.0, 1.0], 30)
 
@@ -17,7 +18,7 @@ def data_set(features: Any, labels: Any = None, rows: Any = None) -> DataSet:
         feature_names=("x",),
         labels=values if labels is None else values.reshape(len(features), -1),
         row_groups=None,
-        task="classification" if labels is None else "regression",
+        task=Classification() if labels is None else Regression(),
         classes=(0, 1) if labels is None else None,
         digest="d" * 64,
         development_rows=np.arange(len(features)) if rows is None else rows,

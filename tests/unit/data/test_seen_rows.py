@@ -7,6 +7,7 @@ import pytest
 from rayfold.data import DataSet, Folds, SeenRows
 from rayfold.data.seen_rows import row_digests
 from rayfold.errors import DataError
+from rayfold.tasks import Classification
 
 
 def in_memory(*features: np.ndarray) -> DataSet:
@@ -16,7 +17,7 @@ def in_memory(*features: np.ndarray) -> DataSet:
         feature_names=tuple(f"features_{number}" for number in range(len(features))),
         labels=np.arange(num_rows) % 2,
         row_groups=None,
-        task="classification",
+        task=Classification(),
         classes=(0, 1),
         digest="d" * 64,
         development_rows=np.arange(num_rows - 2),

@@ -249,7 +249,7 @@ def test_labels_of_a_regression_are_no_parts(write: Write) -> None:
     path = write("a.h5", {"features": np.zeros((4, 1)), "labels": np.arange(4.0)})
     data = load(HDF5(path))
     wanted = SubProblems(by="labels", groups={"a": [0], "b": [1]}, num_trials=1)
-    with pytest.raises(RecipeError, match="by is 'labels', which is for classification"):
+    with pytest.raises(RecipeError, match="by is 'labels', which needs classes, and this is reg"):
         wanted.split(data, Folds(2).split(data))
 
 

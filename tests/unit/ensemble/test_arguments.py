@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rayfold.ensemble import Budget, Ensemble, Greedy, load_bundle
+from rayfold.bundle import export_bundle, load_bundle
+from rayfold.ensemble import Budget, Ensemble, Greedy
 from rayfold.errors import BundleError, EnsembleError
 
 FEATURES = np.zeros((3, 2), np.uint8)
@@ -57,7 +58,7 @@ def test_what_goes_into_a_card_is_checked_before_anything_is_written(
     classification: Ensemble, tmp_path: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BundleError, match=message):
-        classification.export(tmp_path / "bundle", **options)
+        export_bundle(classification, tmp_path / "bundle", **options)
     assert list(tmp_path.iterdir()) == []
 
 

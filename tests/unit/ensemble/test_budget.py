@@ -7,12 +7,13 @@ from torch import nn
 
 from rayfold.ensemble import Best, Greedy, Input, OutOfFold, Selection, Signature
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, _least_worth, measure
-from rayfold.ensemble.evaluation import evaluate
+from rayfold.ensemble.evaluation.nested_validation import evaluate
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Regression
 
 SIGNATURE = Signature(
-    task="regression",
+    task=Regression(),
     inputs=(Input(name="features", shape=(2,), dtype="float32"),),
     num_outputs=1,
     classes=None,
@@ -44,6 +45,7 @@ class Sized(nn.Module):
 
 
 OUT_OF_FOLD = OutOfFold(
+    task=Regression(),
     predictions=np.array([[[0.5], [0.5]], [[1.0], [1.0]], [[2.0], [2.0]], [[3.0], [3.0]]]).astype(
         np.float32
     ),
@@ -106,6 +108,7 @@ def test_few_members_are_weighted_by_what_was_chosen_and_not_by_the_best_alone()
     """
     generator = np.random.default_rng(0)
     out_of_fold = OutOfFold(
+        task=Regression(),
         predictions=generator.normal(size=(30, 200, 1)).astype(np.float32),
         present=np.ones((30, 200), bool),
         complete=np.ones(30, bool),

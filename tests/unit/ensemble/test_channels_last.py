@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from rayfold.ensemble import Ensemble, Input, Member, Signature, load_bundle
+from rayfold.bundle import export_bundle, load_bundle
+from rayfold.ensemble import Ensemble, Input, Member, Signature
 from rayfold.ensemble.files import predict_files
 from rayfold.errors import BundleError, DataError
 from rayfold.library import resolve_model
 from rayfold.model_construction import build_model
 from rayfold.serving.messages import description, parse_request
+from rayfold.tasks import Classification
 
 ARGUMENTS: dict[str, Any] = {"input_shape": (3, 4, 5), "num_outputs": 2, "channels": 4}
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
@@ -23,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
 
 def signature(shape: tuple[int, ...], **channels: Any) -> Signature:
     return Signature(
-        task="classification",
+        task=Classification(),
         inputs=(Input(name="image", shape=shape, dtype="uint8", **channels),),
         num_outputs=2,
         classes=("cat", "dog"),
@@ -71,7 +73,7 @@ def test_rows_are_given_as_they_are_stored(last: Ensemble, expected: Any) -> Non
 def test_a_bundle_its_program_and_the_server_take_them_so_too(
     last: Ensemble, expected: Any, tmp_path: Path
 ) -> None:
-    folder = last.export(tmp_path / "bundle")
+    folder = export_bundle(last, tmp_path / "bundle")
     assert "the channels of image are its last axis" in (folder / "README.md").read_text()
     by_weights = load_bundle(folder)
     assert by_weights.signature == last.signature
@@ -95,7 +97,7 @@ def test_a_bundle_its_program_and_the_server_take_them_so_too(
 def test_a_manifest_from_before_says_nothing_and_means_first(
     member: Member, make: Callable[..., Ensemble], expected: Any, tmp_path: Path
 ) -> None:
-    folder = make(signature((3, 4, 5)), member).export(tmp_path / "bundle", programs=())
+    folder = export_bundle(make(signature((3, 4, 5)), member), tmp_path / "bundle", programs=())
     file = folder / "manifest.json"
     manifest = json.loads(file.read_text())
     assert manifest["inputs"][0].pop("channels") == "first"

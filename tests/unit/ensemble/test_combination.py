@@ -11,6 +11,7 @@ from rayfold.ensemble.combination import (
     WeightedMean,
     combination_from_state,
 )
+from rayfold.tasks import Classification, Regression
 
 PARTS = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 """Two members: the mean of the first two models, and the third one alone."""
@@ -22,7 +23,7 @@ PREDICTIONS = torch.tensor(
 
 def stacking() -> Stacking:
     coefficients = torch.tensor([[[1.0, 0.0], [0.5, 0.0]], [[0.0, 1.0], [0.0, 0.5]]])
-    return Stacking(coefficients, torch.tensor([0.25, 0.0]), "classification")
+    return Stacking(coefficients, torch.tensor([0.25, 0.0]), Classification())
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,14 @@ def test_a_temperature_of_a_half_squares_mean_probabilities() -> None:
     expected = torch.tensor([[0.36, 0.16]], dtype=torch.float64) / 0.52
     assert torch.allclose(mean(predictions), expected)
     again = partial(combination_from_state, "weighted_mean", num_members=2, num_outputs=2)
-    read = again(mean.state_dict(), task="classification")
+    read = again(mean.state_dict(), task=Classification())
     assert torch.equal(read(predictions), mean(predictions))
     with pytest.raises(ValueError, match="no combination 'weighted_mean' has tensors of shapes"):
-        again(mean.state_dict(), task="regression")
+        again(mean.state_dict(), task=Regression())
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         state = WeightedMean(torch.tensor([0.25, 0.75]), wrong).state_dict()
         with pytest.raises(ValueError, match=r"the temperature is .*, expected one above 0"):
-            again(state, task="classification")
+            again(state, task=Classification())
 
 
 def test_stacked_parts_come_back_from_their_state() -> None:
@@ -68,7 +69,7 @@ def test_stacked_parts_come_back_from_their_state() -> None:
     again = combination_from_state(
         "stacking",
         of_models.state_dict(),
-        task="classification",
+        task=Classification(),
         num_members=3,
         num_outputs=2,
     )
@@ -79,5 +80,5 @@ def test_parts_of_another_number_of_models_are_refused() -> None:
     state = stacking().of_parts(PARTS).state_dict()
     with pytest.raises(ValueError, match="no combination 'stacking' has tensors of shapes"):
         combination_from_state(
-            "stacking", state, task="classification", num_members=4, num_outputs=2
+            "stacking", state, task=Classification(), num_members=4, num_outputs=2
         )

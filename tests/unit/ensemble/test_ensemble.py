@@ -14,6 +14,7 @@ from rayfold.ensemble import Ensemble, Input, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import BATCH_SIZE, EnsembleModule, check_features, predict_rows
 from rayfold.errors import DataError, EnsembleError
+from rayfold.tasks import Regression
 
 
 def alone(model: nn.Module, signature: Signature) -> EnsembleModule:
@@ -54,7 +55,7 @@ def test_no_rows_give_no_predictions(regression: Ensemble) -> None:
 
 def test_several_values_a_row_keep_their_columns(regression: Ensemble) -> None:
     signature = Signature(
-        task="regression", inputs=regression.signature.inputs, num_outputs=2, classes=None
+        task=Regression(), inputs=regression.signature.inputs, num_outputs=2, classes=None
     )
     module = alone(nn.Linear(2, 2), signature)
     assert predict_rows(module, (np.zeros((3, 2), np.float32),)).shape == (3, 2)
@@ -72,7 +73,7 @@ def test_a_model_of_several_inputs_takes_a_tuple() -> None:
             return left * right
 
     inputs = tuple(Input(name=name, shape=(1,), dtype="int64") for name in ("left", "right"))
-    signature = Signature(task="regression", inputs=inputs, num_outputs=1, classes=None)
+    signature = Signature(task=Regression(), inputs=inputs, num_outputs=1, classes=None)
     features = check_features((np.array([[2]]), np.array([[3]])), signature)
     assert predict_rows(alone(Product(), signature), features) == [[6.0]]
     with pytest.raises(DataError, match=r"expected 2 feature arrays \(left, right\), got 1"):
@@ -113,7 +114,7 @@ def test_bytes_are_not_mistaken_for_numbers(classification: Ensemble) -> None:
 def test_a_regression_has_no_probabilities(regression: Ensemble) -> None:
     assert regression.classes_ is None
     assert not hasattr(regression, "predict_proba")
-    with pytest.raises(AttributeError, match="a regression has no class probabilities; use pred"):
+    with pytest.raises(AttributeError, match=r"^regression has no class probabilities; use pred"):
         regression.predict_proba(np.zeros((4, 2)))
 
 
@@ -130,7 +131,7 @@ def test_the_table_has_a_row_per_member_with_its_configuration(regression: Ensem
 
 
 def test_its_table_names_the_metric_of_the_study(regression: Ensemble) -> None:
-    contents = regression._contents
+    contents = regression.contents
     origin = dataclasses.replace(contents.origin, scored=("val_r2", "val_loss"))
     table = Ensemble(dataclasses.replace(contents, origin=origin)).table()
     assert table["val_r2"].tolist() == [0.5, 0.5]

@@ -14,6 +14,7 @@ from rayfold.data import HDF5, load
 from rayfold.ensemble import Ensemble, FilePredictions, predict_files
 from rayfold.errors import DataError
 from rayfold.machine import machine_fault
+from rayfold.tasks import Regression
 
 Write = Callable[..., Path]
 IMAGES = np.zeros((3, 2), np.uint8)
@@ -38,7 +39,7 @@ def write(tmp_path: Path) -> Write:
 
 def from_study(ensemble: Ensemble, data_digest: str, **test: Any) -> Ensemble:
     """Return the ensemble as if it came from a study of these data."""
-    contents = ensemble._contents
+    contents = ensemble.contents
     origin = dataclasses.replace(contents.origin, data_digest=data_digest, test=test)
     return Ensemble(dataclasses.replace(contents, origin=origin))
 
@@ -62,7 +63,7 @@ def test_the_metrics_of_the_study_come_first(classification: Ensemble, write: Wr
     origin = dataclasses.replace(
         classification.origin, scored=("val_balanced_accuracy", "val_loss")
     )
-    contents = dataclasses.replace(classification._contents, origin=origin)
+    contents = dataclasses.replace(classification.contents, origin=origin)
     file = write("animals.h5", images=IMAGES, labels=["cat", "dog", "cat"])
     assert predict_files(Ensemble(contents), file).summary() == (
         "3 rows, balanced_accuracy 0.5000, accuracy 0.6667, log_loss 0.6403"
@@ -101,7 +102,7 @@ def test_values_of_a_regression_are_no_classes(
     classification: Ensemble, write: Write, labels: list[float], shown: str
 ) -> None:
     """Two of the first three are classes by chance."""
-    contents = classification._contents
+    contents = classification.contents
     signature = dataclasses.replace(contents.signature, classes=(0, 1))
     ensemble = Ensemble(dataclasses.replace(contents, signature=signature))
     file = write("sums.h5", images=IMAGES, labels=labels)
@@ -122,6 +123,7 @@ def test_values_are_compared_by_their_errors(
 
 def test_several_values_a_row_count_alike() -> None:
     found = FilePredictions(
+        task=Regression(),
         rows=np.arange(2),
         predictions=np.array([[1.0, 2.0], [3.0, 4.0]]),
         probabilities=None,
@@ -266,6 +268,7 @@ def test_a_full_disk_refuses_the_file_and_keeps_nothing_of_it(
     """The 4 MB do not fit in 1 MB; HDF5 itself would crash Python there."""
     folder, enlarge = small_disk
     found = FilePredictions(
+        task=Regression(),
         rows=np.arange(500_000),
         predictions=np.zeros(500_000),
         probabilities=None,

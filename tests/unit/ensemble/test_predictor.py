@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rayfold.bundle.programs import load_onnx, load_torch, write_programs
 from rayfold.ensemble import Input, Signature
-from rayfold.ensemble.bundle.programs import load_onnx, load_torch, write_programs
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.predictor import EnsembleModule, predict_each, predict_rows
+from rayfold.tasks import Regression
 
 TEN = np.full((1, 1), 10, np.float32)
 
@@ -102,7 +103,7 @@ MODELS = (Plain, InPlace, ByData, Counting, OneBuffer, Decaying, Switching, Draw
 
 def ensemble_of(make: Callable[[], nn.Module], number: int) -> EnsembleModule:
     signature = Signature(
-        task="regression",
+        task=Regression(),
         inputs=(Input(name="features", shape=(1,), dtype="float32"),),
         num_outputs=1,
         classes=None,

@@ -13,6 +13,7 @@ from rayfold.data import DataSet, Folds
 from rayfold.groups.group import _FoldTrainer, _Link
 from rayfold.library import model_source
 from rayfold.orders import FoldTask
+from rayfold.tasks import Classification
 from rayfold.training import Settings, SingleProcess, StudySetup
 
 Disk = tuple[Path, Callable[[str], None]]
@@ -55,7 +56,7 @@ def data() -> DataSet:
         feature_names=("features",),
         labels=labels,
         row_groups=None,
-        task="classification",
+        task=Classification(),
         classes=(0, 1, 2),
         digest="d" * 64,
         development_rows=np.arange(60),

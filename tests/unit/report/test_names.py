@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from rayfold.report.names import losses_table, metrics_table
-from rayfold.training.losses import LOSSES
-from rayfold.training.metrics import METRICS
+from rayfold.tasks import TASKS
 
 DOCS = Path(__file__).parents[3] / "platform" / "docs" / "metrics.md"
 
@@ -22,9 +21,9 @@ def test_the_docs_list_what_the_command_lists(table: pd.DataFrame) -> None:
 def test_every_metric_and_loss_is_listed_with_its_task() -> None:
     metrics, losses = metrics_table(), losses_table()
     assert set(zip(metrics["task"], metrics["metric"], strict=True)) == {
-        (task, name) for task, sources in METRICS.items() for name in sources
+        (task.name, name) for task in TASKS.values() for name in task.metrics
     }
-    assert losses["loss"].tolist() == list(LOSSES)
+    assert losses["loss"].tolist() == [name for task in TASKS.values() for name in task.losses()]
 
 
 def test_it_is_said_that_f1_averages_over_classes() -> None:

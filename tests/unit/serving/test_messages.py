@@ -15,9 +15,10 @@ from rayfold.serving.messages import (
     parse_request,
     read_body,
 )
+from rayfold.tasks import Regression
 
 TWO_INPUTS = Signature(
-    task="regression",
+    task=Regression(),
     inputs=(
         Input(name="images", shape=(2,), dtype="uint8"),
         Input(name="age", shape=(), dtype="int64"),
@@ -26,7 +27,7 @@ TWO_INPUTS = Signature(
     classes=None,
 )
 ONE_INPUT = Signature(
-    task="regression",
+    task=Regression(),
     inputs=(Input(name="features", shape=(2,), dtype="float32"),),
     num_outputs=1,
     classes=None,

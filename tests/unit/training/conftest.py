@@ -8,6 +8,7 @@ import pytest
 from rayfold.data import DataSet, Folds
 from rayfold.library import model_source
 from rayfold.orders import FoldTask
+from rayfold.tasks import Classification, Regression
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 from rayfold.training.state_memory import StateMemory
 
@@ -21,7 +22,7 @@ def in_memory(features: tuple[np.ndarray, ...], labels: np.ndarray, num_classes:
         feature_names=tuple(f"features_{number}" for number in range(len(features))),
         labels=labels,
         row_groups=None,
-        task="classification" if num_classes else "regression",
+        task=Classification() if num_classes else Regression(),
         classes=tuple(range(num_classes)) if num_classes else None,
         digest="d" * 64,
         development_rows=np.arange(len(labels)),

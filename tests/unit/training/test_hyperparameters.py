@@ -4,6 +4,7 @@ from torch import nn
 from rayfold.errors import ModelError, RecipeError
 from rayfold.results import Config, Value
 from rayfold.space import Choice, Domain, Float, Int, SearchSpace
+from rayfold.tasks import TASKS
 from rayfold.training.hyperparameters import check_hyperparameters, section
 
 
@@ -18,7 +19,8 @@ def check(
     loss: str = "cross_entropy",
 ) -> None:
     space = SearchSpace(searched or {"model.width": Int(1, 8)})
-    check_hyperparameters(space, fixed or {}, model_class=Net, loss=loss)
+    task = next(task for task in TASKS.values() if loss in task.losses())
+    check_hyperparameters(space, fixed or {}, model_class=Net, task=task, loss=loss)
 
 
 def test_a_section_is_what_stands_under_its_prefix() -> None:

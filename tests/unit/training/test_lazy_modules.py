@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rayfold.bundle.weights import check_declared
 from rayfold.data import DataSet
-from rayfold.ensemble.bundle.weights import check_declared
 from rayfold.ensemble.members import load_model
 from rayfold.errors import BundleError, ModelError
 from rayfold.library import model_source

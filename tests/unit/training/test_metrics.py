@@ -9,8 +9,8 @@ import torch
 
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.errors import DataError, RecipeError
+from rayfold.tasks import Classification, Regression
 from rayfold.training.metrics import (
-    METRICS,
     check_defined,
     check_metrics,
     evaluate,
@@ -27,40 +27,40 @@ TRUE_VALUES = torch.tensor([[0.0], [2.0], [4.0]])
 
 
 def test_without_names_the_task_decides() -> None:
-    assert check_metrics((), "classification") == ("accuracy",)
-    assert check_metrics((), "regression") == ("mae",)
+    assert check_metrics((), Classification()) == ("accuracy",)
+    assert check_metrics((), Regression()) == ("mae",)
 
 
 def test_a_metric_named_twice_counts_once() -> None:
-    assert check_metrics(("f1", "accuracy", "f1"), "classification") == ("f1", "accuracy")
+    assert check_metrics(("f1", "accuracy", "f1"), Classification()) == ("f1", "accuracy")
 
 
 def test_a_misspelt_metric_gets_a_hint() -> None:
     with pytest.raises(RecipeError, match=r"'acuracy' is not for .*\(did you mean 'accuracy'\?\)"):
-        check_metrics(("acuracy",), "classification")
+        check_metrics(("acuracy",), Classification())
 
 
 def test_a_metric_of_the_other_task_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"'r2' is not for classification.*choose from accuracy"):
-        check_metrics(("accuracy", "r2"), "classification")
+        check_metrics(("accuracy", "r2"), Classification())
 
 
 def test_the_mode_belongs_to_the_metric() -> None:
-    assert metric_mode("val_loss", ("accuracy",), "classification") == "min"
-    assert metric_mode("val_accuracy", ("accuracy",), "classification") == "max"
-    assert metric_mode("val_rmse", ("rmse",), "regression") == "min"
-    assert metric_mode("val_r2", ("r2",), "regression") == "max"
+    assert metric_mode("val_loss", ("accuracy",), Classification()) == "min"
+    assert metric_mode("val_accuracy", ("accuracy",), Classification()) == "max"
+    assert metric_mode("val_rmse", ("rmse",), Regression()) == "min"
+    assert metric_mode("val_r2", ("r2",), Regression()) == "max"
 
 
 def test_a_metric_that_is_not_computed_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"'val_f1' is not computed.*one of val_loss, val_accur"):
-        metric_mode("val_f1", ("accuracy",), "classification")
+        metric_mode("val_f1", ("accuracy",), Classification())
 
 
 def test_classification_metrics_by_hand() -> None:
     """Class 0: precision 1, recall 2/3, F1 4/5. Class 1: precision 1/2, recall 1, F1 2/3."""
     names = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-    assert evaluate(names, "classification", PROBABILITIES, CLASSES) == pytest.approx(
+    assert evaluate(names, Classification(), PROBABILITIES, CLASSES) == pytest.approx(
         {
             "accuracy": 3 / 4,
             "balanced_accuracy": (2 / 3 + 1) / 2,
@@ -73,7 +73,7 @@ def test_classification_metrics_by_hand() -> None:
 
 def test_ranking_and_correlation_by_hand() -> None:
     """One of the three pairs of classes is in the wrong order: 0.7 stands above 0.6."""
-    values = evaluate(("auroc", "matthews"), "classification", PROBABILITIES, CLASSES)
+    values = evaluate(("auroc", "matthews"), Classification(), PROBABILITIES, CLASSES)
     # true 0: 2 right, 1 wrong; true 1: 1 right, 0 wrong
     assert values == pytest.approx({"auroc": 2 / 3, "matthews": 2 / math.sqrt(3 * 1 * 2 * 2)})
 
@@ -81,13 +81,13 @@ def test_ranking_and_correlation_by_hand() -> None:
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     """All rows are 0.75 sure, and half of them are right."""
     sure = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
-    values = evaluate(("calibration_error",), "classification", sure, torch.tensor([0, 1]))
+    values = evaluate(("calibration_error",), Classification(), sure, torch.tensor([0, 1]))
     assert values == pytest.approx({"calibration_error": 0.25})
 
 
 def test_regression_metrics_by_hand() -> None:
     names = ("mse", "rmse", "mae", "r2")
-    assert evaluate(names, "regression", VALUES, TRUE_VALUES) == pytest.approx(
+    assert evaluate(names, Regression(), VALUES, TRUE_VALUES) == pytest.approx(
         {"mse": 2.0, "rmse": math.sqrt(2), "mae": 4 / 3, "r2": 1 - 6 / 8}
     )
 
@@ -97,16 +97,16 @@ def test_regression_metrics_of_two_outputs_are_averaged() -> None:
     predictions = torch.cat([VALUES, TRUE_VALUES], dim=1)
     labels = torch.cat([TRUE_VALUES, TRUE_VALUES], dim=1)
     names = ("mse", "rmse", "mae", "r2")
-    assert evaluate(names, "regression", predictions, labels) == pytest.approx(
+    assert evaluate(names, Regression(), predictions, labels) == pytest.approx(
         {"mse": 1.0, "rmse": math.sqrt(2) / 2, "mae": 2 / 3, "r2": (1 / 4 + 1) / 2}
     )
 
 
-@pytest.mark.parametrize("name", METRICS["classification"])
+@pytest.mark.parametrize("name", Classification.metrics)
 def test_perfect_classes_are_best_in_every_metric(name: str) -> None:
     sure = torch.eye(3)[torch.tensor([0, 1, 2, 2])]
-    values = evaluate((name,), "classification", sure, torch.tensor([0, 1, 2, 2]))
-    best = 0.0 if METRICS["classification"][name].mode == "min" else 1.0
+    values = evaluate((name,), Classification(), sure, torch.tensor([0, 1, 2, 2]))
+    best = 0.0 if Classification.metrics[name].mode == "min" else 1.0
     assert values == pytest.approx({name: best})
 
 
@@ -116,10 +116,10 @@ def test_classes_without_rows_count_for_nothing() -> None:
         [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]
     )
     labels = torch.tensor([0, 0, 1, 1])
-    assert evaluate(("auroc",), "classification", probabilities, labels) == {"auroc": 1.0}
+    assert evaluate(("auroc",), Classification(), probabilities, labels) == {"auroc": 1.0}
     flipped = torch.eye(3)[torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])]  # 8 of 10 right
     labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 0])
-    values = evaluate(("balanced_accuracy",), "classification", flipped, labels)
+    values = evaluate(("balanced_accuracy",), Classification(), flipped, labels)
     assert values == pytest.approx({"balanced_accuracy": (5 / 6 + 3 / 4) / 2})
 
 
@@ -146,8 +146,8 @@ def test_classification_agrees_with_scikit_learn_however_few_the_rows() -> None:
     metrics = sklearn.metrics
     for seed in range(400):
         probabilities, labels = degenerate_rows(seed)
-        names = tuple(METRICS["classification"])
-        found = evaluate(names, "classification", probabilities, labels)
+        names = tuple(Classification.metrics)
+        found = evaluate(names, Classification(), probabilities, labels)
         truth, guesses = labels.numpy(), probabilities.numpy().argmax(1)
         macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
         with warnings.catch_warnings():
@@ -181,8 +181,8 @@ def test_regression_agrees_with_scikit_learn_however_few_the_rows() -> None:
         if seed % 3 == 0:
             values = labels + 0.0
         found = evaluate(
-            tuple(METRICS["regression"]),
-            "regression",
+            tuple(Regression.metrics),
+            Regression(),
             torch.from_numpy(values),
             torch.from_numpy(labels),
         )
@@ -197,10 +197,10 @@ def test_regression_agrees_with_scikit_learn_however_few_the_rows() -> None:
 
 
 def test_what_is_undefined_is_left_out() -> None:
-    one_class = evaluate(("auroc", "accuracy"), "classification", PROBABILITIES[:2], CLASSES[:2])
+    one_class = evaluate(("auroc", "accuracy"), Classification(), PROBABILITIES[:2], CLASSES[:2])
     assert one_class == {"accuracy": 1.0}
-    assert evaluate(("r2", "mae"), "regression", VALUES[:1], TRUE_VALUES[:1]) == {"mae": 1.0}
-    assert evaluate(("mae",), "regression", VALUES * torch.nan, TRUE_VALUES) == {}
+    assert evaluate(("r2", "mae"), Regression(), VALUES[:1], TRUE_VALUES[:1]) == {"mae": 1.0}
+    assert evaluate(("mae",), Regression(), VALUES * torch.nan, TRUE_VALUES) == {}
 
 
 def test_a_probability_above_1_by_rounding_changes_no_metric() -> None:
@@ -208,10 +208,9 @@ def test_a_probability_above_1_by_rounding_changes_no_metric() -> None:
     exact = torch.tensor([[1.0, 0.0], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], dtype=torch.float64)
     rounded = exact.clone()
     rounded[0] += torch.tensor([1e-7, -1e-9])
-    names = tuple(METRICS["classification"])
-    assert evaluate(names, "classification", rounded, CLASSES) == evaluate(
-        names, "classification", exact, CLASSES
-    )
+    task = Classification()
+    names = tuple(task.metrics)
+    assert evaluate(names, task, rounded, CLASSES) == evaluate(names, task, exact, CLASSES)
 
 
 def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldPlan, DataSet]:
@@ -222,7 +221,7 @@ def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldP
         labels=np.array(labels),
         row_groups=None,
         task=task,
-        classes=("cat", "dog") if task == "classification" else None,
+        classes=("cat", "dog") if task == Classification() else None,
         digest="d" * 64,
         development_rows=rows,
         test_rows=np.arange(0),
@@ -235,18 +234,18 @@ def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldP
 
 
 def test_a_study_whose_metric_is_undefined_in_a_fold_is_refused() -> None:
-    plan, data = plan_of([0, 1, 1, 1], "classification", [0, 1], [2, 3])
+    plan, data = plan_of([0, 1, 1, 1], Classification(), [0, 1], [2, 3])
     with pytest.raises(DataError, match=r"fold 1: val_auroc is undefined.*'dog'; use fewer folds"):
         check_defined("val_auroc", plan, data)
     check_defined("val_accuracy", plan, data)
     check_defined("val_loss", plan, data)
-    plan, data = plan_of([[0.0], [1.0], [2.0]], "regression", [0, 1], [2])
+    plan, data = plan_of([[0.0], [1.0], [2.0]], Regression(), [0, 1], [2])
     with pytest.raises(DataError, match=r"fold 1: val_r2 is undefined.*single validation row"):
         check_defined("val_r2", plan, data)
 
 
 def test_of_a_part_only_the_rows_that_count_decide() -> None:
-    plan, data = plan_of([0, 1, 0, 1], "classification", [0, 1])
+    plan, data = plan_of([0, 1, 0, 1], Classification(), [0, 1])
     [fold] = plan.folds
     scored = Fold(0, fold.training_rows, fold.validation_rows, np.array([True, False]))
     with pytest.raises(DataError, match=r"class 'cat'"):

@@ -9,11 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from rayfold.ensemble.combination import Combination, WeightedMean
+from rayfold.ensemble.evaluation.temperature import fit_temperature
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.ensemble.temperature import fit_temperature
-from rayfold.errors import EnsembleError
-from rayfold.results import MAX_COUNT
-from rayfold.space.values import show
 
 LEAST_WEIGHT = 1e-3
 """Candidates of a smaller weight are left out."""
@@ -51,19 +48,21 @@ class Selection:
         """Return the weighted mean that suits some rows.
 
         Args:
-            weights: Weight of each candidate, at least 0, shape ``(candidates,)``. Of the complete
-                ones, of which one has a weight, the heaviest stays however light it is.
+            weights: Weight of each candidate, at least 0, shape ``(candidates,)``; that of some
+                complete candidate is above 0. The heaviest complete candidate is always kept.
             out_of_fold: What the weights were chosen on.
-            calibrate: Whether mean probabilities are tempered to have the lowest loss there; of
-                values nothing is to be done.
+            calibrate: Whether mean probabilities are calibrated by a temperature on these rows;
+                means of values are unaffected.
         """
         heaviest = int(np.where(out_of_fold.complete, weights, -1.0).argmax())
         weights = weights.copy()
         weights[heaviest] = max(weights[heaviest], 2 * LEAST_WEIGHT * weights.max())
         selection = cls.of_weights(weights)
-        if not calibrate or not out_of_fold.is_class:
+        if not calibrate or not out_of_fold.task.temperature:
             return selection
-        temperature = fit_temperature(selection.predict(out_of_fold), out_of_fold.target)
+        temperature = fit_temperature(
+            selection.predict(out_of_fold), out_of_fold.target, task=out_of_fold.task
+        )
         shares = torch.tensor(selection.combination.shares, dtype=torch.float64)
         return replace(selection, combination=WeightedMean(shares, temperature))
 
@@ -82,11 +81,14 @@ class Selection:
 class Builder(ABC):
     """Chooses candidates by their out-of-fold predictions, and combines them.
 
-    The same predictions give the same ensemble, in whatever order candidates come, but for ties;
-    what stands where a candidate has no prediction makes no difference. Every row that is to be
-    predicted must get a prediction: at least one chosen candidate has predictions of all rows.
-    ``Selection.of_mean`` makes a weighted mean that keeps to this, and calibrates it.
-    ``rayfold.testing.BuilderContract`` tests these promises.
+    Its promises, which ``rayfold.testing.BuilderContract`` tests:
+
+    * The same predictions give the same ensemble, whatever the order of the candidates; only ties
+      may differ.
+    * Numbers where a candidate has no prediction make no difference.
+    * At least one chosen candidate has predictions of all rows.
+
+    ``Selection.of_mean`` makes a weighted mean that keeps them, and calibrates it.
     """
 
     @abstractmethod
@@ -105,27 +107,3 @@ class Builder(ABC):
         ((name, arguments),) = self.settings().items()
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"{name}({given})"
-
-
-def flag(name: str, value: object) -> bool:
-    """Return an argument that is true or false, checked.
-
-    Raises:
-        EnsembleError: If it is something else.
-    """
-    if not isinstance(value, bool):
-        raise EnsembleError(f"{name} must be True or False, got {value!r}.")
-    return value
-
-
-def count(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:
-    """Return an argument that is a whole number, checked.
-
-    Raises:
-        EnsembleError: If it is none, too small or too large.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise EnsembleError(f"{name} must be an integer, at least {at_least}, got {show(value)}.")
-    if value > at_most:
-        raise EnsembleError(f"{name} must be at most {at_most}, got {show(value)}.")
-    return value

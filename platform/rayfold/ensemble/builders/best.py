@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
 
@@ -16,11 +17,11 @@ class Best(Builder):
 
     Args:
         num_members: How many, at least 1.
-        weighting: ``"uniform"``: all count alike. ``"score"``: by their losses: one that is twice
-            as far above the best one as another counts half as much. The best one counts for
-            twice as much as one at the median distance.
-        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
-            values nothing is to be done.
+        weighting: ``"uniform"``: equal weights. ``"score"``: the weight is ``1 / (1 + d / m)``,
+            where ``d`` is how far the loss is above the lowest one, and ``m`` the median of these
+            distances.
+        calibrate: Whether mean probabilities are calibrated by a temperature; means of values
+            are unaffected.
 
     Raises:
         EnsembleError: If an argument is out of range.

@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
-from rayfold.ensemble.combination import LEAST_PROBABILITY
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 
 
 class Convex(Builder):
@@ -22,8 +21,8 @@ class Convex(Builder):
         num_candidates: How many of the best candidates get weights, at least 1.
         penalty: What is added to the loss, times the divergence from equal weights
             (Kullback-Leibler, in nats) and divided by the number of rows; at least 0.
-        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
-            values nothing is to be done.
+        calibrate: Whether mean probabilities are calibrated by a temperature; means of values
+            are unaffected.
 
     Raises:
         EnsembleError: If an argument is out of range.
@@ -32,10 +31,8 @@ class Convex(Builder):
     def __init__(
         self, num_candidates: int = 50, *, penalty: float = 1.0, calibrate: bool = True
     ) -> None:
-        if not 0 <= penalty < np.inf:
-            raise EnsembleError(f"penalty must be at least 0 and finite, got {penalty!r}.")
         self._num_candidates = count("num_candidates", num_candidates, at_least=1)
-        self._penalty, self._calibrate = penalty, flag("calibrate", calibrate)
+        self._penalty, self._calibrate = strength("penalty", penalty), flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0, "calibrate": True}}``."""
@@ -57,7 +54,7 @@ class Convex(Builder):
 
         def objective(logits: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             weights = softmax(logits)
-            loss, slope = _loss(weights, parts, present, is_class=some.is_class)
+            loss, slope = _loss(weights, parts, present, some)
             uniform = 1 / len(weights)
             loss -= strength * uniform * float(np.log(np.maximum(weights, 1e-300)).sum())
             slope_logits = weights * (slope - weights @ slope)
@@ -76,17 +73,12 @@ def _loss(
     weights: NDArray[np.float64],
     parts: NDArray[np.float64],
     present: NDArray[np.float64],
-    *,
-    is_class: bool,
+    some: OutOfFold,
 ) -> tuple[float, NDArray[np.float64]]:
     """Return the mean loss of the weighted mean, and its slope in the weights."""
     sums = np.maximum(weights @ present, 1e-300)
     average = np.tensordot(weights, parts, axes=1) / sums[:, None]
-    if is_class:
-        safe = np.maximum(average, LEAST_PROBABILITY)
-        loss, outer = float(-np.log(safe).mean()), -1 / safe / safe.size
-    else:
-        loss, outer = float(np.square(average).mean()), 2 * average / average.size
-    outer = outer / sums[:, None]
+    loss = some.task.mean_loss(average.copy(), some.target)
+    outer = some.task.mean_loss_slope(average, some.target) / sums[:, None]
     slope = np.tensordot(parts, outer, axes=([1, 2], [0, 1])) - present @ (outer * average).sum(1)
     return loss, slope

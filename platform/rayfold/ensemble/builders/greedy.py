@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.builders.base import Builder, Selection, count, flag
-from rayfold.ensemble.combination import LEAST_PROBABILITY
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, flag, share, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 from rayfold.results import MAX_SEED
+from rayfold.tasks import Task
+
+DEFAULT_ROUNDS = 50
 
 _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
 
 _PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
-"""The best candidates whose plain mean is the prior: so many at most, and no more than this share
-of all or as many as the rounds chose; that of all would let the worst ones in."""
+"""The prior is the plain mean of the best candidates: at most so many, and at most this share of
+all, or as many as the rounds chose if that is more. The mean of all would let in the worst."""
 
 MAX_ROUNDS, MAX_BAGS = 10_000, 1000
 
@@ -25,9 +27,9 @@ MAX_ROUNDS, MAX_BAGS = 10_000, 1000
 class Greedy(Builder):
     """Adds candidates one at a time, with replacement, each the one that lowers the loss most.
 
-    Against over-fitting, the selection can start from the best candidates, can be averaged over
-    random parts of the library, and is drawn toward the plain mean of the best candidates where
-    rows are few.
+    Three things limit over-fitting: the selection can start from the best candidates; it can be
+    averaged over random parts of the library; with few rows it is drawn toward the plain mean of
+    the best candidates.
 
     Args:
         num_rounds: Candidates that are added, 1 to 10,000. One that is added twice weighs twice.
@@ -35,14 +37,14 @@ class Greedy(Builder):
         num_bags: Random parts of the library, 1 to 1,000, the selections from which are averaged;
             1: the library itself.
         bag_fraction: Share of the candidates in each part, in (0, 1].
-        prior_rows: With so many rows the selection and the plain mean of the best candidates
-            count alike; with fewer rows the mean counts more; 0: it does not count. The best ones
-            are 10, or a third of the candidates where that is less, but as many as the rounds
-            chose; those that they did not choose are among them while there are fewer members
-            than rounds. None: 1,000 where means are calibrated, where it pays, and otherwise 0.
+        prior_rows: Strength of the prior, in rows: the plain mean of the best candidates gets the
+            share ``prior_rows / (prior_rows + rows)``, and the selection the rest. None: 1,000
+            where means are calibrated, else 0. With ``c`` complete candidates, of which the
+            rounds chose ``k``, the best ones are the first ``min(10, max(c / 3, k))``; of those
+            that were not chosen, at most ``num_rounds - k`` take part.
         random_seed: Draws the parts.
-        calibrate: Whether mean probabilities are tempered to be as sure as they are right; of
-            values nothing is to be done.
+        calibrate: Whether mean probabilities are calibrated by a temperature; means of values
+            are unaffected.
 
     Raises:
         EnsembleError: If an argument is out of range.
@@ -53,7 +55,7 @@ class Greedy(Builder):
 
     def __init__(
         self,
-        num_rounds: int = 50,
+        num_rounds: int = DEFAULT_ROUNDS,
         *,
         num_start: int = 0,
         num_bags: int = 1,
@@ -62,15 +64,13 @@ class Greedy(Builder):
         random_seed: int = 0,
         calibrate: bool = True,
     ) -> None:
-        if not 0 < bag_fraction <= 1:
-            raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
-        if prior_rows is not None and not 0 <= prior_rows < np.inf:
-            raise EnsembleError(f"prior_rows must be at least 0 and finite, got {prior_rows!r}.")
+        if prior_rows is not None:
+            strength("prior_rows", prior_rows)
         self._num_rounds = count("num_rounds", num_rounds, at_least=1, at_most=MAX_ROUNDS)
         self._num_start = count("num_start", num_start, at_least=0)
         self._num_bags = count("num_bags", num_bags, at_least=1, at_most=MAX_BAGS)
         self._random_seed = count("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
-        self._bag_fraction, self._prior_rows = bag_fraction, prior_rows
+        self._bag_fraction, self._prior_rows = share("bag_fraction", bag_fraction), prior_rows
         self._calibrate = flag("calibrate", calibrate)
 
     def settings(self) -> dict[str, Any]:
@@ -100,18 +100,19 @@ class Greedy(Builder):
                 complete=out_of_fold.complete[bag],
                 num_rounds=self._num_rounds,
                 start=[*range(min(self._num_start, len(bag)))],
-                is_class=out_of_fold.is_class,
+                task=out_of_fold.task,
+                target=out_of_fold.target,
             )
             np.add.at(weights, bag[chosen], 1 / len(chosen))
         weights /= weights.sum()
         best = self._prior(weights > 0, order[out_of_fold.complete[order]])
         prior_rows = self._prior_rows
         if prior_rows is None:
-            prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.is_class else 0
+            prior_rows = _PRIOR_ROWS if self._calibrate and out_of_fold.task.temperature else 0
         if prior_rows and len(best):
-            share = prior_rows / (prior_rows + len(out_of_fold.target))
-            weights *= 1 - share
-            weights[best] += share / len(best)
+            of_prior = prior_rows / (prior_rows + len(out_of_fold.target))
+            weights *= 1 - of_prior
+            weights[best] += of_prior / len(best)
         return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)
 
     def _prior(self, chosen: NDArray[np.bool_], complete: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -151,7 +152,8 @@ def greedy_selection(
     *,
     complete: NDArray[np.bool_],
     num_rounds: int,
-    is_class: bool,
+    task: Task,
+    target: NDArray[np.generic],
     start: list[int] | None = None,
 ) -> list[int]:
     """Choose candidates one at a time, with replacement, to lower the loss of their average.
@@ -165,7 +167,8 @@ def greedy_selection(
         present: Shape ``(candidates, rows)``.
         complete: Candidates that can be the first, shape ``(candidates,)``; at least one.
         num_rounds: How many to choose, at least 1.
-        is_class: Whether the loss is log loss; otherwise it is squared error.
+        task: Says what the loss of an average is.
+        target: Labels of the rows, as the task encodes them.
         start: Candidates that are chosen first, without asking; those lacking rows are passed
             over until one that has all.
 
@@ -183,7 +186,7 @@ def greedy_selection(
             if not allowed[best]:
                 continue
         else:
-            losses = _losses_with(parts, present, total, counts, is_class=is_class)
+            losses = _losses_with(parts, present, total, counts, task, target)
             best = int(np.argmin(np.where(allowed, losses, np.inf)))
         chosen.append(best)
         total += parts[best]
@@ -196,8 +199,8 @@ def _losses_with(
     present: NDArray[np.bool_],
     total: NDArray[np.float32],
     counts: NDArray[np.float32],
-    *,
-    is_class: bool,
+    task: Task,
+    target: NDArray[np.generic],
 ) -> NDArray[np.float64]:
     """Return the mean loss of the average with each candidate in turn, shape ``(candidates,)``."""
     losses = np.empty(len(parts))
@@ -207,9 +210,5 @@ def _losses_with(
         size = with_all if there.all() else np.maximum(counts + there, 1)[:, None]
         np.add(total, part, out=average)
         np.divide(average, size, out=average)
-        if is_class:
-            np.maximum(average, LEAST_PROBABILITY, out=average)
-            losses[index] = -np.log(average, out=average).mean(dtype=np.float64)
-        else:
-            losses[index] = np.square(average, out=average).mean(dtype=np.float64)
+        losses[index] = task.mean_loss(average, target)
     return losses

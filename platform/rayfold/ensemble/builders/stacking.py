@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rayfold.ensemble.builders.base import Builder, Selection, count
+from rayfold.ensemble.builders.base import Builder, Selection
+from rayfold.ensemble.checks import count, strength
 from rayfold.ensemble.combination import LEAST_STACKED, Stacking
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
 
 PENALTIES = np.logspace(-3, 3, 13)
 """Ridge penalties that are compared by leave-one-out error."""
@@ -20,8 +20,8 @@ NEVER = -30.0
 class Stacked(Builder):
     """Fits a linear model to the out-of-fold predictions of the best candidates.
 
-    Classification: logistic regression on logarithms of probabilities. Regression: ridge
-    regression, its penalty chosen by leave-one-out error. Candidates that lack rows do not take
+    Probabilities: logistic regression on their logarithms. Values: ridge regression, its penalty
+    chosen by leave-one-out error. The task says which. Candidates that lack rows do not take
     part.
 
     Args:
@@ -36,12 +36,8 @@ class Stacked(Builder):
     """
 
     def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.1) -> None:
-        if not 0 < inverse_penalty < np.inf:
-            raise EnsembleError(
-                f"inverse_penalty must be above 0 and finite, got {inverse_penalty!r}."
-            )
         self._num_members = count("num_members", num_members, at_least=1)
-        self._inverse_penalty = inverse_penalty
+        self._inverse_penalty = strength("inverse_penalty", inverse_penalty, zero=False)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.1}}``."""
@@ -58,7 +54,7 @@ class Stacked(Builder):
         order = np.argsort(losses, kind="stable")[: self._num_members]
         order = order[np.isfinite(losses[order])]
         some = out_of_fold.of_candidates(order)
-        fit = self._fit_classes if some.is_class else _fit_values
+        fit = self._fit_logistic if some.task.stacking == "logistic" else _fit_ridge
         stacking = fit(some)
         shares = np.array(stacking.shares)
         rank = np.argsort(-shares, kind="stable")
@@ -68,7 +64,7 @@ class Stacked(Builder):
             Stacking(coefficients, stacking.intercept, stacking.task),
         )
 
-    def _fit_classes(self, some: OutOfFold) -> Stacking:
+    def _fit_logistic(self, some: OutOfFold) -> Stacking:
         from sklearn.linear_model import LogisticRegression
 
         num_members, num_rows, num_outputs = some.predictions.shape
@@ -88,10 +84,10 @@ class Stacked(Builder):
             else:
                 coefficients[classes], intercept[classes] = model.coef_, model.intercept_
         shaped = coefficients.reshape(num_outputs, num_members, num_outputs)
-        return Stacking(torch.from_numpy(shaped), torch.from_numpy(intercept), "classification")
+        return Stacking(torch.from_numpy(shaped), torch.from_numpy(intercept), some.task)
 
 
-def _fit_values(some: OutOfFold) -> Stacking:
+def _fit_ridge(some: OutOfFold) -> Stacking:
     from sklearn.linear_model import RidgeCV
 
     num_members, num_rows, num_outputs = some.predictions.shape
@@ -99,4 +95,4 @@ def _fit_values(some: OutOfFold) -> Stacking:
     model = RidgeCV(PENALTIES).fit(table, np.asarray(some.target, dtype=np.float64))
     coefficients = np.reshape(model.coef_, (num_outputs, num_members, num_outputs))
     intercept = np.reshape(model.intercept_, num_outputs)
-    return Stacking(torch.from_numpy(coefficients), torch.from_numpy(intercept), "regression")
+    return Stacking(torch.from_numpy(coefficients), torch.from_numpy(intercept), some.task)

@@ -5,12 +5,14 @@ import pytest
 
 from rayfold.ensemble import Best, OutOfFold
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Classification
 
 
 def constant(*true_class: float) -> OutOfFold:
     """Candidates that give the only row's class a probability each."""
     probabilities = np.array(true_class)[:, None]
     return OutOfFold(
+        task=Classification(),
         predictions=np.stack([probabilities, 1 - probabilities], axis=-1).astype(np.float32),
         present=np.ones((len(true_class), 1), bool),
         complete=np.ones(len(true_class), bool),
@@ -41,6 +43,7 @@ def test_fewer_candidates_than_members_are_all_taken() -> None:
 
 def test_one_that_has_all_rows_is_always_among_them() -> None:
     out_of_fold = OutOfFold(
+        task=Classification(),
         predictions=np.array([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.0, 0.0]]], np.float32),
         present=np.array([[True, True], [True, False]]),
         complete=np.array([True, False]),

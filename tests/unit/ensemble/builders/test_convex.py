@@ -5,10 +5,12 @@ import pytest
 
 from rayfold.ensemble import Convex, OutOfFold
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Classification, Regression
 
 
 def of_values(values: np.ndarray, target: np.ndarray) -> OutOfFold:
     return OutOfFold(
+        task=Regression(),
         predictions=values.astype(np.float32),
         present=np.ones(values.shape[:2], bool),
         complete=np.ones(len(values), bool),
@@ -29,6 +31,7 @@ def test_probabilities_get_the_weights_of_least_log_loss() -> None:
     """Maximises log(w a + (1 - w) b) over two rows that mirror each other: w is a half."""
     true_class = np.array([[0.8, 0.2], [0.2, 0.8]])
     out_of_fold = OutOfFold(
+        task=Classification(),
         predictions=np.stack([true_class, 1 - true_class], axis=-1).astype(np.float32),
         present=np.ones((2, 2), bool),
         complete=np.ones(2, bool),
@@ -53,6 +56,7 @@ def test_the_penalty_draws_toward_equal_weights_and_the_less_the_more_rows_there
 def test_the_only_one_that_has_all_rows_stays_however_much_better_another_is() -> None:
     """Candidate 1 is right on the row that it has; the other row has candidate 0 alone."""
     out_of_fold = OutOfFold(
+        task=Regression(),
         predictions=np.array([[[9.0], [9.0]], [[0.0], [0.0]]], np.float32),
         present=np.array([[True, True], [True, False]]),
         complete=np.array([True, False]),

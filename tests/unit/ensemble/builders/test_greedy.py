@@ -6,6 +6,7 @@ import pytest
 
 from rayfold.ensemble import Greedy, OutOfFold
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Classification, Regression
 
 TRUE_CLASS = np.array([[0.95, 0.40], [0.30, 0.95], [0.90, 0.40]])  # (candidates, rows)
 
@@ -14,6 +15,7 @@ def of_true_class(true_class: np.ndarray, present: np.ndarray | None = None) -> 
     """Two classes; every row is of class 0."""
     present = np.ones(true_class.shape, bool) if present is None else present
     return OutOfFold(
+        task=Classification(),
         predictions=np.stack([true_class, 1 - true_class], axis=-1).astype(np.float32),
         present=present,
         complete=np.all(present, axis=1),
@@ -24,6 +26,7 @@ def of_true_class(true_class: np.ndarray, present: np.ndarray | None = None) -> 
 
 def of_values(values: np.ndarray, target: np.ndarray) -> OutOfFold:
     return OutOfFold(
+        task=Regression(),
         predictions=values.astype(np.float32),
         present=np.ones(values.shape[:2], bool),
         complete=np.ones(len(values), bool),

@@ -3,10 +3,12 @@ import pytest
 
 from rayfold.ensemble import OutOfFold, Stacked
 from rayfold.errors import EnsembleError
+from rayfold.tasks import Classification, Regression
 
 
 def of_classes(predictions: np.ndarray, target: np.ndarray) -> OutOfFold:
     return OutOfFold(
+        task=Classification(),
         predictions=predictions.astype(np.float32),
         present=np.ones(predictions.shape[:2], bool),
         complete=np.ones(len(predictions), bool),
@@ -27,6 +29,7 @@ def test_a_candidate_that_is_always_wrong_is_turned_round() -> None:
 def test_values_that_are_off_by_a_factor_and_a_shift_are_set_right() -> None:
     target = np.linspace(-1, 1, 50)[:, None]
     out_of_fold = OutOfFold(
+        task=Regression(),
         predictions=(3 * target + 5)[None].astype(np.float32),
         present=np.ones((1, 50), bool),
         complete=np.ones(1, bool),
@@ -55,6 +58,7 @@ def test_candidates_that_lack_rows_do_not_take_part() -> None:
     present = np.ones((2, 20), bool)
     present[1, 0] = False
     out_of_fold = OutOfFold(
+        task=Classification(),
         predictions=predictions,
         present=present,
         complete=np.all(present, axis=1),

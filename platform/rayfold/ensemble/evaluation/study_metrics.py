@@ -1,0 +1,97 @@
+"""A study's own metrics of predictions, each with a standard error."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rayfold.results import mean_of_known
+from rayfold.tasks import Task
+from rayfold.training.metrics import evaluate
+
+NUM_BLOCKS = 10
+"""Blocks of rows, each left out once, for the standard error of a value over all rows."""
+
+Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
+"""A metric's name, ``"auroc"``, to its value and the standard error of that."""
+
+
+def metric_names(scored: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics among what a study scores: ``("val_auroc", "val_loss")`` to ``auroc``.
+
+    The loss is left out: a study's own may be any, an ensemble's is that of its task.
+    """
+    return tuple(name.removeprefix("val_") for name in scored if name != "val_loss")
+
+
+def over_folds(
+    task: Task,
+    names: Sequence[str],
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
+    folds: NDArray[np.int64],
+) -> Measures:
+    """Return the mean of each metric over folds, as a trial's score is.
+
+    Args:
+        task: What is predicted.
+        names: Its metrics.
+        predictions: Predictions of the task, shape ``(rows, outputs)``.
+        target: Labels, as the task encodes them.
+        folds: Fold of each row, shape ``(rows,)``.
+    """
+    of_folds = [
+        _values(task, names, predictions[folds == fold], target[folds == fold])
+        for fold in np.unique(folds)
+    ]
+    means = {name: mean_of_known([values[name] for values in of_folds]) for name in names}
+    return {name: mean for name, mean in means.items() if mean is not None}
+
+
+def over_rows(
+    task: Task,
+    names: Sequence[str],
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
+) -> Measures:
+    """Return each metric over all rows; its standard error is a jackknife's over blocks of rows.
+
+    Args:
+        task: What is predicted.
+        names: Its metrics.
+        predictions: Predictions of the task, shape ``(rows, outputs)``.
+        target: Labels, as the task encodes them.
+    """
+    if not names:
+        return {}
+    whole = _values(task, names, predictions, target)
+    if len(target) < 2 * NUM_BLOCKS:
+        return {name: (value, None) for name, value in whole.items()}
+    blocks = np.random.default_rng(0).permutation(len(target)) % NUM_BLOCKS
+    without = [
+        _values(task, names, predictions[blocks != block], target[blocks != block])
+        for block in range(NUM_BLOCKS)
+    ]
+    found = {}
+    for name, value in whole.items():
+        left = np.array([values[name] for values in without])
+        error = np.sqrt((NUM_BLOCKS - 1) * np.square(left - left.mean()).mean())
+        found[name] = (value, float(error))
+    return found
+
+
+def _values(
+    task: Task,
+    names: Sequence[str],
+    predictions: NDArray[np.float64],
+    target: NDArray[np.generic],
+) -> dict[str, float]:
+    labels = np.asarray(target, dtype=task.label_type)
+    return evaluate(
+        names,
+        task,
+        torch.from_numpy(np.asarray(predictions, dtype=np.float32)),
+        torch.from_numpy(labels),
+    )

@@ -1,0 +1,45 @@
+"""Tasks: kinds of problems, one to a file."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rayfold.errors import DataError, did_you_mean
+from rayfold.tasks.base import Classes, Labels, Metric, Predictions, Strata, Task
+from rayfold.tasks.classification import LEAST_PROBABILITY, Classification
+from rayfold.tasks.regression import Regression
+
+__all__ = [
+    "Classes",
+    "Classification",
+    "LEAST_PROBABILITY",
+    "Labels",
+    "Metric",
+    "Predictions",
+    "Regression",
+    "Strata",
+    "TASKS",
+    "Task",
+    "find_task",
+    "infer_task",
+]
+
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Regression())}
+"""The tasks by name."""
+
+
+def find_task(name: str) -> Task:
+    """Return a task by its name.
+
+    Raises:
+        DataError: If there is none of that name.
+    """
+    if name not in TASKS:
+        known = " or ".join(map(repr, TASKS))
+        raise DataError(f"task is {name!r}, expected {known}{did_you_mean(str(name), [*TASKS])}.")
+    return TASKS[name]
+
+
+def infer_task(values: NDArray[Any]) -> Task:
+    """Return regression for floats, classification for integers, truth values and strings."""
+    return Regression() if values.dtype.kind == "f" else Classification()
