@@ -154,21 +154,6 @@ def test_every_fold_gets_the_donors_state_of_the_same_fold(run: Run) -> None:
         assert not torch.equal(first, second)  # folds differ: they could be mixed up
 
 
-def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run) -> None:
-    """The one group has trained everything: copied states, and each trial's own at its turn."""
-    all_folds = [[fold, "memory"] for fold in range(NUM_FOLDS)]
-    copied: set[str] = set()
-    for entry in run.entries:
-        trial = entry.fields.get("trial", "")
-        if entry.event == "exploit":
-            copied.add(trial)
-        elif entry.event == "epoch":
-            assert entry.fields.get("taken_up", all_folds) == all_folds
-            assert "taken_up" in entry.fields or trial not in copied
-            copied.discard(trial)
-    assert not copied
-
-
 def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
     """Trained here from the donor's file, as it was at the exploit, it ends with these weights."""
     setup = StudySetup(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.library import model_source
-from rayfold.orders import FoldTask, StateSource
+from rayfold.orders import FoldTask
 from rayfold.training import (
     Batch,
     DataParallel,
@@ -32,7 +32,6 @@ from rayfold.training import (
     Strategy,
     StudySetup,
 )
-from rayfold.training.state_memory import StateMemory
 
 WORLD_SIZE = 2
 NUM_TRAINING, NUM_VALIDATION = 50, 25
@@ -126,19 +125,11 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     )
 
 
-def start(
-    model: str,
-    strategy: Strategy,
-    folder: Path,
-    config: dict[str, Any],
-    memory: StateMemory | None = None,
-) -> FoldRun:
+def start(model: str, strategy: Strategy, folder: Path, config: dict[str, Any]) -> FoldRun:
     # a small number, so that the last of the validation batches has a single row, too
     rayfold.training.loop.EVALUATION_ROWS = 8
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    return FoldRun(
-        task, setup=make_setup(model, folder), data=make_data(), strategy=strategy, memory=memory
-    )
+    return FoldRun(task, setup=make_setup(model, folder), data=make_data(), strategy=strategy)
 
 
 def train(
@@ -147,19 +138,15 @@ def train(
     folder: Path,
     config: dict[str, Any],
     *,
-    pause: StateSource | None = None,
+    pause: bool = False,
 ) -> list[dict[str, float]]:
     """Train a fold, all at once or taken up after its second epoch; return its history."""
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    memory = StateMemory() if pause == "memory" else None
-    run = start(model, strategy, folder, config, memory)
-    if pause is not None:
+    run = start(model, strategy, folder, config)
+    if pause:
         assert run.advance(dataclasses.replace(task, until_epoch=2, save=True)) is None
-        assert run.milestone is not None
-        if memory is not None:
-            memory.keep(*run.milestone)
-        run = start(model, strategy, folder, config, memory)
-        assert (run.epoch, run.taken_up) == (2, pause)
+        run = start(model, strategy, folder, config)
+        assert run.epoch == 2
     assert run.advance(task) is not None
     names = ("train_loss", "val_loss", "val_accuracy", "learning_rate")
     return [{name: epoch[name] for name in names} for epoch in run.history]
@@ -202,8 +189,7 @@ def work(rank: int, folder: Path) -> None:
         for num_rows in BATCHES:
             found = gradients(model, strategy, num_rows)
             save_file(found, folder / f"gradients_{model}_{num_rows}_{rank}.safetensors")
-    pauses: dict[str, StateSource | None] = {"whole": None, "file": "file", "memory": "memory"}
-    for name, pause in pauses.items():
+    for name, pause in (("whole", False), ("paused", True)):
         known["histories"][name] = train("mlp", strategy, folder / name, DROPOUT, pause=pause)
     train("normalised", strategy, folder / "normalised", {"batch_size": 10})
     train("normalised", strategy, folder / "lone", {"batch_size": 7})
@@ -294,13 +280,12 @@ def test_each_workers_gradient_is_that_of_the_whole_batch(
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("source", ["file", "memory"])
 def test_two_workers_go_on_from_their_checkpoint_with_the_dropout_of_each(
-    source: str, folder: Path, known: list[dict[str, Any]]
+    folder: Path, known: list[dict[str, Any]]
 ) -> None:
-    assert known[0]["histories"][source] == known[0]["histories"]["whole"]
+    assert known[0]["histories"]["paused"] == known[0]["histories"]["whole"]
     place = Path("trials/0000/fold_0/weights.safetensors")
-    paused, whole = load_file(folder / source / place), load_file(folder / "whole" / place)
+    paused, whole = load_file(folder / "paused" / place), load_file(folder / "whole" / place)
     assert all(torch.equal(paused[name], whole[name]) for name in whole)
 
 

@@ -25,7 +25,6 @@ from rayfold.training import (
 )
 from rayfold.training.loop import finished_result
 from rayfold.training.metrics import load_metrics
-from rayfold.training.state_memory import StateMemory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +68,13 @@ def serve(config: dict[str, GroupWork]) -> None:
 
 
 class _FoldTrainer:
-    """Carries out orders, and keeps the folds of the present trial in memory between them.
-
-    Of other trials, which take turns in a population, it keeps states alone, and not too many.
-    """
+    """Carries out orders, and keeps the folds of the present trial in memory between them."""
 
     def __init__(
         self, setups: Mapping[str, StudySetup], data: DataSet, strategy: Strategy
     ) -> None:
         self._setups, self._data, self._strategy = setups, data, strategy
         self._runs: dict[tuple[str, str, int, int], FoldRun] = {}
-        self._memory = StateMemory()
         self.present: FoldRun | None = None
 
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
@@ -117,16 +112,10 @@ class _FoldTrainer:
             )
         self._keep_only(task)
         key = (*task.key, task.lineage)
-        run, taken_up = self._runs.get(key), None
+        run = self._runs.get(key)
         if run is None or run.is_outdated():
-            run = FoldRun(
-                task,
-                setup=setup,
-                data=self._data,
-                strategy=self._strategy,
-                memory=self._memory,
-            )
-            self._runs[key], taken_up = run, run.taken_up
+            run = FoldRun(task, setup=setup, data=self._data, strategy=self._strategy)
+            self._runs[key] = run
         self.present = run
         result = run.advance(task, should_stop=should_stop)
         if result is not None:
@@ -136,17 +125,14 @@ class _FoldTrainer:
             epoch=run.epoch,
             metrics=_metrics_at(run.history, task.until_epoch),
             result=result,
-            taken_up=taken_up,
         )
 
     def _keep_only(self, task: FoldTask) -> None:
-        """End the runs of other trials; of those that stand at a milestone the state stays."""
-        for key, run in list(self._runs.items()):
-            study, trial, _, lineage = key
-            if (study, trial, lineage) != (task.study, task.trial, task.lineage):
-                del self._runs[key]
-                if run.milestone is not None:
-                    self._memory.keep(*run.milestone)
+        """End the runs of other trials, and those of this one's earlier lineages."""
+        present = task.study, task.trial, task.lineage
+        for study, trial, fold, lineage in list(self._runs):
+            if (study, trial, lineage) != present:
+                del self._runs[study, trial, fold, lineage]
 
 
 def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[str, float]:

@@ -1,6 +1,5 @@
 """The training loop of one fold: epochs, validation, checkpoints, and what it leaves behind."""
 
-import copy
 import hashlib
 import json
 import logging
@@ -25,7 +24,7 @@ from rayfold.isolation import (
     seed_generators,
     set_generator_states,
 )
-from rayfold.orders import FoldTask, StateSource
+from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -41,7 +40,6 @@ from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
 from rayfold.training.learner import Batch, Learner
 from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
-from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
 from rayfold.training.strategies import Strategy
 from rayfold.training.weights_file import save_weights
 
@@ -72,12 +70,6 @@ class FoldRun:
         setup: What all folds of the study share.
         data: The data set.
         strategy: How the workers of the group share a batch.
-        memory: The states that this worker has at hand; None reads all from their files.
-
-    Attributes:
-        taken_up: Where this worker has the state from that it began with; None of a new fold.
-        milestone: The state that it stands at, if that is a milestone, and its file's identity.
-            It goes with the next epoch, which changes its tensors.
     """
 
     def __init__(
@@ -87,10 +79,8 @@ class FoldRun:
         setup: StudySetup,
         data: DataSet,
         strategy: Strategy,
-        memory: StateMemory | None = None,
     ) -> None:
         self._setup, self._data, self._strategy = setup, data, strategy
-        self.milestone: tuple[FileIdentity, dict[str, Any]] | None = None
         self._fold = setup.plan.folds[task.fold]
         self._trial = task.trial
         self._folder = setup.folder / task.folder
@@ -117,7 +107,7 @@ class FoldRun:
         self._started_at = time.time()
         self._saved_at = time.monotonic()
         self._busy_seconds = 0.0
-        self.taken_up: StateSource | None = self._take_up(memory)
+        self._take_up()
 
     @property
     def model(self) -> nn.Module:
@@ -180,7 +170,6 @@ class FoldRun:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
-        self.milestone = None
         learner, strategy = self._learner, self._strategy
         learning_rate = learner.learning_rate
         learner.train(True)
@@ -296,7 +285,7 @@ class FoldRun:
         return bool(self._strategy.broadcast(elapsed))
 
     def _save(self, *, milestone: bool = False) -> None:
-        """Write a checkpoint on rank 0; at a milestone every worker stands at the same state."""
+        """Write a checkpoint on rank 0; which another trial may copy if it is a milestone."""
         state = {
             **self._learner.state_dict(),
             "generators": self._gathered_generators(),
@@ -305,12 +294,9 @@ class FoldRun:
             "busy_seconds": self._busy_seconds,
             "untrained_loss": self._untrained_loss,
         }
-        path = self._strategy.on_rank_0(
+        self._strategy.on_rank_0(
             lambda: save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
         )
-        if milestone:
-            identity = file_identity(path)
-            self.milestone = (identity, state) if identity is not None else None
         self._saved_at = time.monotonic()
 
     def _gathered_generators(self) -> dict[str, Tensor]:
@@ -324,25 +310,17 @@ class FoldRun:
         generators: dict[str, Tensor] = strategy.broadcast(on_rank_0)
         return generators
 
-    def _take_up(self, memory: StateMemory | None) -> StateSource | None:
+    def _take_up(self) -> None:
         """Go on from the newest checkpoint that every worker can read; damaged ones go aside."""
         strategy = self._strategy
         while (path := strategy.broadcast(newest_checkpoint(self._checkpoints))) is not None:
-            kept = memory.find(path) if memory is not None else None
-            if kept is not None:  # the optimiser goes on in the very tensors that it is given
-                state: dict[str, Any] | None = {
-                    **kept,
-                    "optimizer": copy.deepcopy(kept["optimizer"]),
-                }
-            else:
-                state = readable_checkpoint(path, strategy.device)
+            state = readable_checkpoint(path, strategy.device)
             damaged = float(strategy.sum(torch.tensor(float(state is None))))
             if state is not None and not damaged:
                 self._restore(path, state)
-                return "file" if kept is None else "memory"
+                return
             if strategy.rank == 0:
                 put_aside(path)
-        return None
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         """Go on from the state in a checkpoint."""

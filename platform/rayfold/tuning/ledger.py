@@ -7,7 +7,6 @@ from typing import Any
 
 from rayfold.errors import JournalError, RecipeError
 from rayfold.journal import Entry, Journal
-from rayfold.orders import StateSource
 from rayfold.results import (
     Config,
     Exploit,
@@ -194,8 +193,6 @@ class Ledger:
         trial: str,
         epoch: int,
         scores: Sequence[tuple[int, float]],
-        *,
-        taken_up: Sequence[tuple[int, StateSource]] = (),
     ) -> Decision:
         """Book an epoch of folds that advance together; a known one is not written twice.
 
@@ -203,14 +200,12 @@ class Ledger:
             trial: Its id.
             epoch: How many epochs have been trained.
             scores: Each fold with its score after that epoch.
-            taken_up: Each fold whose state was taken up for it, and where that came from.
 
         Returns:
             Whether the trial goes on.
         """
         if epoch > self._epochs.get(trial, (0, {}))[0]:
-            states = {"taken_up": taken_up} if taken_up else {}
-            self._journal.append("epoch", trial=trial, epoch=epoch, scores=scores, **states)
+            self._journal.append("epoch", trial=trial, epoch=epoch, scores=scores)
         return self._enter_epoch(trial, epoch, dict(scores))
 
     def exploited(self, exploit: Exploit) -> None:

@@ -22,7 +22,6 @@ from rayfold.training.checkpoint import (
     newest_checkpoint,
 )
 from rayfold.training.loop import batches_of, finished_result, fold_seed
-from rayfold.training.state_memory import StateMemory
 from rayfold.tuning.states import take_over
 
 # Everything that has a state of its own: dropout, a schedule and an optimiser with moments.
@@ -278,13 +277,6 @@ def copy_states(setup: StudySetup, *, restart: ShrinkAndPerturb | None = None) -
     )
 
 
-def keep(memory: StateMemory, run: FoldRun, task: FoldTask) -> None:
-    """Train to a milestone and keep it; the run must not go on."""
-    run.advance(replace(task, save=True))
-    assert run.milestone is not None
-    memory.keep(*run.milestone)
-
-
 class TestLineages:
     def test_every_fold_begins_with_the_donors_weights_of_the_same_fold(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -317,55 +309,6 @@ class TestLineages:
             own = setup.folder / task.checkpoints
             assert own.name == "lineage_1"
             assert newest_checkpoint(own) == own / "milestone_00003.pt"
-
-    @pytest.mark.parametrize("restart", [None, ShrinkAndPerturb(epoch=2, shrink=0.25, noise=0.1)])
-    def test_a_state_from_memory_is_gone_on_with_as_one_from_its_file(
-        self, make_setup: MakeSetup, make_run: MakeRun, restart: ShrinkAndPerturb | None
-    ) -> None:
-        """To the bit, twice, dropout included; and each fold's is the donor's of that fold."""
-        setup, memory = make_setup(), StateMemory()
-        for fold in range(3):
-            keep(memory, make_run(order(fold=fold), setup), order(fold=fold, until_epoch=2))
-        copy_states(setup, restart=restart)
-        for fold in range(3):
-            task = order("0001", fold, lineage=1)
-            ends = []
-            for at_hand in (memory, memory, None):
-                run = make_run(task, setup, memory=at_hand)
-                assert (run.taken_up, run.epoch) == ("memory" if at_hand else "file", 2)
-                result = train(run, task)
-                ends.append((losses(result), weights_of(result, setup)))
-            for of_epochs, weights in ends[1:]:
-                assert of_epochs == ends[0][0]
-                assert_equal_tensors(weights, ends[0][1])
-            donor = make_run(order(fold=fold), setup, memory=memory)
-            assert donor.taken_up == "memory"
-            path = setup.folder / order(fold=fold).folder / "milestone_00002.pt"
-            given = load_checkpoint(path, CPU)["model"]
-            assert_equal_tensors(donor._learner.state_dict()["model"], given)
-
-    def test_a_run_stands_at_a_milestone_until_its_next_epoch(
-        self, make_setup: MakeSetup, make_run: MakeRun
-    ) -> None:
-        run = make_run(order(), make_setup())
-        run.advance(order(until_epoch=1))
-        assert run.milestone is None
-        run.advance(order(until_epoch=2, save=True))
-        assert run.milestone is not None
-        run.advance(order(until_epoch=3))
-        assert run.milestone is None
-
-    def test_the_newest_file_counts_though_an_older_one_is_in_memory(
-        self, make_setup: MakeSetup, make_run: MakeRun
-    ) -> None:
-        setup, memory = make_setup(), StateMemory()
-        run = make_run(order(), setup)
-        assert run.taken_up is None
-        keep(memory, run, order(until_epoch=2))
-        other = make_run(order(), setup)  # another group takes the fold over, and is interrupted
-        assert other.advance(order(), should_stop=lambda: other.epoch == 3) is None
-        again = make_run(order(), setup, memory=memory)
-        assert (again.taken_up, again.epoch) == ("file", 3)
 
     def test_it_goes_on_from_another_folds_state_as_that_one_does(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -817,7 +760,6 @@ class TestDamagedFiles:
             (folder / f"milestone_0000{number}.pt").write_bytes(damage)
         again = make_run(order(), setup)
         assert again.epoch == (0 if both else 1)
-        assert again.taken_up == (None if both else "file")
         assert (folder / "milestone_00002.pt.damaged").read_bytes() == damage
         assert "milestone_00002.pt cannot be read" in caplog.text
         assert losses(train(again, order())) == losses(whole)
