@@ -38,7 +38,7 @@ class StudyHere(rf.Study):
                 fold=fold.index,
                 until_epoch=setup.settings.epochs,
             )
-            run = FoldRun(task, setup=setup, data=self.dataset, strategy=SingleProcess())
+            run = FoldRun(task, setup=setup, data=self.dataset, collective=SingleProcess())
             result = run.advance(task)
             assert result is not None
             opened.ledger.fold_finished(trial.id, result)

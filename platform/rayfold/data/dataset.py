@@ -22,7 +22,7 @@ from rayfold.data.hdf5 import (
     place,
 )
 from rayfold.data.holdout import check_test_fraction, split_test
-from rayfold.data.inputs import Channels, has_channels_last, model_shape
+from rayfold.data.inputs import Channels, Features, has_channels_last, model_shape, to_float
 from rayfold.data.labels import (
     Classes,
     Task,
@@ -129,6 +129,18 @@ class DataSet:
     def num_rows(self) -> int:
         """Rows of development and test together."""
         return len(self.labels)
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Features, NDArray[Any]]:
+        """Return copies of some rows, as models take them.
+
+        Args:
+            rows: Row numbers, in any order.
+
+        Returns:
+            Features, one array for each input, float32 with channels first; and labels.
+        """
+        features = tuple(to_float(array[rows], self.channels) for array in self.features)
+        return features, self.labels[rows]
 
     @property
     def num_bytes(self) -> int:

@@ -11,6 +11,9 @@ from rayfold.errors import DataError
 Channels: TypeAlias = Literal["first", "last"]
 """Which axis of a row holds the channels of an image, as it is stored."""
 
+Features: TypeAlias = tuple[NDArray[np.float32], ...]
+"""A model's inputs: one array for each, rows first."""
+
 _LARGEST_BYTE = np.float32(255)
 _IMAGE_AXES = (3, 4)  # height x width x channels, depth x height x width x channels
 

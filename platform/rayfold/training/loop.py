@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rayfold.data import DataSet, to_float
+from rayfold.data import DataSet
 from rayfold.data.scales import far_scales
 from rayfold.isolation import (
+    Snapshot,
     generator_states,
+    isolated,
     own_generators,
     seed_generators,
     set_generator_states,
@@ -36,26 +38,18 @@ from rayfold.training.checkpoint import (
     remove_checkpoints,
     save_checkpoint,
 )
+from rayfold.training.collective import Collective
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
-from rayfold.training.learner import Batch, Learner
+from rayfold.training.learners import Batch, load_learner
 from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
-from rayfold.training.strategies import Strategy
+from rayfold.training.strategies import Share, load_strategy
 from rayfold.training.weights_file import save_weights
 
 EVALUATION_ROWS = 1024
 """Rows in a validation batch, over all workers; results do not depend on it."""
 
-
 logger = logging.getLogger(__name__)
-
-EXPLODED = 1e6
-"""A fold has diverged once a loss is above this many times the larger of three: the loss of its
-untrained model (on the first batch), that of outputs of 0 for the training rows, and 1.
-
-No epoch of a training that learns anything comes near, the first included, since the untrained
-model is what it is compared with; the 1 keeps targets of tiny scale out of it.
-"""
 
 
 class FoldRun:
@@ -69,7 +63,7 @@ class FoldRun:
         task: The first order for this fold; later ones go to ``advance``.
         setup: What all folds of the study share.
         data: The data set.
-        strategy: How the workers of the group share a batch.
+        collective: The workers of the group.
     """
 
     def __init__(
@@ -78,9 +72,9 @@ class FoldRun:
         *,
         setup: StudySetup,
         data: DataSet,
-        strategy: Strategy,
+        collective: Collective,
     ) -> None:
-        self._setup, self._data, self._strategy = setup, data, strategy
+        self._setup, self._data, self._collective = setup, data, collective
         self._fold = setup.plan.folds[task.fold]
         self._trial = task.trial
         self._folder = setup.folder / task.folder
@@ -89,18 +83,19 @@ class FoldRun:
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
         self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
-        seed_generators(self._seed, strategy.device)
-        self._learner = Learner(
+        seed_generators(self._seed, collective.device)
+        self._strategy = load_strategy(setup.strategy)(collective)
+        self._learner = load_learner(setup.learner)(
             config,
             setup=setup,
             data=data,
-            strategy=strategy,
+            strategy=self._strategy,
             steps_per_epoch=len(self._batches),
             warm=(task.fold, int(task.trial)) if task.warm else None,
         )
         # Dropout differs between workers.
-        seed_generators(self._seed + 1 + strategy.rank, strategy.device)
-        self._generators = generator_states(strategy.device)
+        seed_generators(self._seed + 1 + collective.rank, collective.device)
+        self._generators = generator_states(collective.device)
         self._history: list[dict[str, float]] = []
         self._untrained_loss = 0.0  # of the first batch, before the first step
         self._predictions: Tensor | None = None
@@ -126,7 +121,7 @@ class FoldRun:
 
     def is_outdated(self) -> bool:
         """Tell whether another group has taken the fold further: it left a newer checkpoint."""
-        return bool(self._strategy.broadcast(newest_epoch(self._checkpoints) > self.epoch))
+        return bool(self._collective.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
     def advance(
         self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
@@ -142,21 +137,23 @@ class FoldRun:
             The fold's result when its last epoch is trained, else None.
 
         Raises:
-            FloatingPointError: If a loss or the study's metric is no longer finite, or a loss has
-                exploded (see ``EXPLODED``).
+            FloatingPointError: If a loss or the study's metric is no longer finite, or the learner
+                finds that a loss has exploded.
         """
-        set_generator_states(self._generators, self._strategy.device)
+        device = self._collective.device
+        set_generator_states(self._generators, device)
         try:
-            return self._advance(task, should_stop)
+            with isolated():  # what the code of a learner or a strategy sets ends here
+                return self._advance(task, should_stop)
         finally:
-            self._generators = generator_states(self._strategy.device)
+            self._generators = generator_states(device)
 
     def _advance(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldResult | None:
         epochs = self._setup.settings.epochs
         while self.epoch < task.until_epoch:
             self._train_epoch()
             self._check_converging(task)
-            stop = self._strategy.broadcast(self.epoch < task.until_epoch and should_stop())
+            stop = self._collective.broadcast(self.epoch < task.until_epoch and should_stop())
             if stop:
                 self._save()
                 return None
@@ -170,19 +167,25 @@ class FoldRun:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
-        learner, strategy = self._learner, self._strategy
+        learner, strategy, collective = self._learner, self._strategy, self._collective
         learning_rate = learner.learning_rate
-        learner.train(True)
-        total = torch.zeros((), device=strategy.device)
+        learner.model.train()
+        total = torch.zeros((), device=collective.device)
         order = np.random.default_rng([self._seed, self.epoch]).permutation(
             self._fold.training_rows
         )
         for batch in self._batches:
             rows = order[batch]
-            total += learner.train_batch(self._load(rows, strategy.training_part(len(rows))))
+            share = strategy.training_share(len(rows))
+            if share is None:
+                strategy.assist(learner.optimizers)
+            else:
+                total += learner.train_batch(self._load(rows, share))
+            learner.end_batch()
             if not self._untrained_loss:
-                self._untrained_loss = float(strategy.sum(total)) / len(rows)
-        training_loss = float(strategy.sum(total)) / len(self._fold.training_rows)
+                self._untrained_loss = float(collective.sum(total)) / len(rows)
+        strategy.end_epoch(learner.model, learner.optimizers)
+        training_loss = float(collective.sum(total)) / len(self._fold.training_rows)
         self._predictions, validation = self._validate()
         self._busy_seconds += time.perf_counter() - began
         self._history.append(
@@ -195,80 +198,83 @@ class FoldRun:
             }
         )
 
-    def _load(self, rows: NDArray[np.int64], part: slice) -> Batch:
-        """Load this worker's part of a batch; without rows of its own it takes the first two."""
-        mine = rows[part]
-        weight = 1.0 if len(mine) else 0.0
-        features, labels = self._read(mine if len(mine) else rows[:2])
-        return Batch(features, labels, total_rows=len(rows), weight=weight)
-
-    def _read(self, rows: NDArray[np.int64]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return copies of the rows: features as a model takes them, and labels."""
-        device = self._strategy.device
-        features = tuple(
-            torch.from_numpy(to_float(array[rows], self._data.channels)).to(device)
-            for array in self._data.features
+    def _load(self, rows: NDArray[np.int64], share: Share) -> Batch:
+        """Return this worker's share of a batch, on its device."""
+        features, labels = self._data.batch(rows[share.rows])
+        device = self._collective.device
+        return Batch(
+            tuple(torch.from_numpy(array).to(device) for array in features),
+            torch.from_numpy(labels).to(device),
+            total_rows=len(rows),
+            weight=share.weight,
         )
-        return features, torch.from_numpy(self._data.labels[rows]).to(device)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
         """Predict the validation rows, and score those that count; the same on every rank.
 
         What a model draws while it predicts follows from the fold's seed alone, and training goes
-        on with the numbers that it would have drawn without.
-        """
-        with own_generators(self._seed + self._strategy.rank, self._strategy.device):
-            return self._predict_and_score()
+        on with the numbers that it would have drawn without. What a batch changes of the model is
+        put back, so that no batch depends on another and what predicts is what is saved.
 
-    def _predict_and_score(self) -> tuple[Tensor | None, dict[str, float]]:
-        learner, strategy = self._learner, self._strategy
-        learner.train(False)
-        strategy.share_buffers(learner.model)  # what is predicted with is what is saved
+        Returns:
+            The predictions on rank 0, if there are some, and the metrics.
+        """
+        self._learner.model.eval()
+        before = Snapshot(self._learner.model, parameters=True)
+        seed = self._seed + self._collective.rank
+        with own_generators(seed, self._collective.device), torch.no_grad():
+            return self._predict_and_score(before)
+
+    def _predict_and_score(self, before: Snapshot) -> tuple[Tensor | None, dict[str, float]]:
+        collective = self._collective
         rows, scored = self._fold.validation_rows, self._fold.scored
-        if scored is None:
-            scored = np.ones(len(rows), np.bool_)
-        total = torch.zeros((), device=strategy.device)
+        counts = torch.ones(len(rows), dtype=torch.bool)
+        if scored is not None:
+            counts = torch.from_numpy(scored)
+        totals: dict[str, Tensor] = {}
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
             together = rows[start : start + EVALUATION_ROWS]
-            part = strategy.part(len(together))
-            batch = self._load(together, part)
-            counted = scored[start : start + EVALUATION_ROWS][part]
-            predictions, losses = learner.predict_batch(batch)
-            joined = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
-            total += losses[: batch.num_own_rows][torch.from_numpy(counted)].sum()
-            if joined is not None:
-                parts.append(joined.cpu())
-        values = {"val_loss": float(strategy.sum(total)) / int(np.count_nonzero(scored))}
+            share = self._strategy.validation_share(len(together))
+            batch = self._load(together, share)
+            predictions, measured = self._learner.validate_batch(batch)
+            before.restore()
+            own = slice(batch.num_own_rows)
+            mine = counts[start : start + EVALUATION_ROWS][share.rows][own]
+            for name, values in measured.items():
+                total = values[own][mine].sum()
+                totals[name] = totals[name] + total if name in totals else total
+            if predictions is not None:
+                joined = collective.gather_rows(predictions[own])
+                parts += [] if joined is None else [joined.cpu()]
+        num_scored = int(torch.count_nonzero(counts))
+        metrics = {
+            f"val_{name}": float(collective.sum(total)) / num_scored
+            for name, total in totals.items()
+        }
         gathered = torch.cat(parts) if parts else None
         if gathered is not None:
-            labels = torch.from_numpy(self._data.labels[rows[scored]])
-            metrics = evaluate(
-                self._setup.settings.metrics,
-                self._data.task,
-                gathered[torch.from_numpy(scored)],
-                labels,
-            )
-            values |= {f"val_{name}": value for name, value in metrics.items()}
-        return gathered, strategy.broadcast(values)
+            labels = torch.from_numpy(self._data.labels[rows])
+            names, task = self._setup.settings.metrics, self._data.task
+            found = evaluate(names, task, gathered[counts], labels[counts])
+            metrics |= {f"val_{name}": value for name, value in found.items()}
+        return gathered, collective.broadcast(metrics)
 
     def _check_converging(self, task: FoldTask) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric
         if wanted not in metrics:
             check_defined(wanted, self._setup.plan, self._data)
-        for name in ("train_loss", "val_loss", wanted):
+        reported = [f"val_{name}" for name in self._learner.reports]
+        for name in dict.fromkeys(["train_loss", *reported, wanted]):
             value = metrics.get(name, math.nan)
-            if not math.isfinite(value) or (name.endswith("_loss") and self._has_exploded(value)):
+            exploded = name.endswith("_loss") and self._learner.has_exploded(
+                value, untrained=self._untrained_loss, rows=self._fold.training_rows
+            )
+            if exploded or not math.isfinite(value):
                 raise FloatingPointError(
                     f"fold {task.fold} diverged: {name} is {value:.4g} after epoch {self.epoch}; "
                     f"{self._remedy()}."
                 )
-
-    def _has_exploded(self, loss: float) -> bool:
-        if loss <= EXPLODED * max(1.0, self._untrained_loss):
-            return False
-        labels = torch.from_numpy(self._data.labels[self._fold.training_rows])
-        return loss > EXPLODED * self._learner.blank_loss(labels)
 
     def _remedy(self) -> str:
         """Say what may help: scales far from 1 are the usual reason."""
@@ -282,50 +288,53 @@ class FoldRun:
 
     def _due(self) -> bool:
         elapsed = time.monotonic() - self._saved_at >= self._setup.settings.checkpoint_seconds
-        return bool(self._strategy.broadcast(elapsed))
+        return bool(self._collective.broadcast(elapsed))
 
     def _save(self, *, milestone: bool = False) -> None:
         """Write a checkpoint on rank 0; which another trial may copy if it is a milestone."""
         state = {
-            **self._learner.state_dict(),
+            "learner": self._learner.state_dict(),
+            "strategy": self._strategy.state_dict(),
             "generators": self._gathered_generators(),
             "history": self._history,
             "started_at": self._started_at,
             "busy_seconds": self._busy_seconds,
             "untrained_loss": self._untrained_loss,
         }
-        self._strategy.on_rank_0(
+        self._collective.on_rank_0(
             lambda: save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
         )
         self._saved_at = time.monotonic()
 
     def _gathered_generators(self) -> dict[str, Tensor]:
         """Return the generators' states, of each kind those of all workers, on every worker."""
-        strategy = self._strategy
+        collective = self._collective
         gathered = {
-            name: strategy.gather_rows(state[None], strategy.world_size)
-            for name, state in generator_states(strategy.device).items()
+            name: collective.gather_rows(state[None])
+            for name, state in generator_states(collective.device).items()
         }
         on_rank_0 = {name: states.cpu() for name, states in gathered.items() if states is not None}
-        generators: dict[str, Tensor] = strategy.broadcast(on_rank_0)
+        generators: dict[str, Tensor] = collective.broadcast(on_rank_0)
         return generators
 
     def _take_up(self) -> None:
         """Go on from the newest checkpoint that every worker can read; damaged ones go aside."""
-        strategy = self._strategy
-        while (path := strategy.broadcast(newest_checkpoint(self._checkpoints))) is not None:
-            state = readable_checkpoint(path, strategy.device)
-            damaged = float(strategy.sum(torch.tensor(float(state is None))))
+        collective = self._collective
+        while (path := collective.broadcast(newest_checkpoint(self._checkpoints))) is not None:
+            state = readable_checkpoint(path, collective.device)
+            damaged = float(collective.sum(torch.tensor(float(state is None))))
             if state is not None and not damaged:
                 self._restore(path, state)
                 return
-            if strategy.rank == 0:
+            if collective.rank == 0:
                 put_aside(path)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         """Go on from the state in a checkpoint."""
-        restart = self._strategy.broadcast(ShrinkAndPerturb.read(path))
-        self._learner.load_state_dict(state, restart=restart)
+        restart = self._collective.broadcast(ShrinkAndPerturb.read(path))
+        # versions before strategies had a state wrote the learner's beside all else
+        self._learner.load_state_dict(state.get("learner", state), restart=restart)
+        self._strategy.load_state_dict(state.get("strategy", {}))
         self._history = list(state["history"])
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]
@@ -334,16 +343,18 @@ class FoldRun:
         generators = state["generators"]
         if isinstance(generators, list):  # written when PyTorch's alone were kept
             generators = dict(zip(("torch", "cuda"), generators, strict=False))
-        if all(len(states) == self._strategy.world_size for states in generators.values()):
+        if all(len(states) == self._collective.world_size for states in generators.values()):
             self._generators |= {
-                name: states[self._strategy.rank].cpu().clone()  # PyTorch crashes on a view
+                name: states[self._collective.rank].cpu().clone()  # PyTorch crashes on a view
                 for name, states in generators.items()
             }
 
     def _finish(self, task: FoldTask) -> FoldResult:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
-        if self._strategy.broadcast(self._predictions is None):  # restored at the last epoch
-            self._predictions, _ = self._validate()
+        predicts = self._learner.predicts
+        if predicts and self._collective.broadcast(self._predictions is None):
+            self._predictions, _ = self._validate()  # restored at the last epoch
+        weights = self._learner.weights()
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(
             fold=task.fold,
@@ -353,25 +364,25 @@ class FoldRun:
             finished_at=time.time(),
             busy_seconds=self._busy_seconds,
             weights=str(task.folder / "weights.safetensors"),
-            predictions=str(task.folder / "predictions.safetensors"),
+            predictions=str(task.folder / "predictions.safetensors") if predicts else None,
             initial=self._learner.initial,
         )
-        self._strategy.on_rank_0(lambda: self._write(result))
+        self._collective.on_rank_0(lambda: self._write(result, weights))
         return result
 
-    def _write(self, result: FoldResult) -> None:
-        assert self._predictions is not None
+    def _write(self, result: FoldResult, weights: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        rows = self._fold.validation_rows
-        predictions = {
-            "rows": torch.from_numpy(rows.copy()),
-            "predictions": self._predictions.float().contiguous(),
-            "labels": torch.from_numpy(self._data.labels[rows]),
-        }
         with replacing(self._setup.folder / result.weights) as temporary:
-            save_weights(self._learner.model, temporary)
-        with replacing(self._setup.folder / result.predictions) as temporary:
-            save_file(predictions, temporary)
+            save_weights(weights, temporary)
+        if result.predictions is not None and self._predictions is not None:
+            rows = self._fold.validation_rows
+            predictions = {
+                "rows": torch.from_numpy(rows.copy()),
+                "predictions": self._predictions.float().contiguous(),
+                "labels": torch.from_numpy(self._data.labels[rows]),
+            }
+            with replacing(self._setup.folder / result.predictions) as temporary:
+                save_file(predictions, temporary)
         with replacing(self._folder / "result.json") as temporary:
             temporary.write_text(json.dumps(result.to_dict()))
         remove_checkpoints(self._folder)

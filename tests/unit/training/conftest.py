@@ -79,6 +79,6 @@ def make_run(data: DataSet) -> MakeRun:
     """Start, or take up, a fold in this process: ``make_run(task, setup)``."""
 
     def make(task: FoldTask, setup: StudySetup, data: DataSet = data) -> FoldRun:
-        return FoldRun(task, setup=setup, data=data, strategy=SingleProcess())
+        return FoldRun(task, setup=setup, data=data, collective=SingleProcess())
 
     return make
