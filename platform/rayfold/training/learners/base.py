@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from rayfold.data import DataSet
+from rayfold.isolation import isolated
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, Mode
 from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.optimizers import build_optimizer
-from rayfold.training.schedules import build_schedule
+from rayfold.training.schedules import Schedule, build_schedule
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
 from rayfold.training.warm_start import (
@@ -68,13 +68,12 @@ class Learner(ABC):
 
             def train_batch(self, batch: Batch) -> Tensor:
                 self.optimizer.zero_grad()
-                loss = self.loss(batch).sum() * batch.weight
-                self.strategy.backward(loss, batch.total_rows)
+                total = self.backward(self.losses(batch), batch)
                 self.strategy.step(self.optimizer)
-                return loss.detach()
+                return total
 
             def validate_batch(self, batch: Batch) -> tuple[None, Mapping[str, Tensor]]:
-                return None, {"loss": self.loss(batch)}
+                return None, {"loss": self.losses(batch)}
 
     Everything random in it must come from PyTorch's, NumPy's or Python's global generators, which
     the training loop seeds and puts into checkpoints.
@@ -125,7 +124,7 @@ class Learner(ABC):
         self._loaded = None if warm is None else self._load_initial_weights(*warm)
         self.initial = None if self._loaded is None else self._loaded.weights
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self._schedules: list[LambdaLR] = []
+        self._schedules: list[Schedule] = []
         self._steps_per_epoch = steps_per_epoch
         self.build()
 
@@ -187,6 +186,20 @@ class Learner(ABC):
         self._schedules.append(schedule)
         return optimizer
 
+    def backward(self, losses: Tensor, batch: Batch) -> Tensor:
+        """Compute the gradients of the mean loss of a batch, over all workers.
+
+        Args:
+            losses: One loss for each row of this worker's share, ``(rows,)``.
+            batch: The share.
+
+        Returns:
+            Their sum over the rows that this worker reports, without gradient.
+        """
+        with isolated():  # a model may have its own backward passes and hooks
+            self.strategy.backward(losses, weight=batch.weight, num_rows=batch.total_rows)
+        return losses.detach().sum() * batch.weight
+
     def end_batch(self) -> None:
         """Go on in the schedules, on every worker, also one that does not train."""
         for schedule in self._schedules:
@@ -214,7 +227,7 @@ class Learner(ABC):
             "model": self.strategy.full_state(self.model),
             **{name: self.strategy.full_state(each) for name, each in self.optimizers.items()},
             "schedule": {
-                "last_epoch": self._schedules[0].last_epoch,
+                "last_epoch": self._schedules[0].num_steps,
                 "steps_per_epoch": self._steps_per_epoch,
             },
         }
@@ -247,7 +260,10 @@ class Learner(ABC):
             own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
             if restart is None:
                 self.strategy.load_full_state(optimizer, state[name])
-            _go_on(optimizer, schedule, own, step)
+            for group, values in zip(optimizer.param_groups, own, strict=True):
+                group.update(values)
+            schedule.go_to(step)
+            _add_momentum(optimizer)
 
     def _load_initial_weights(self, fold: int, number: int) -> Loaded | None:
         setup, warm_start = self.setup, self.setup.warm_start
@@ -263,17 +279,6 @@ class Learner(ABC):
             fold=fold,
             number=number,
         )
-
-
-def _go_on(
-    optimizer: torch.optim.Optimizer, schedule: LambdaLR, own: list[dict[str, Any]], step: int
-) -> None:
-    """Give an optimiser its own values back, and its schedule a place."""
-    schedule.last_epoch = step
-    scheduled = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-    for group, values, (rate, factor) in zip(optimizer.param_groups, own, scheduled, strict=True):
-        group.update(values, lr=rate * factor(step))
-    _add_momentum(optimizer)
 
 
 def _add_momentum(optimizer: torch.optim.Optimizer) -> None:

@@ -46,12 +46,10 @@ class Supervised(Learner):
             ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        outputs = self._outputs(batch)
-        total = self._training_loss(outputs, batch.labels).sum() * batch.weight
-        with isolated():  # a model may have its own backward passes and hooks
-            self.strategy.backward(total, batch.total_rows)
+        losses = self._training_loss(self._outputs(batch), batch.labels)
+        total = self.backward(losses, batch)
         self.strategy.step(self._optimizer)
-        return total.detach()
+        return total
 
     def validate_batch(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return class probabilities or values, and plain losses."""

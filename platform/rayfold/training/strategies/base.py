@@ -71,11 +71,12 @@ class Strategy(ABC):
         return module
 
     @abstractmethod
-    def backward(self, loss: Tensor, num_rows: int) -> None:
+    def backward(self, losses: Tensor, *, weight: float, num_rows: int) -> None:
         """Compute the gradients of the batch's mean loss.
 
         Args:
-            loss: Summed over this worker's share, times its weight.
+            losses: One loss for each row of this worker's share, ``(rows,)``.
+            weight: The share's.
             num_rows: Rows of the whole batch.
         """
 
