@@ -1,11 +1,11 @@
 """What the training loop costs beyond a plain PyTorch loop on the same model, rows and steps.
 
-Both train in this process, on one thread, and take turns; each pair gives the ratio of their CPU
-times. Prints the median ratio of each model with its quartiles (goal: at most 1.03), and the CPU
-time of an epoch divided by its steps. The plain loop indexes tensors, takes the mean loss, steps
-the optimiser, and predicts the validation rows after each epoch.
+Both train in this process, on one thread, and take turns, an epoch each; each pair gives the ratio
+of their CPU times. Prints the median ratio of each model (goal: at most 1.03) with its quartiles,
+and the CPU time of an epoch divided by its steps. The plain loop indexes tensors, takes the mean
+loss, steps the optimiser, and predicts the validation rows after each epoch.
 
-Usage: ``python platform/benchmarks/step_overhead.py [--pairs 15] [--epochs 4]``
+Usage: ``python platform/benchmarks/step_overhead.py [--pairs 60]``
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,71 +39,65 @@ MODELS: dict[str, tuple[str, Config]] = {
 def main() -> None:
     """Measure all models and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--epochs", type=int, default=4)
-    arguments = parser.parse_args()
+    parser.add_argument("--pairs", type=int, default=60)
+    num_pairs = parser.parse_args().pairs
     torch.set_num_threads(1)
     load_metrics()
     data = make_data()
     print(f"{'model':<12}{'ratio':>8}{'quartiles':>16}{'ours':>12}{'plain':>12}")
     with tempfile.TemporaryDirectory() as folder:
         for name, (model, config) in MODELS.items():
-            ours = loop(model, config, data, arguments.epochs, Path(folder) / name)
-            plain = plain_loop(model, config, data, arguments.epochs)
-            report(name, ours, plain, arguments.pairs, arguments.epochs)
+            ours = own_loop(model, config, data, num_pairs, Path(folder) / name)
+            report(name, ours, plain_loop(model, config, data), num_pairs)
 
 
 def report(
-    name: str,
-    ours: Callable[[], float],
-    plain: Callable[[], float],
-    num_pairs: int,
-    num_epochs: int,
+    name: str, ours: Callable[[], object], plain: Callable[[], object], num_pairs: int
 ) -> None:
-    """Let both take turns, and print the ratio of their seconds."""
-    ours(), plain()
-    ratios, seconds = [], []
+    """Let both train an epoch in turn, and print the ratio of their times."""
+    seconds(ours), seconds(plain)
+    pairs = []
     for number in range(num_pairs):
         if number % 2:
-            second, first = plain(), ours()
+            second = seconds(plain)
+            pairs.append((seconds(ours), second))
         else:
-            first, second = ours(), plain()
-        ratios.append(first / second)
-        seconds.append((first, second))
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    steps = num_epochs * NUM_TRAINING // BATCH_SIZE
-    mine, others = (statistics.median(each) / steps * 1e6 for each in zip(*seconds, strict=True))
+            pairs.append((seconds(ours), seconds(plain)))
+    low, middle, high = statistics.quantiles([mine / other for mine, other in pairs], n=4)
+    steps = NUM_TRAINING // BATCH_SIZE
+    mine, other = (statistics.median(each) / steps * 1e6 for each in zip(*pairs, strict=True))
     print(
-        f"{name:<12}{middle:8.3f}{f'{low:.3f} to {high:.3f}':>16}{mine:9.0f} us{others:9.0f} us",
+        f"{name:<12}{middle:8.3f}{f'{low:.3f} to {high:.3f}':>16}{mine:9.0f} us{other:9.0f} us",
         flush=True,
     )
 
 
-def loop(
+def seconds(train: Callable[[], object]) -> float:
+    """Return the CPU time of an epoch."""
+    began = time.process_time()
+    train()
+    return time.process_time() - began
+
+
+def own_loop(
     model: str, config: Config, data: DataSet, num_epochs: int, folder: Path
-) -> Callable[[], float]:
-    """Return what trains a new fold, and returns the seconds of its epochs."""
+) -> Callable[[], object]:
+    """Return what trains a fold for one more epoch."""
     rows = np.arange(data.num_rows)
     setup = StudySetup(
         model=model_source(model),
-        settings=Settings(epochs=num_epochs + 1, checkpoint_seconds=3600.0),
+        settings=Settings(epochs=num_epochs + 2, checkpoint_seconds=3600.0),
         plan=FoldPlan((Fold(0, rows[:NUM_TRAINING], rows[NUM_TRAINING:]),), digest="f" * 64),
         folder=folder,
         parameters={"batch_size": BATCH_SIZE, "model.dropout": 0.0, **config},
     )
-    task = FoldTask(trial="0000", config={}, fold=0, until_epoch=num_epochs)
-
-    def train() -> float:
-        run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
-        began = time.process_time()
-        run.advance(task)
-        return time.process_time() - began
-
-    return train
+    task = FoldTask(trial="0000", config={}, fold=0, until_epoch=0)
+    run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
+    return lambda: run.advance(replace(task, until_epoch=run.epoch + 1))
 
 
-def plain_loop(model: str, config: Config, data: DataSet, num_epochs: int) -> Callable[[], float]:
-    """Return what trains a new model as a tutorial does, and returns the seconds of its epochs."""
+def plain_loop(model: str, config: Config, data: DataSet) -> Callable[[], object]:
+    """Return what trains a model for one more epoch, as a tutorial does."""
     model_class = resolve_model(model)
     arguments = model_arguments(
         model_class,
@@ -112,29 +107,25 @@ def plain_loop(model: str, config: Config, data: DataSet, num_epochs: int) -> Ca
     )
     features, labels = torch.from_numpy(data.features[0]), torch.from_numpy(data.labels)
     validation = torch.arange(NUM_TRAINING, data.num_rows)
+    net = build_model(model_class, arguments)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    loss = nn.CrossEntropyLoss()
 
-    def train() -> float:
-        net = build_model(model_class, arguments)
-        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-        loss = nn.CrossEntropyLoss()
-        began = time.process_time()
-        for _ in range(num_epochs):
-            net.train()
-            order = torch.randperm(NUM_TRAINING)
-            total = torch.zeros(())
-            for start in range(0, NUM_TRAINING, BATCH_SIZE):
-                rows = order[start : start + BATCH_SIZE]
-                optimizer.zero_grad()
-                mean = loss(net(features[rows]), labels[rows])
-                mean.backward()
-                optimizer.step()
-                total += mean.detach() * len(rows)
-            net.eval()
-            with torch.no_grad():
-                outputs = net(features[validation])
-                loss(outputs, labels[validation]).item()
-            total.item()
-        return time.process_time() - began
+    def train() -> tuple[float, float]:
+        net.train()
+        order = torch.randperm(NUM_TRAINING)
+        total = torch.zeros(())
+        for start in range(0, NUM_TRAINING, BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            optimizer.zero_grad()
+            mean = loss(net(features[rows]), labels[rows])
+            mean.backward()
+            optimizer.step()
+            total += mean.detach() * len(rows)
+        net.eval()
+        with torch.no_grad():
+            validated = loss(net(features[validation]), labels[validation])
+        return total.item() / NUM_TRAINING, validated.item()
 
     return train
 

@@ -48,12 +48,12 @@ class GANLearner(Learner):
         """Train the discriminator on real and generated rows, then the generator against it."""
         real = batch.features[0].flatten(1)
         self.discriminator.zero_grad()
-        fake = self.generate(self._noise(real))
+        fake = self.call(self.generate, self._noise(real))
         total = self.backward(self._losses(real, fake.detach()), batch)
         self.strategy.step(self.discriminator)
 
         self.generator.zero_grad()
-        looks = self.judge(fake)
+        looks = self.call(self.judge, fake)
         fooled = cross_entropy(looks, torch.ones_like(looks), reduction="none")
         self.backward(fooled.flatten(), batch)
         self.strategy.step(self.generator)
@@ -62,13 +62,13 @@ class GANLearner(Learner):
     def validate_batch(self, batch: Batch) -> tuple[None, Mapping[str, Tensor]]:
         """Measure the discriminator on real and on generated rows."""
         real = batch.features[0].flatten(1)
-        fake = self.generate(self._noise(real))
-        realism = self.judge(fake).sigmoid().flatten()
+        fake = self.call(self.generate, self._noise(real))
+        realism = self.call(self.judge, fake).sigmoid().flatten()
         return None, {"loss": self._losses(real, fake), "realism": realism}
 
     def _losses(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss for each pair of rows."""
-        looks = self.judge(torch.cat([real, fake]))
+        looks = self.call(self.judge, torch.cat([real, fake]))
         truth = torch.cat([torch.ones(len(real), 1), torch.zeros(len(fake), 1)])
         losses = cross_entropy(looks, truth.to(looks), reduction="none").view(2, -1)
         return losses.mean(0)

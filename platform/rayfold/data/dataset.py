@@ -139,8 +139,10 @@ class DataSet:
         Returns:
             Features, one array for each input, float32 with channels first; and labels.
         """
-        features = tuple(to_float(array[rows], self.channels) for array in self.features)
-        return features, self.labels[rows]
+        features = tuple(
+            to_float(array.take(rows, axis=0), self.channels) for array in self.features
+        )
+        return features, self.labels.take(rows, axis=0)  # three times as fast as an index
 
     @property
     def num_bytes(self) -> int:

@@ -169,14 +169,16 @@ class FoldRun:
         began = time.perf_counter()
         learner, strategy, collective = self._learner, self._strategy, self._collective
         learning_rate = learner.learning_rate
-        learner.model.train()
+        learner.train(True)
         total = torch.zeros((), device=collective.device)
         order = np.random.default_rng([self._seed, self.epoch]).permutation(
             self._fold.training_rows
         )
+        sizes = {batch.stop - batch.start for batch in self._batches}
+        shares = {size: strategy.training_share(size) for size in sizes}
         for batch in self._batches:
             rows = order[batch]
-            share = strategy.training_share(len(rows))
+            share = shares[len(rows)]
             if share is None:
                 strategy.assist(learner.optimizers)
             else:
@@ -203,8 +205,8 @@ class FoldRun:
         features, labels = self._data.batch(rows[share.rows])
         device = self._collective.device
         return Batch(
-            tuple(torch.from_numpy(array).to(device) for array in features),
-            torch.from_numpy(labels).to(device),
+            tuple(torch.as_tensor(array, device=device) for array in features),
+            torch.as_tensor(labels, device=device),
             total_rows=len(rows),
             weight=share.weight,
         )
@@ -219,18 +221,15 @@ class FoldRun:
         Returns:
             The predictions on rank 0, if there are some, and the metrics.
         """
-        self._learner.model.eval()
         before = Snapshot(self._learner.model, parameters=True)
         seed = self._seed + self._collective.rank
         with own_generators(seed, self._collective.device), torch.no_grad():
+            self._learner.train(False)
             return self._predict_and_score(before)
 
     def _predict_and_score(self, before: Snapshot) -> tuple[Tensor | None, dict[str, float]]:
         collective = self._collective
         rows, scored = self._fold.validation_rows, self._fold.scored
-        counts = torch.ones(len(rows), dtype=torch.bool)
-        if scored is not None:
-            counts = torch.from_numpy(scored)
         totals: dict[str, Tensor] = {}
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
@@ -240,23 +239,26 @@ class FoldRun:
             predictions, measured = self._learner.validate_batch(batch)
             before.restore()
             own = slice(batch.num_own_rows)
-            mine = counts[start : start + EVALUATION_ROWS][share.rows][own]
             for name, values in measured.items():
-                total = values[own][mine].sum()
-                totals[name] = totals[name] + total if name in totals else total
+                mine = values[own]
+                if scored is not None:
+                    counted = scored[start : start + EVALUATION_ROWS][share.rows][own]
+                    mine = mine[torch.from_numpy(counted)]
+                totals[name] = totals[name] + mine.sum() if name in totals else mine.sum()
             if predictions is not None:
                 joined = collective.gather_rows(predictions[own])
                 parts += [] if joined is None else [joined.cpu()]
-        num_scored = int(torch.count_nonzero(counts))
+        num_scored = len(rows) if scored is None else int(np.count_nonzero(scored))
         metrics = {
             f"val_{name}": float(collective.sum(total)) / num_scored
             for name, total in totals.items()
         }
         gathered = torch.cat(parts) if parts else None
-        if gathered is not None:
+        names = self._setup.settings.metrics
+        if gathered is not None and names:
+            which = slice(None) if scored is None else torch.from_numpy(scored)
             labels = torch.from_numpy(self._data.labels[rows])
-            names, task = self._setup.settings.metrics, self._data.task
-            found = evaluate(names, task, gathered[counts], labels[counts])
+            found = evaluate(names, self._data.task, gathered[which], labels[which])
             metrics |= {f"val_{name}": value for name, value in found.items()}
         return gathered, collective.broadcast(metrics)
 

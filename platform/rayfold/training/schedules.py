@@ -61,7 +61,8 @@ def build_schedule(
 
     num_groups = len(optimizer.param_groups)
     factors = [of_group(each) for each in rate_factors] or [factor] * num_groups
-    return Schedule(optimizer, factors)
+    changes = name != "constant" or warmup_steps > 0 or bool(rate_factors)
+    return Schedule(optimizer, factors, changes=changes)
 
 
 class Schedule:
@@ -74,22 +75,31 @@ class Schedule:
         optimizer: Whose learning rates are scheduled, from now on.
         factors: For each of its groups a function of the steps taken, whose value its learning
             rate is multiplied by.
+        changes: Whether a factor ever changes.
 
     Attributes:
         num_steps: Steps taken so far.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, factors: Sequence[Callable[[int], float]]
+        self,
+        optimizer: torch.optim.Optimizer,
+        factors: Sequence[Callable[[int], float]],
+        *,
+        changes: bool,
     ) -> None:
         self._optimizer = optimizer
+        self._changes = changes
         rates = [group["lr"] for group in optimizer.param_groups]
         self._rates = list(zip(rates, factors, strict=True))
         self.go_to(0)
 
     def step(self) -> None:
         """Go on by a step."""
-        self.go_to(self.num_steps + 1)
+        if self._changes:
+            self.go_to(self.num_steps + 1)
+        else:
+            self.num_steps += 1
 
     def go_to(self, num_steps: int) -> None:
         """Set the learning rates that come after so many steps."""

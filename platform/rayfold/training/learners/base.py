@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
-from rayfold.isolation import isolated
+from rayfold.isolation import Guard
 from rayfold.library import build_model, model_arguments
 from rayfold.results import Config, Mode
 from rayfold.training.checkpoint import ShrinkAndPerturb
@@ -21,6 +21,7 @@ from rayfold.training.optimizers import build_optimizer
 from rayfold.training.schedules import Schedule, build_schedule
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
+from rayfold.training.strategies.base import Forward
 from rayfold.training.warm_start import (
     Loaded,
     load_initial_weights,
@@ -63,7 +64,7 @@ class Learner(ABC):
 
         class Plain(Learner):
             def build(self) -> None:
-                self.forward = self.strategy.wrap(self.model)
+                self.network = self.strategy.wrap(self.model)
                 self.optimizer = self.add_optimizer("optimizer", self.model)
 
             def train_batch(self, batch: Batch) -> Tensor:
@@ -126,6 +127,7 @@ class Learner(ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._schedules: list[Schedule] = []
         self._steps_per_epoch = steps_per_epoch
+        self.train(True)
         self.build()
 
     @abstractmethod
@@ -150,6 +152,17 @@ class Learner(ABC):
             Predictions ``(rows, classes or outputs)``, probabilities or values, None unless it
             ``predicts``; and each name of ``reports`` with a value for each row, ``(rows,)``.
         """
+
+    def train(self, training: bool) -> None:
+        """Begin to train or to validate, in the settings that PyTorch has now."""
+        self.model.train(training)
+        self._guard = Guard()
+
+    def call(self, forward: Forward, *inputs: Any) -> Any:
+        """Call a network, and put back what it sets of the process (see ``isolation.Guard``)."""
+        outputs = forward(*inputs)
+        self._guard.restore()
+        return outputs
 
     def has_exploded(self, loss: float, *, untrained: float, rows: NDArray[np.int64]) -> bool:
         """Tell whether a finite loss says that the fold has diverged.
@@ -196,9 +209,9 @@ class Learner(ABC):
         Returns:
             Their sum over the rows that this worker reports, without gradient.
         """
-        with isolated():  # a model may have its own backward passes and hooks
-            self.strategy.backward(losses, weight=batch.weight, num_rows=batch.total_rows)
-        return losses.detach().sum() * batch.weight
+        self.strategy.backward(losses, weight=batch.weight, num_rows=batch.total_rows)
+        self._guard.restore()  # a model may have its own backward passes and hooks
+        return losses.detach().sum() if batch.weight else losses.new_zeros(())
 
     def end_batch(self) -> None:
         """Go on in the schedules, on every worker, also one that does not train."""

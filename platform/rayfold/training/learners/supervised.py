@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayfold.errors import ModelError
-from rayfold.isolation import isolated
 from rayfold.training.hyperparameters import section
 from rayfold.training.learners.base import Batch, Learner
 from rayfold.training.losses import build_loss, check_loss
@@ -67,8 +66,7 @@ class Supervised(Learner):
 
     def _outputs(self, batch: Batch) -> Tensor:
         """Return what the model returns, if it can be that; else the loss would puzzle."""
-        with isolated():
-            outputs: object = self._forward(*batch.features)
+        outputs: object = self.call(self._forward, *batch.features)
         expected = (len(batch.labels), self._num_outputs)
         if isinstance(outputs, Tensor) and outputs.shape == expected:
             return outputs
