@@ -1,13 +1,17 @@
-"""A study that trains its trials in the process of the test, where Ray is not what is tested."""
+"""Studies where Ray is not what is tested: opened, or trained in the process of the test."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import rayfold as rf
+from rayfold.journal import Journal, read_journal
 from rayfold.orders import FoldTask
+from rayfold.report import Progress
 from rayfold.results import Trial
 from rayfold.study.opened import Call, OpenStudy
-from rayfold.tracking import Uploader, tracking_uri
+from rayfold.study.opening import open_study
+from rayfold.study.run import Run
+from rayfold.tracking import Uploader
 from rayfold.training import FoldRun, SingleProcess
 
 
@@ -17,18 +21,26 @@ class StudyHere(rf.Study):
     num_here: int | None = None
     """How many trials to train; None is all that were asked for."""
 
-    def _carry_out(self, studies: Sequence[OpenStudy], call: Call, **_: Any) -> bool:
+    def run(self, num_trials: int | None = None, **options: Any) -> rf.StudyResult:
+        """Run the study in this process, with no option but the number of trials."""
+        run = _RunHere(self.preparation, Call(show_progress=False))
+        run.num_here = self.num_here
+        return run.carry_out(self._checked_plan(num_trials).num_trials)
+
+
+class _RunHere(Run):
+    num_here: int | None = None
+
+    def _train(
+        self, studies: Sequence[OpenStudy], name: str, uploader: Uploader, progress: Progress
+    ) -> None:
         for opened in studies:
             trained = 0
             while trained != self.num_here and (trial := opened.ledger.next_trial()) is not None:
-                self._train(trial, opened)
+                self._train_trial(trial, opened)
                 trained += 1
-            opened.journal.append("run", state="finished")
-        folders = [opened.setup.folder for opened in studies]
-        uploader = Uploader(folders, tracking_uri(self.storage), self.storage / "artifacts")
-        return uploader.start().finish(600)
 
-    def _train(self, trial: Trial, opened: OpenStudy) -> None:
+    def _train_trial(self, trial: Trial, opened: OpenStudy) -> None:
         setup = opened.setup
         for fold in setup.plan.folds:
             task = FoldTask(
@@ -38,8 +50,22 @@ class StudyHere(rf.Study):
                 fold=fold.index,
                 until_epoch=setup.settings.epochs,
             )
-            run = FoldRun(task, setup=setup, data=self.dataset, collective=SingleProcess())
+            data = self._study.data
+            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
             result = run.advance(task)
             assert result is not None
             opened.ledger.fold_finished(trial.id, result)
         opened.ledger.trial_finished(trial.id, "completed")
+
+
+def open_here(
+    study: rf.Study, journal: Journal, num_trials: int, call: Call | None = None
+) -> OpenStudy:
+    """Open a study as a run does."""
+    entries = read_journal(journal.path)
+    return open_study(study.preparation, journal, entries, num_trials, call or Call())
+
+
+def describe(study: rf.Study) -> dict[str, Any]:
+    """Return what a study's journal begins with."""
+    return study.preparation.description([])

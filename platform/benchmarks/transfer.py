@@ -37,10 +37,11 @@ from sklearn.datasets import load_digits
 
 import rayfold as rf
 from rayfold.data import DataSet
-from rayfold.journal import Journal
+from rayfold.journal import Journal, read_journal
 from rayfold.orders import FoldTask
 from rayfold.results import Trial, TrialResult
-from rayfold.study.opened import OpenStudy
+from rayfold.study.opened import Call, OpenStudy
+from rayfold.study.opening import open_study
 from rayfold.tracking import Uploader, tracking_uri
 from rayfold.training import FoldRun, SingleProcess
 
@@ -156,7 +157,8 @@ def run_study(
     )
     num_trials = study.plan(arguments.trials).num_trials
     with Journal.open(study.folder / "journal.jsonl") as journal:
-        opened = study._open(journal, num_trials)
+        entries = read_journal(journal.path)
+        opened = open_study(study.preparation, journal, entries, num_trials, Call())
         if opened.ledger.exhausted:
             return opened.ledger.results
         while (trial := opened.ledger.next_trial()) is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rayfold.recipe import Recipe, load_recipe
     from rayfold.space import Choice, Float, Int, SearchSpace
     from rayfold.study import Study, StudyResult
-    from rayfold.transfer import InitialWeights
+    from rayfold.transfer.requests import InitialWeights
 
 __all__ = [
     "Choice",
@@ -63,7 +63,7 @@ _HOMES = {
     "Folds": "data",
     "Groups": "groups.plan",
     "HDF5": "data",
-    "InitialWeights": "transfer",
+    "InitialWeights": "transfer.requests",
     "Int": "space",
     "RayfoldError": "errors",
     "Recipe": "recipe",

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rayfold.errors import JournalError
+from rayfold.events import EVENTS, Event
 from rayfold.storage import fsync_folder
 
 __all__ = ["Entry", "Journal", "JournalReader", "read_journal"]
@@ -43,8 +44,7 @@ class Entry:
     Attributes:
         sequence: Number of the line, counted from 0.
         time: When it was written, Unix seconds.
-        event: What happened: ``"past"``, ``"study"``, ``"run"``, ``"group"``, ``"code"``,
-            ``"suggestion"``, ``"retry"``, ``"epoch"``, ``"exploit"``, ``"fold"`` or ``"trial"``.
+        event: What happened: one of ``events.EVENTS``, or of a newer version.
         fields: What is known about it, as plain JSON values.
     """
 
@@ -52,6 +52,11 @@ class Entry:
     time: float
     event: str
     fields: Mapping[str, Any]
+
+    def read(self) -> Event | None:
+        """Return what happened; None where this version does not know it."""
+        kind = EVENTS.get(self.event)
+        return None if kind is None else kind.from_fields(self.fields)
 
 
 class Journal:
@@ -113,6 +118,10 @@ class Journal:
                     os.close(descriptor)
             raise
         return cls(path, file, held, len(entries))
+
+    def record(self, event: Event) -> Entry:
+        """Write down what happened; see ``append``."""
+        return self.append(event.event, **event.to_fields())
 
     def append(self, event: str, **fields: Any) -> Entry:
         """Write one line and wait until it is on the disk.

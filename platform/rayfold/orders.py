@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rayfold.results import Config, FoldResult
+from rayfold.study_folder import TRIALS
 
 FoldOrder: TypeAlias = Literal["in_turn", "together"]
 """One fold of a trial after another, or all folds of it epoch by epoch."""
@@ -99,7 +100,7 @@ def lease_name(study: str, trial: str) -> str:
 
 def fold_folder(trial: str, fold: int) -> Path:
     """Return where a fold keeps its files, relative to the study's folder."""
-    return Path("trials") / trial / f"fold_{fold}"
+    return Path(TRIALS) / trial / f"fold_{fold}"
 
 
 def lineage_folder(folder: Path, lineage: int) -> Path:

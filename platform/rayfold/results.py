@@ -41,6 +41,21 @@ class Trial:
     control: int | None = None
 
 
+@dataclass(frozen=True)
+class ValueChange:
+    """Hyperparameters that change while a model trains.
+
+    Attributes:
+        what: How messages name the change.
+        before: The configuration before it.
+        after: The configuration after it.
+    """
+
+    what: str
+    before: Config
+    after: Config
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exploit:
     """A trial of a population that has taken over another's state, fold by fold.

@@ -1,6 +1,6 @@
 """The schedulers that come with Rayfold keep the contract that third parties inherit."""
 
-from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Scheduler
+from rayfold.schedulers import Halving, Population, Racing, Scheduler
 from rayfold.testing import SchedulerContract
 
 
@@ -22,11 +22,6 @@ class TestPairedRacing(SchedulerContract):
 class TestHalving(SchedulerContract):
     def make_scheduler(self) -> Scheduler:
         return Halving(reduction=2)
-
-
-class TestRacingHalving(SchedulerContract):
-    def make_scheduler(self) -> Scheduler:
-        return RacingHalving(reduction=2)
 
 
 class TestPopulation(SchedulerContract):

@@ -29,8 +29,8 @@ from rayfold.journal import Journal
 from rayfold.recipe import load_recipe
 from rayfold.results import FoldResult
 from rayfold.study import Study
-from rayfold.study.opened import Call
 from rayfold.tracking import Uploader, tracking_uri
+from tests.study_here import open_here
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
 COMMANDS = ("run", "plan", "simulate", "trials", "ensemble", "predict", "serve", "metrics", "ui")
@@ -363,7 +363,7 @@ def test_predictions_replace_no_file(folder: Path) -> None:
 def test_a_study_whose_trials_have_all_failed_ends_with_1(folder: Path) -> None:
     study = Study.from_recipe(load_recipe(folder / "recipe.yaml", ["search.num_trials=1"]))
     with Journal.open(study.folder / "journal.jsonl") as journal:
-        ledger = study._open(journal, 1, Call()).ledger
+        ledger = open_here(study, journal, 1).ledger
         trial = ledger.next_trial()
         assert trial is not None
         ledger.trial_finished(trial.id, "failed", error="ValueError: no")

@@ -38,8 +38,7 @@ def foreign(
             ),
             searcher=OptunaSearch(seed=3),
             scheduler=ASHAScheduler(max_t=100, grace_period=1, reduction_factor=2),
-            folds=rf.Folds(NUM_FOLDS),
-            fold_order="together",
+            folds=rf.Folds(NUM_FOLDS, order="together"),
             epochs=5,
             parameters={"model.hidden": 16},
             groups=GROUPS,
@@ -62,7 +61,7 @@ def test_parts_of_ray_tune_search_and_stop_by_our_score(
         if entry.event == "epoch"
     )
     for trial in result.trials:
-        study.space.check(trial.config)
+        study.specification.space.check(trial.config)
         assert trial.score is not None
         assert (epochs[trial.id] == 5) == (trial.status == "completed")
         assert len(trial.folds) == (NUM_FOLDS if trial.status == "completed" else 0)

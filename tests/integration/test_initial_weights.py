@@ -115,7 +115,7 @@ def test_the_models_of_a_fold_inherit_what_their_sources_have_seen(
     target: rf.StudyResult, storage: Path, make_study: MakeStudy
 ) -> None:
     study = make_study("target")
-    plan = study.folds.split(study.dataset)
+    plan = study.specification.folds.split(study.dataset)
     logged = read_study("target", storage=storage)
     seen = SeenRows.load(logged.seen_rows())
     for fold in plan.folds:
@@ -223,21 +223,23 @@ def test_a_study_from_before_rows_were_logged_is_refused(
 
 def test_a_recipe_names_studies_alone_or_says_more(digits: Path) -> None:
     def recipe(initial_weights: object) -> rf.Recipe:
-        return rf.Recipe(
-            study="next",
-            fixed={
-                "model": "mlp",
-                "data": {"hdf5": str(digits)},
-                "epochs": 2,
-                "initial_weights": initial_weights,
-            },
-            search={"space": "mlp", "num_trials": 1},
+        return rf.Recipe.of(
+            {
+                "study": "next",
+                "fixed": {
+                    "model": "mlp",
+                    "data": {"hdf5": str(digits)},
+                    "epochs": 2,
+                    "initial_weights": initial_weights,
+                },
+                "search": {"space": "mlp", "num_trials": 1},
+            }
         )
 
     for given in ("source", ["source"], {"studies": "source", "frozen_epochs": 1}):
         study = rf.Study.from_recipe(recipe(given))
-        assert study._initial_weights is not None
-        assert study._initial_weights.studies == ("source",)
+        assert study.specification.initial_weights is not None
+        assert study.specification.initial_weights.studies == ("source",)
     with pytest.raises(RecipeError, match="initial_weights"):
         recipe({"studies": "source", "shrink": 2})
     with pytest.raises(RecipeError, match=r"initial_weights\.studies"):

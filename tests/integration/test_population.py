@@ -93,8 +93,7 @@ def run(
             scheduler=rf.schedulers.Population(
                 interval=INTERVAL, quantile=0.5, resample_probability=0.0
             ),
-            folds=rf.Folds(NUM_FOLDS),
-            fold_order="together",
+            folds=rf.Folds(NUM_FOLDS, order="together"),
             epochs=EPOCHS,
             parameters=PARAMETERS,
             groups=rf.Groups(1, 1, cpus_per_worker=0.5),
@@ -159,7 +158,7 @@ def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path
     setup = StudySetup(
         model=model_source("mlp"),
         settings=Settings(epochs=EPOCHS),
-        plan=run.study.folds.split(run.study.dataset),
+        plan=run.study.specification.folds.split(run.study.dataset),
         folder=tmp_path,
         parameters=PARAMETERS,
     )
@@ -189,7 +188,7 @@ def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path
 
 def test_no_fold_sees_the_rows_that_it_is_validated_with(run: Run) -> None:
     """The history of each fold goes back to a fold of the same number, and so do its rows."""
-    plan = run.study.folds.split(run.study.dataset)
+    plan = run.study.specification.folds.split(run.study.dataset)
     last = {exploit.trial: exploit for exploit in run.exploits}
     for trial in run.result.trials:
         for fold in trial.folds:

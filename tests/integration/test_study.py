@@ -394,7 +394,7 @@ def test_a_trial_gives_what_each_of_its_folds_gives_alone(
     setup = StudySetup(
         model=model_source("./net.py:Net", base=Path.cwd()),
         settings=Settings(epochs=40, metrics=("accuracy",)),
-        plan=study.folds.split(study.dataset),
+        plan=study.specification.folds.split(study.dataset),
         folder=tmp_path / "alone",
     )
     for fold in trial.folds:

@@ -160,7 +160,7 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
     """Replaying a fold of the plan gives the scores that the group got."""
     data, plan = run.study.dataset, run.study.fold_plan
     for sub_study, part, parity in zip(
-        run.study.sub_studies, run.result.parts, (0, 1), strict=True
+        run.study.preparation.parts, run.result.parts, (0, 1), strict=True
     ):
         setup = StudySetup(
             model=model_source("mlp"),
@@ -173,7 +173,7 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
             assert set(data.labels[fold.training_rows] % 2) == {parity}
             unseen = {*whole.validation_rows, *data.test_rows}
             assert not unseen & set(fold.training_rows)
-            tensors = load_file(sub_study.folder / str(done.predictions))
+            tensors = load_file(sub_study.folder.path / str(done.predictions))
             assert np.array_equal(tensors["rows"], whole.validation_rows)
             task = FoldTask(trial=trial.id, config=trial.config, fold=fold.index, until_epoch=3)
             replayed = FoldRun(task, setup=setup, data=data, collective=SingleProcess()).advance(

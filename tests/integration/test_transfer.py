@@ -9,7 +9,8 @@ from rayfold.errors import RecipeError, TrackingError
 from rayfold.journal import Journal
 from rayfold.space import Choice, Float, SearchSpace
 from rayfold.tracking import Uploader, tracking_uri
-from rayfold.transfer import Start, StartFrom, find_start
+from rayfold.transfer.requests import StartFrom
+from rayfold.transfer.start import Start, find_start
 
 SPACE = SearchSpace(
     {

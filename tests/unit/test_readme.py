@@ -5,7 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rayfold.recipe import DEFAULT_EPOCHS, DEFAULT_NUM_TRIALS, load_recipe
+from rayfold.recipe import load_recipe
+from rayfold.specification import DEFAULT_EPOCHS, DEFAULT_NUM_TRIALS
 from rayfold.study import Study
 
 README = Path(__file__).parents[2] / "README.md"

@@ -8,7 +8,7 @@ import typer
 from rayfold.cli.options import Overrides, RecipePath
 
 if TYPE_CHECKING:
-    from rayfold.recipe.recipe import Search
+    from rayfold.recipe import Recipe
 
 
 def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
@@ -24,22 +24,25 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
     study = Study.from_recipe(loaded)
     lines = study.plan().lines()
     typer.echo(f"study      {study.name} in {study.folder}")
-    for line in [*_search_lines(loaded.search), *lines]:
+    for line in [*_search_lines(loaded), *lines]:
         typer.echo(line)
 
 
-def _search_lines(search: "Search") -> Iterator[str]:
+def _search_lines(recipe: "Recipe") -> Iterator[str]:
     """Yield what searches, what ends trials early, and the limits of time."""
-    if search.searcher_call is not None:
-        yield f"searcher   {_in_words(*search.searcher_call)}"
-    if search.scheduler_call is not None:
-        yield f"scheduler  {_in_words(*search.scheduler_call)}"
-    if search.max_time is not None:
-        yield f"time       {search.max_time:g} s for the study"
-    if search.max_time_per_trial is not None:
-        yield f"time       {search.max_time_per_trial:g} s for each trial"
+    given, options = recipe.document.get("search", {}), recipe.specification
+    for kind in ("searcher", "scheduler"):
+        if given.get(kind) is not None:
+            yield f"{kind:9}  {_in_words(given[kind])}"
+    if options.max_time is not None:
+        yield f"time       {options.max_time:g} s for the study"
+    if options.max_time_per_trial is not None:
+        yield f"time       {options.max_time_per_trial:g} s for each trial"
 
 
-def _in_words(name: str, arguments: Mapping[str, Any]) -> str:
-    given = ", ".join(f"{key}: {value}" for key, value in arguments.items())
+def _in_words(named: str | Mapping[str, Mapping[str, Any] | None]) -> str:
+    if isinstance(named, str):
+        return named
+    ((name, arguments),) = named.items()
+    given = ", ".join(f"{key}: {value}" for key, value in (arguments or {}).items())
     return f"{name} ({given})" if given else name

@@ -11,9 +11,9 @@ from rayfold.cli.options import Overrides, RecipePath
 from rayfold.results import MAX_COUNT
 
 if TYPE_CHECKING:
-    from rayfold.recipe import Recipe
     from rayfold.results import Mode
     from rayfold.simulation import Simulation
+    from rayfold.specification import Specification
 
 
 def simulate(
@@ -57,49 +57,41 @@ def simulate(
     The searcher is the real one; scores and running times come from a table with a row per
     configuration. Neither data nor model are needed.
     """
-    from rayfold import schedulers, search
-    from rayfold.library import resolve_space
-    from rayfold.recipe import DEFAULT_NUM_TRIALS, load_recipe
+    from rayfold.recipe import load_recipe
     from rayfold.simulation import Charges, read_table
     from rayfold.simulation import simulate as run_simulation
 
-    loaded = load_recipe(recipe, overrides or ())
-    _check_seconds_per_trial(loaded)
+    options = load_recipe(recipe, overrides or ()).specification
+    _check_seconds_per_trial(options)
     _check_threshold(threshold)
     _check_max_seconds(max_seconds)
     if output is not None:
         _check_new_file(output)
-    mode = _mode(loaded)
+    mode = _mode(options)
     given = {"fold_start": fold_start, "journal_append": journal_append}
     constants = {name: seconds for name, seconds in given.items() if seconds is not None}
     if charge == "none":
         constants = {"fold_start": 0.0, "journal_append": 0.0} | constants
     charges = Charges(searcher=charge == "measured", **constants)
-    searcher = search.create(*(loaded.search.searcher_call or ("genetic", {})))
-    num_trials = loaded.search.num_trials or searcher.capacity or DEFAULT_NUM_TRIALS
-    searcher = searcher.fitted(num_trials)
-    space = resolve_space(loaded.search.space or loaded.fixed.model, base=loaded.base)
-    searcher.start(space, mode=mode)
-    num_folds = loaded.fixed.folds.count * loaded.fixed.folds.repeats
-    scheduler = None
-    if loaded.search.scheduler_call:
-        scheduler = schedulers.create(*loaded.search.scheduler_call)
+    num_trials, scheduler = options.limit(), options.scheduler
+    searcher = options.searcher.fitted(num_trials)
+    searcher.start(options.space, mode=mode)
+    if scheduler is not None:
         scheduler.start(
             mode=mode,
-            num_folds=num_folds,
-            epochs=loaded.fixed.epochs,
-            repeats=loaded.fixed.folds.repeats,
+            num_folds=options.folds.total,
+            epochs=options.epochs,
+            repeats=options.folds.repeats,
         )
-    rows = read_table(table, space, epochs=loaded.fixed.epochs)
-    bounds = loaded.resources.groups
+    rows = read_table(table, options.space, epochs=options.epochs)
     simulation = run_simulation(
         searcher,
         rows,
-        num_groups=groups if groups is not None else bounds.maximum,
+        num_groups=groups if groups is not None else options.groups.maximum,
         num_trials=num_trials,
-        num_folds=num_folds,
-        groups_per_trial=bounds.per_trial,
-        max_seconds=max_seconds if max_seconds is not None else loaded.search.max_time,
+        num_folds=options.folds.total,
+        groups_per_trial=options.groups.per_trial,
+        max_seconds=max_seconds if max_seconds is not None else options.max_time,
         scheduler=scheduler,
         charges=charges,
         random_seed=random_seed,
@@ -107,7 +99,7 @@ def simulate(
     if threshold is None:
         threshold = rows.good_score(mode)
     good = {"min": "low", "max": "high"}[mode]
-    typer.echo(f"score        {loaded.search.metric}, {good} is good")
+    typer.echo(f"score        {options.metric}, {good} is good")
     for line in simulation.lines(threshold):
         typer.echo(line)
     if output is not None:
@@ -115,11 +107,11 @@ def simulate(
         typer.echo(f"written to {output}")
 
 
-def _check_seconds_per_trial(recipe: "Recipe") -> None:
+def _check_seconds_per_trial(options: "Specification") -> None:
     """Refuse a limit that ends trials within a fold, of which the table knows nothing."""
     from rayfold.errors import RecipeError
 
-    if recipe.search.max_time_per_trial is not None:
+    if options.max_time_per_trial is not None:
         raise RecipeError(
             "search.max_time_per_trial ends a trial after an epoch, but the table holds whole "
             "folds; simulate without it: --set search.max_time_per_trial=null."
@@ -155,11 +147,11 @@ def _check_new_file(path: Path) -> None:
         )
 
 
-def _mode(recipe: "Recipe") -> "Mode":
+def _mode(options: "Specification") -> "Mode":
     """Return whether a small or a large score is good, without reading the data."""
-    metric = recipe.search.metric
-    if recipe.search.mode is not None:
-        return recipe.search.mode
+    metric = options.metric
+    if options.mode is not None:
+        return options.mode
     if metric == "val_loss":
         return "min"
     from rayfold.errors import RecipeError

@@ -3,16 +3,16 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AliasChoices, Field
 
 from rayfold.data.columns import Column, blocks, survey
 from rayfold.data.hdf5 import (
-    Paths,
     clean_name,
     dataset_names,
     find_dataset,
@@ -21,7 +21,7 @@ from rayfold.data.hdf5 import (
     path_list,
     place,
 )
-from rayfold.data.holdout import check_test_fraction, split_test
+from rayfold.data.holdout import split_test
 from rayfold.data.inputs import Channels, Features, has_channels_last, model_shape, to_float
 from rayfold.data.labels import (
     Classes,
@@ -34,61 +34,56 @@ from rayfold.data.labels import (
 )
 from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError
-from rayfold.results import MAX_SEED
+from rayfold.options import options
+from rayfold.options.fields import Paths, Seed, made, plain
+
+Name = Annotated[str, made(lambda name: clean_name(name))]
+"""A data set's path within its file."""
+
+Names = Annotated[
+    str | Sequence[str] | None,
+    made(lambda names: clean_names(names) if names not in (None, ()) else ()),
+]
+"""Paths of different data sets; one alone may stand without a list. Kept as a tuple."""
 
 
-@dataclass(frozen=True)
+@options("data")
 class HDF5:
-    """Where the data lie, and which rows are kept for the test.
+    """Where the data lie, and which rows are kept for the test."""
 
-    Attributes:
-        paths: A file, a glob or a list of these; rows follow one another in this order, globs
-            sorted. Kept as a tuple of strings.
-        features: Name of the data set that holds the model's input, or several names for a model
-            with several inputs. Kept as a tuple; empty for None, which takes the one called
-            ``"features"``, or the only one beside labels and row groups.
-        labels: Name of the data set that holds what is to be predicted.
-        row_groups: Name of a data set that tells which rows belong together (one patient, one
-            device); these never part, neither in the test split nor in grouped folds.
-        task: None for: floats are regression, all other labels classification.
-        test_fraction: Share of the rows kept for the test, in [0, 1).
-        random_seed: Seed of the test split, 0 to 2**32 - 1.
-        channels: Where images have their channels: ``"first"`` (C x H x W, C x D x H x W) or
-            ``"last"`` (H x W x C, D x H x W x C). Models get them first in any case; rows of
-            other numbers of axes stay as they are.
-
-    Raises:
-        DataError: If a field has no such value.
-    """
-
-    paths: Paths
-    features: str | Sequence[str] | None = None
-    labels: str = "labels"
-    row_groups: str | None = None
+    paths: Paths = Field(validation_alias=AliasChoices("hdf5", "paths"))
+    """HDF5 file or files; a glob such as data/*.h5 is allowed. Rows follow one another in this
+    order, globs sorted."""
+    features: Names = ()
+    """Name of the data set that holds the model's input, or several names for a model with
+    several inputs; none takes the one called features, or the only one beside labels and
+    row groups."""
+    labels: Name = "labels"
+    """Name of the data set that holds what is to be predicted."""
+    row_groups: Name | None = None
+    """Name of a data set that tells which rows belong together (one patient, one device); these
+    never part, neither in the test split nor in grouped folds."""
     task: Task | None = None
-    test_fraction: float = 0.0
-    random_seed: int = 0
+    """Kind of labels; null takes floats as regression, all other labels as classification."""
+    test_fraction: Annotated[float, Field(strict=True, ge=0, lt=1), plain] = 0.0
+    """Share of the rows that no trial sees, kept for the test."""
+    random_seed: Seed = 0
+    """Seed of the test split."""
     channels: Channels = "first"
+    """Axis of the channels of images (rows of 3 or 4 axes), as stored; models get them first."""
+
+    def under(self, base: Path) -> Self:
+        """Return the same with relative paths that start at a folder."""
+        paths = path_list(self.paths)
+        return replace(self, paths=[base / Path(path).expanduser() for path in paths])
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", tuple(str(path) for path in path_list(self.paths)))
-        names = () if self.features in (None, ()) else clean_names(self.features or ())
-        object.__setattr__(self, "features", names)
-        object.__setattr__(self, "labels", clean_name(self.labels))
-        if self.row_groups is not None:
-            object.__setattr__(self, "row_groups", clean_name(self.row_groups))
-        for field, named in (("features", names), ("row_groups", (self.row_groups,))):
+        for field, named in (("features", self.features or ()), ("row_groups", [self.row_groups])):
             if self.labels in named:
-                raise DataError(
-                    f"{self.labels!r} is named as labels and in {field}; "
-                    "what is to be predicted cannot be given too."
+                raise ValueError(
+                    f"names {self.labels!r} as labels and in {field}; what is to be predicted "
+                    "cannot be given too"
                 )
-        if self.task is not None and self.task not in get_args(Task):
-            raise DataError(f"task is {self.task!r}, expected 'classification' or 'regression'.")
-        if self.channels not in get_args(Channels):
-            raise DataError(f"channels is {self.channels!r}, expected 'first' or 'last'.")
-        check_test_fraction(self.test_fraction)
-        check_random_seed(self.random_seed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -302,20 +297,11 @@ def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """
     cleaned = tuple(clean_name(name) for name in ([names] if isinstance(names, str) else names))
     if not cleaned:
-        raise DataError("features is empty; name at least one data set.")
+        raise DataError("must name at least one data set.")
     for name in cleaned:
         if cleaned.count(name) > 1:
-            raise DataError(f"features names {name!r} twice; name each data set once.")
+            raise DataError(f"must name {name!r} once only.")
     return cleaned
-
-
-def check_random_seed(random_seed: int) -> None:
-    """Raise DataError unless ``random_seed`` is a whole number of 0 to 2**32 - 1."""
-    is_whole = isinstance(random_seed, int) and not isinstance(random_seed, bool)
-    if not is_whole or not 0 <= random_seed <= MAX_SEED:
-        raise DataError(
-            f"random_seed is {random_seed!r}, expected a whole number of 0 to {MAX_SEED}."
-        )
 
 
 def _read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:

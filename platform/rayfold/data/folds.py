@@ -4,13 +4,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from rayfold.data.dataset import DataSet, check_random_seed
+from rayfold.data.dataset import DataSet
 from rayfold.errors import DataError
+from rayfold.options import options
+from rayfold.options.fields import Count, Seed, plain
+from rayfold.orders import FoldOrder
 
 Kind: TypeAlias = Literal["auto", "stratified", "plain", "grouped"]
 
@@ -74,51 +78,35 @@ class FoldPlan:
         return FoldPlan(tuple(fold.within(part) for fold in self.folds), self.digest)
 
 
-@dataclass(frozen=True)
+@options("folds")
 class Folds:
-    """How the development rows are cut into folds, always shuffled by the seed.
+    """How the development rows are cut into folds, always shuffled by the seed."""
 
-    Attributes:
-        count: Number of folds, at least 2.
-        random_seed: Same seed and data, same folds; 0 to 2**32 - 1.
-        kind: ``"stratified"``: each class is spread evenly over the folds. ``"plain"``: rows at
-            random. ``"grouped"``: rows of one row group stay together; for classification the
-            classes are spread as evenly as whole groups allow (scikit-learn's
-            StratifiedGroupKFold), for regression each fold gets as many groups (GroupKFold).
-            ``"auto"``: grouped for data with row groups, stratified for other classification,
-            plain for other regression. Kinds other than grouped ignore row groups.
-        repeats: How often the rows are cut anew; ``count`` times as many folds are trained for
-            each trial. With few rows (below 1,000, say) one cut decides too much by chance. The
-            predictions of a row by the models of several cuts are averaged.
-
-    Raises:
-        DataError: If a field has no such value.
-    """
-
-    count: int = 5
-    random_seed: int = 0
+    count: Annotated[int, Field(strict=True, ge=2, le=MAX_FOLDS), plain] = 5
+    """Number of folds."""
+    random_seed: Seed = 0
+    """Same seed and data, same folds."""
     kind: Kind = "auto"
-    repeats: int = 1
+    """How rows are dealt out. stratified: each class is spread evenly over the folds. plain: rows
+    at random. grouped: rows of one row group stay together; for classification the classes are
+    spread as evenly as whole groups allow (scikit-learn's StratifiedGroupKFold), for regression
+    each fold gets as many groups (GroupKFold). auto: grouped for data with row groups, stratified
+    for other classification, plain for other regression. Kinds other than grouped ignore row
+    groups."""
+    repeats: Count = 1
+    """How often the rows are cut anew; count times as many folds are trained for each trial. With
+    few rows (below 1,000, say) one cut decides too much by chance. The predictions of a row by
+    the models of several cuts are averaged."""
+    order: FoldOrder | None = None
+    """One fold after another, or all folds together, epoch by epoch; null takes what the scheduler
+    needs, else in_turn."""
 
     def __post_init__(self) -> None:
-        for name, number, least in (
-            ("count", self.count, 2),
-            ("number of repeats", self.repeats, 1),
-        ):
-            if type(number) is not int or number < least:
-                raise DataError(
-                    f"the {name} of folds is {number!r}, expected a whole number of at least "
-                    f"{least}."
-                )
         if self.total > MAX_FOLDS:
-            raise DataError(
-                f"count {self.count} times repeats {self.repeats} are {self.total:,} folds for "
-                f"each trial, expected at most {MAX_FOLDS:,}; take fewer repeats."
+            raise ValueError(
+                f"must be at most {MAX_FOLDS:,} for each trial, got count {self.count} times "
+                f"repeats {self.repeats}; take fewer repeats"
             )
-        if self.kind not in get_args(Kind):
-            expected = ", ".join(repr(kind) for kind in get_args(Kind))
-            raise DataError(f"the kind of folds is {self.kind!r}, expected one of {expected}.")
-        check_random_seed(self.random_seed)
 
     @property
     def total(self) -> int:

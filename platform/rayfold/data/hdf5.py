@@ -11,16 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5l, h5z
 
 from rayfold.errors import DataError, did_you_mean
-
-Paths: TypeAlias = str | Path | Sequence[str | Path]
-"""One file, a glob (``"data/*.h5"``), or a sequence of these."""
+from rayfold.options.fields import Paths
 
 _MAX_SOFT_LINKS = 16  # HDF5's own limit for one path
 _MAX_LISTED = 5
@@ -70,9 +68,9 @@ def clean_name(name: str) -> str:
     Raises:
         DataError: If nothing is left.
     """
-    cleaned = "/".join(_components(name))
+    cleaned = "/".join(_components(name)) if isinstance(name, str) else ""
     if not cleaned:
-        raise DataError(f"expected the name of a data set, got {name!r}; give it as in the file.")
+        raise DataError(f"must be the name of a data set as in the file, got {name!r}.")
     return cleaned
 
 

@@ -10,19 +10,21 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.data.columns import survey
-from rayfold.data.dataset import DataSet
+from rayfold.data.dataset import DataSet, Name
 from rayfold.data.folds import FoldPlan
-from rayfold.data.hdf5 import clean_name, find_files, place
+from rayfold.data.hdf5 import find_files, place
 from rayfold.data.labels import one_column
-from rayfold.errors import DataError, RecipeError, did_you_mean, one_of
+from rayfold.errors import DataError, RecipeError, did_you_mean
+from rayfold.options import options
+from rayfold.options.fields import Count, ValueLists, made
 
 By: TypeAlias = Literal["files", "column", "labels"]
 
@@ -32,6 +34,18 @@ MAX_PARTS = 64
 _PART_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,49}"
 _MAX_SHOWN = 8
 _TYPES = {str: "text", bool: "a truth value"}
+
+
+def _checked_groups(groups: object) -> object:
+    if isinstance(groups, Mapping) and not groups:
+        raise RecipeError("must name at least two parts, got none.")
+    for name in groups if isinstance(groups, Mapping) else ():
+        if not isinstance(name, str) or not re.fullmatch(_PART_NAME, name):
+            raise RecipeError(
+                "must have names of 1 to 50 letters, digits, dots, dashes and underscores, the "
+                f"first of them no dot, got {name!r}."
+            )
+    return groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,56 +70,43 @@ class SubProblem:
         return hashlib.sha256(np.flatnonzero(self.rows).astype("<i8").tobytes()).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
+@options("sub_problems")
 class SubProblems:
-    """How the rows of a study are cut into parts, and how long each is searched.
-
-    Attributes:
-        by: ``"files"``: each HDF5 file is a part. ``"column"``: so is each value of ``column``.
-            ``"labels"``: each group of classes is one.
-        num_trials: Trials of each part.
-        column: Name of an HDF5 data set with a whole number, a truth value or a name for each row.
-        groups: Parts by name, each with its files (or globs), values of the column or classes; no
-            row is in two of them, and rows in none are in no part. None: every file, or every
-            value, is a part of its own.
-
-    Raises:
-        RecipeError: If a field has no such value; the message names it.
-    """
+    """How the rows of a study are cut into parts, and how long each is searched."""
 
     by: By
-    num_trials: int
-    column: str | None = None
-    groups: Mapping[str, Sequence[Any]] | None = None
+    """What a part is: each HDF5 file, each value of a column, or each group of classes."""
+    num_trials: Count
+    """Trials of each part."""
+    column: Name | None = None
+    """HDF5 data set with a whole number, a truth value or a name for each row, for parts by
+    column."""
+    groups: Annotated[ValueLists, made(_checked_groups)] | None = None
+    """Parts by name, each with its files (or globs), values of the column or classes. No row is
+    in two of them, and rows in none are in no part. Null: every file, or every value, is a part
+    of its own."""
 
     def __post_init__(self) -> None:
-        one_of("sub_problems.by", self.by, get_args(By))
-        if type(self.num_trials) is not int or self.num_trials < 1:
-            raise RecipeError(
-                "sub_problems.num_trials must be a whole number of at least 1, "
-                f"not {self.num_trials!r}."
-            )
         if (self.by == "column") != (self.column is not None):
-            raise RecipeError(
-                "sub_problems.column is missing; name the data set to split by."
+            raise ValueError(
+                "needs a column; name the data set to split by"
                 if self.by == "column"
-                else f"sub_problems.column is for by='column', not for by={self.by!r}; "
-                "leave it out."
+                else f"takes a column for by: column, not for by: {self.by}; leave it out"
             )
-        if self.column is not None:
-            try:
-                object.__setattr__(self, "column", clean_name(self.column))
-            except (DataError, AttributeError):
-                raise RecipeError(
-                    f"sub_problems.column must be the name of a data set, not {self.column!r}."
-                ) from None
-        if self.groups is not None:
-            object.__setattr__(self, "groups", _checked_groups(self.groups))
-        elif self.by == "labels":
-            raise RecipeError(
-                "sub_problems.groups is missing; say which classes belong together, such as "
-                "{'even': [0, 2], 'odd': [1, 3]}: a class alone cannot be told from others."
+        if self.by == "labels" and self.groups is None:
+            raise ValueError(
+                "needs groups; say which classes belong together, such as {'even': [0, 2], "
+                "'odd': [1, 3]}: a class alone cannot be told from others"
             )
+
+    def under(self, base: Path) -> Self:
+        """Return the same with relative paths that start at a folder."""
+        if self.groups is None or self.by != "files":
+            return self
+        groups = {
+            name: [str(base / str(path)) for path in paths] for name, paths in self.groups.items()
+        }
+        return replace(self, groups=groups)
 
     def settings(self) -> dict[str, Any]:
         """Return how the rows are cut, as the journal holds it."""
@@ -232,33 +233,6 @@ def _hint(member: object, values: Sequence[Any]) -> str:
         if str(value) == str(member):
             return f"; write {value!r}, which is {_TYPES.get(type(value), 'a number')}"
     return did_you_mean(str(member), [str(value) for value in values])
-
-
-def _checked_groups(groups: object) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(groups, Mapping) or not groups:
-        raise RecipeError(
-            "sub_problems.groups must map the names of parts to lists, such as "
-            f"{{'even': [0, 2], 'odd': [1, 3]}}, not {groups!r}."
-        )
-    checked: dict[str, tuple[Any, ...]] = {}
-    for name, members in groups.items():
-        if not isinstance(name, str) or not re.fullmatch(_PART_NAME, name):
-            raise RecipeError(
-                "sub_problems.groups must have names of 1 to 50 letters, digits, dots, dashes "
-                f"and underscores, the first of them no dot, got {name!r}."
-            )
-        if not isinstance(members, list | tuple) or not members:
-            raise RecipeError(
-                f"sub_problems.groups: {name!r} must be a list of one or more, not {members!r}."
-            )
-        for member in members:
-            if not isinstance(member, bool | int | float | str | Path):
-                raise RecipeError(
-                    f"sub_problems.groups: {name!r} holds {member!r}, expected numbers, truth "
-                    "values or text."
-                )
-        checked[name] = tuple(members)
-    return checked
 
 
 def _each(

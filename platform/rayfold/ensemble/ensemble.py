@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from rayfold.acceptance import Acceptance
 from rayfold.ensemble import conformal, uncertainty
 from rayfold.ensemble.arguments import (
     bundle_folder,
@@ -49,7 +50,6 @@ from rayfold.ensemble.registry import register_bundle
 from rayfold.ensemble.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import BundleError, EnsembleError, one_of
-from rayfold.recipe import Acceptance
 from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 

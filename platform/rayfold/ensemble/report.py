@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from rayfold.acceptance import Acceptance, Verdict
 from rayfold.ensemble.conformal import class_sets, intervals
 from rayfold.ensemble.evaluation import Evaluation
 from rayfold.ensemble.measures import Measures, metric_names, over_folds, over_rows
 from rayfold.ensemble.out_of_fold import OutOfFold, row_losses
 from rayfold.ensemble.uncertainty import Uncertainty
-from rayfold.recipe import Acceptance, Verdict
 from rayfold.results import Mode
 
 COVERAGE = 0.9

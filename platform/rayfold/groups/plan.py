@@ -1,12 +1,14 @@
 """How many processes a study asks for, told before anything starts."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from rayfold.errors import RecipeError
+from pydantic import Field
+
+from rayfold.options import options
+from rayfold.options.fields import Count, plain
 from rayfold.results import MAX_COUNT
-from rayfold.space.values import show
 
 WORKER_MEMORY = 0.45e9
 """Bytes of a worker, mostly PyTorch itself (measured)."""
@@ -18,48 +20,34 @@ DRIVER_MEMORY = 1.5e9
 """Bytes of the driver, of Ray's own processes and of the dispatcher (measured)."""
 
 
-@dataclass(frozen=True)
+@options("groups")
 class Groups:
-    """The worker groups of a study.
+    """The worker groups of a study."""
 
-    Attributes:
-        minimum: Groups asked for at once, even where the cluster must grow for them.
-        maximum: Groups at most; more than ``minimum`` are started as the cluster has room.
-        workers: Data-parallel workers of each group (N_W).
-        per_trial: Groups that one trial may hold at once (N_F), its folds spread over them.
-        cpus_per_worker: CPU cores reserved for each worker.
-        gpus_per_worker: GPUs of each worker (N_GPU), or the share of one; 0 computes on the CPU.
-
-    Raises:
-        RecipeError: If a number is out of range.
-    """
-
-    minimum: int = 1
-    maximum: int = 1
-    workers: int = 1
-    per_trial: int = 1
-    cpus_per_worker: float = 1
-    gpus_per_worker: float = 0
+    minimum: Count = 1
+    """Groups asked for at once, even where the cluster must grow for them."""
+    maximum: Count = 1
+    """Groups at most; more than minimum are started as the cluster has room."""
+    workers: Count = 1
+    """Data-parallel workers of each group (N_W)."""
+    per_trial: Count = 1
+    """Groups that one trial may hold at once (N_F), its folds spread over them."""
+    cpus_per_worker: Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain] = 1.0
+    """CPU cores reserved for each worker."""
+    gpus_per_worker: Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain] = 0.0
+    """GPUs of each worker (N_GPU), or the share of one; 0 computes on the CPU."""
 
     def __post_init__(self) -> None:
-        for name in ("minimum", "maximum", "workers", "per_trial"):
-            _check_whole(name, getattr(self, name))
-        _check_number("cpus_per_worker", self.cpus_per_worker, lambda value: value > 0, "above 0")
-        _check_number("gpus_per_worker", self.gpus_per_worker, lambda value: value >= 0, "from 0")
-        if self.minimum > self.maximum:
-            raise RecipeError(
-                f"groups.minimum is {self.minimum} but groups.maximum is {self.maximum}; "
-                f"raise the maximum."
-            )
-        if self.per_trial > self.maximum:
-            raise RecipeError(
-                f"groups.per_trial is {self.per_trial} but groups.maximum is {self.maximum}; "
-                f"a trial cannot hold more groups than there are."
-            )
+        for name in ("minimum", "per_trial"):
+            if getattr(self, name) > self.maximum:
+                raise ValueError(
+                    f"must not have a {name} above its maximum, got {name} "
+                    f"{getattr(self, name)} and maximum {self.maximum}; raise the maximum"
+                )
         if self.maximum % self.per_trial:
-            raise RecipeError(
-                f"groups.maximum is {self.maximum}, but each trial takes {self.per_trial} "
-                f"(groups.per_trial), so that some would stay idle; choose a multiple."
+            raise ValueError(
+                f"must have a maximum that is a multiple of per_trial, or some would stay idle, "
+                f"got maximum {self.maximum} and per_trial {self.per_trial}"
             )
 
     @property
@@ -175,19 +163,3 @@ class Plan:
             *(f"warning    {line}" for line in self.warnings),
             *(f"hint       {hint}" for hint in self.hints),
         ]
-
-
-def _check_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RecipeError(
-            f"groups.{name} must be a whole number of at least 1, not {show(value)}."
-        )
-    if value > MAX_COUNT:
-        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")
-
-
-def _check_number(name: str, value: object, fits: Callable[[float], bool], bound: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-        raise RecipeError(f"groups.{name} must be a number {bound}, not {show(value)}.")
-    if not value <= MAX_COUNT:
-        raise RecipeError(f"groups.{name} must be at most {MAX_COUNT}, not {show(value)}.")

@@ -4,7 +4,6 @@ from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.schedulers.halving import Halving
 from rayfold.schedulers.population import Population
 from rayfold.schedulers.racing import Racing
-from rayfold.schedulers.racing_halving import RacingHalving
 from rayfold.schedulers.registry import SCHEDULERS, create
 from rayfold.schedulers.replay import Replay
 
@@ -13,7 +12,6 @@ __all__ = [
     "Halving",
     "Population",
     "Racing",
-    "RacingHalving",
     "Replay",
     "SCHEDULERS",
     "Scheduler",

@@ -6,12 +6,13 @@ hears the same, in the same order, arrives at the same state. That is how a stud
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from rayfold.errors import RecipeError, one_of
 from rayfold.orders import FoldOrder
-from rayfold.results import Mode, Status
+from rayfold.results import Config, Mode, Status, ValueChange
+from rayfold.space import SearchSpace
 
 Decision: TypeAlias = Literal["go on", "stop"]
 """What becomes of a trial that has reported."""
@@ -24,10 +25,14 @@ class Scheduler(ABC):
     Have its tests inherit ``rayfold.testing.SchedulerContract``.
 
     Attributes:
-        fold_order: The order of folds that it needs. With ``"in_turn"`` it hears of each fold
-            that is complete, with ``"together"`` of each epoch of all folds.
-        first_fold_by_epoch: With folds in turn: whether it also hears of each epoch of fold 0,
-            which then trains alone.
+        fold_order: The order of folds that it needs; None: any. With ``"in_turn"`` it hears of
+            each fold that is complete, with ``"together"`` of each epoch of all folds.
+        trains_side_by_side: Whether it compares all trials while all of them train, so that a
+            searcher has no results to learn from.
+        changes_values: Whether it changes hyperparameters of trials while they train, which then
+            take turns.
+        runs_in_tune: Whether a scheduler of Ray Tune does the work, which cannot tell the trials
+            of several studies in one pool apart.
 
     Example::
 
@@ -37,8 +42,10 @@ class Scheduler(ABC):
             scheduler.finished("0007", "stopped")
     """
 
-    fold_order: ClassVar[FoldOrder]
-    first_fold_by_epoch: ClassVar[bool] = False
+    fold_order: ClassVar[FoldOrder | None]
+    trains_side_by_side: ClassVar[bool] = False
+    changes_values: ClassVar[bool] = False
+    runs_in_tune: ClassVar[bool] = False
 
     _num_folds: int | None = None
 
@@ -116,6 +123,27 @@ class Scheduler(ABC):
     @property
     def milestones(self) -> tuple[int, ...]:
         """Epochs after which all folds of a trial write their state, and trials take turns."""
+        return ()
+
+    def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:  # noqa: B027
+        """Check that it suits a search.
+
+        Args:
+            space: What is searched.
+            configs: The configurations that will be tried; empty where they are not known.
+
+        Raises:
+            RecipeError: If it does not; the message says why.
+            SpaceError: If a configuration of its own is none of the space.
+        """
+
+    def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
+        """Yield the changes that a model in training may meet with, or the widest of these."""
+        return iter(())
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The configurations that it needs the trials to begin with; none: any will do."""
         return ()
 
     @property

@@ -1,10 +1,10 @@
 """Population-based training: the weakest copy the best, and go on with changed values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from rayfold.errors import RecipeError, did_you_mean, one_of
-from rayfold.results import Status, Value
+from rayfold.results import Config, Status, Value, ValueChange
 from rayfold.schedulers.base import Decision, Scheduler, fraction
 from rayfold.space import Choice, SearchSpace
 from rayfold.space.domains import Domain
@@ -54,6 +54,9 @@ class Population(Scheduler):
     """
 
     fold_order = "together"
+    trains_side_by_side = True
+    changes_values = True
+    runs_in_tune = True
 
     def __init__(
         self,
@@ -133,6 +136,22 @@ class Population(Scheduler):
                 "optimizer.learning_rate, say, or name what may change in perturb."
             )
         return names
+
+    def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:
+        """Check that parameters of the space can be changed; see ``parameters``."""
+        self.parameters(space)
+
+    def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
+        """Yield both ends of each parameter of the model, in the middle of all others."""
+        middle = {name: domain.from_unit(0.5) for name, domain in space.items()}
+        for name in self.parameters(space):
+            if not name.startswith("model."):
+                continue
+            needed = {condition.parameter: condition.values[0] for condition in space[name].when}
+            values = {**middle, **needed}
+            active = {other: values[other] for other in (*space.active(values), name)}
+            low, high = ({**active, name: space[name].from_unit(unit)} for unit in (0.0, 1.0))
+            yield ValueChange(f"perturb: {name}", low, high)
 
     def _begin(self) -> None:
         if self.interval >= self.epochs:

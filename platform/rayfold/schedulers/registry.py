@@ -8,13 +8,11 @@ from rayfold.schedulers.base import Scheduler
 from rayfold.schedulers.halving import Halving
 from rayfold.schedulers.population import Population
 from rayfold.schedulers.racing import Racing
-from rayfold.schedulers.racing_halving import RacingHalving
 from rayfold.schedulers.replay import Replay
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "racing": Racing,
     "halving": Halving,
-    "racing_halving": RacingHalving,
     "population": Population,
     "replay": Replay,
 }

@@ -1,11 +1,11 @@
 """Replay: every trial follows a schedule that an earlier search has found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from rayfold.errors import RecipeError, SpaceError
-from rayfold.results import Config, Status
+from rayfold.results import Config, Status, ValueChange
 from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.schedulers.population import fixed_while_training
 from rayfold.space import SearchSpace, plain_config
@@ -19,8 +19,7 @@ class Replay(Scheduler):
 
         schedule = result.schedule(result.best.id)  # [(0, {...}), (4, {...}), ...]
         Study(
-            "again", ..., searcher=search.Fixed([schedule[0][1]]), scheduler=Replay(schedule),
-            fold_order="together",
+            "again", ..., scheduler=Replay(schedule), folds=Folds(10)
         ).run()
 
     Only what a ``Population`` may change can change.
@@ -33,6 +32,8 @@ class Replay(Scheduler):
     """
 
     fold_order = "together"
+    changes_values = True
+    runs_in_tune = True
 
     def __init__(self, schedule: Sequence[tuple[int, Config]]) -> None:
         try:
@@ -58,12 +59,19 @@ class Replay(Scheduler):
         """The epochs after which values change."""
         return tuple(epoch for epoch, _ in self.schedule[1:])
 
-    def check(self, space: SearchSpace) -> None:
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The first configuration of the schedule."""
+        return (self.schedule[0][1],)
+
+    def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:
         """Check that the schedule goes through configurations of a space that may follow.
+
+        All trials must begin with the first of them.
 
         Raises:
             SpaceError: If one is none of the space.
-            RecipeError: If a value changes that must not.
+            RecipeError: If a value changes that must not, or a trial begins with another one.
         """
         for epoch, config in self.schedule:
             try:
@@ -77,6 +85,37 @@ class Replay(Scheduler):
                 if reason := fixed_while_training(name, space):
                     raise RecipeError(
                         f"schedule, epoch {epoch}: {name} {reason}; keep it {before[name]!r}."
+                    )
+        self._check_first(space, configs)
+
+    def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
+        """Yield each change of a parameter of the model."""
+        for (_, before), (epoch, config) in pairwise(self.schedule):
+            changes = [
+                f"{name} from {before[name]!r} to {value!r}"
+                for name, value in config.items()
+                if name.startswith("model.") and before[name] != value
+            ]
+            if changes:
+                yield ValueChange(
+                    f"schedule, epoch {epoch}: {' and '.join(changes)}", before, config
+                )
+
+    def _check_first(self, space: SearchSpace, configs: Sequence[Config]) -> None:
+        first = self.schedule[0][1]
+        if not configs:
+            raise RecipeError(
+                "the scheduler replay trains the first configuration of its schedule; use "
+                "searcher=Fixed([schedule[0][1]]) (search.searcher: {fixed: {configs: [...]}} in "
+                "a recipe)."
+            )
+        for number, config in enumerate(configs):
+            for name in space:
+                if config.get(name) != first.get(name):
+                    raise RecipeError(
+                        f"configs[{number}]: {name} is {config.get(name)!r}, but the schedule "
+                        f"begins with {first.get(name)!r}; use "
+                        "searcher=Fixed([schedule[0][1]])."
                     )
 
     def _begin(self) -> None:

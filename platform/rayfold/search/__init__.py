@@ -6,7 +6,7 @@ from rayfold.search.fixed import Fixed
 from rayfold.search.genetic import Genetic
 from rayfold.search.past import Past, PastStudy
 from rayfold.search.random import Random
-from rayfold.search.registry import SEARCHERS, create, reseeded
+from rayfold.search.registry import SEARCHERS, create
 
 __all__ = [
     "Bayesian",
@@ -20,5 +20,4 @@ __all__ = [
     "Searcher",
     "Suggestion",
     "create",
-    "reseeded",
 ]

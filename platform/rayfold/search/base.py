@@ -79,6 +79,12 @@ class Searcher(ABC):
     opens_with_past: bool = True
     """Whether the first configurations may come from the past."""
 
+    learns: bool = True
+    """Whether what it proposes depends on the scores."""
+
+    configs: tuple[Config, ...] = ()
+    """The configurations that it will propose, where they are known before it starts."""
+
     _space: SearchSpace | None = None
     _mode: Mode = "min"
     _past: Past = Past()
@@ -93,6 +99,26 @@ class Searcher(ABC):
             num_trials: Trials that the study begins with, at most.
         """
         return self
+
+    def with_seed(self, number: int) -> Self:
+        """Return a searcher like this one, not started, that draws other random numbers.
+
+        Args:
+            number: Tells the new ones apart; the same number gives the same one.
+        """
+        ((_, arguments),) = self.settings().items()
+        if "random_seed" not in arguments:
+            return self
+        return type(self)(
+            **{**arguments, "random_seed": other_seed(arguments["random_seed"], number)}
+        )
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Check that it can search a space.
+
+        Raises:
+            SpaceError: If a configuration of its own is none of the space.
+        """
 
     def start(self, space: SearchSpace, *, mode: Mode, past: Past | None = None) -> None:
         """Begin a search.
@@ -343,6 +369,12 @@ class Searcher(ABC):
             better = (score < self._best[1]) == (self._mode == "min")
         if better:
             self._best = suggestion, score
+
+
+def other_seed(random_seed: int, number: int) -> int:
+    """Return another seed, the same for the same two numbers."""
+    (seed,) = np.random.SeedSequence([random_seed, number]).generate_state(1)
+    return int(seed)
 
 
 def whole_number(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:

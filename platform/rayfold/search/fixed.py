@@ -20,14 +20,13 @@ class Fixed(Searcher):
     """
 
     opens_with_past = False
+    learns = False
 
     def __init__(self, configs: Sequence[Config]) -> None:
         listed = isinstance(configs, list | tuple) and configs
         if not listed or not all(isinstance(config, Mapping) for config in configs):
             raise RecipeError(f"configs must be a list of configurations, got {configs!r}.")
-        self.configs: tuple[Config, ...] = tuple(
-            self._plain(number, config) for number, config in enumerate(configs)
-        )
+        self.configs = tuple(self._plain(number, config) for number, config in enumerate(configs))
 
     @staticmethod
     def _plain(number: int, config: Config) -> Config:

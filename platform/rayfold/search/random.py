@@ -18,6 +18,8 @@ class Random(Searcher):
         RecipeError: If ``random_seed`` is no whole number, or negative.
     """
 
+    learns = False
+
     def __init__(self, *, random_seed: int = 0) -> None:
         self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from rayfold.registry import create_by_name
 from rayfold.search.base import Searcher
 from rayfold.search.bayesian import Bayesian
@@ -36,17 +34,3 @@ def create(name: str, arguments: Mapping[str, Any] | None = None) -> Searcher:
         create("genetic", {"population": 16, "generations": 8})
     """
     return create_by_name("searcher", SEARCHERS, name, arguments)
-
-
-def reseeded(searcher: Searcher, number: int) -> Searcher:
-    """Return a searcher like one of ours, not started, that draws other random numbers.
-
-    Args:
-        searcher: The searcher; one that is none of ours, or draws nothing, is returned itself.
-        number: Tells the new ones apart.
-    """
-    ((name, arguments),) = searcher.settings().items()
-    if type(searcher) is not SEARCHERS.get(name) or "random_seed" not in arguments:
-        return searcher
-    (seed,) = np.random.SeedSequence([arguments["random_seed"], number]).generate_state(1)
-    return create(name, {**arguments, "random_seed": int(seed)})

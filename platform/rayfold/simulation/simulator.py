@@ -105,9 +105,7 @@ def simulate(
         )
     if searcher.space != table.space:
         raise RecipeError("the searcher searches another space than the table's; give one space.")
-    if scheduler is not None and (
-        scheduler.fold_order != "in_turn" or scheduler.first_fold_by_epoch
-    ):
+    if scheduler is not None and scheduler.fold_order != "in_turn":
         (name,) = scheduler.settings()
         raise RecipeError(
             f"scheduler {name} judges epochs, but the table holds whole folds; simulate racing."

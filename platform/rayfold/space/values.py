@@ -52,7 +52,7 @@ def plain_parameters(parameters: Mapping[str, object]) -> dict[str, Any]:
         if not isinstance(name, str):
             raise SpaceError(f"names of parameters are texts, got {show(name)}.")
         try:
-            plain[name] = _plain_or_list(value)
+            plain[name] = plain_or_list(value)
         except SpaceError as error:
             raise SpaceError(f"{name}: {error}") from None
     return plain
@@ -73,12 +73,17 @@ def plain_config(config: Mapping[str, object]) -> dict[str, Value]:
     return plain
 
 
-def _plain_or_list(value: object) -> Any:
+def plain_or_list(value: object) -> Any:
+    """Return a value that is not searched as a plain one: also None, or a list of such values.
+
+    Raises:
+        SpaceError: If it cannot be plain.
+    """
     if value is None:
         return None
     converted = _converted(value)
     if isinstance(converted, list | tuple | range):
-        return [_plain_or_list(entry) for entry in converted]
+        return [plain_or_list(entry) for entry in converted]
     return plain_value(value)
 
 

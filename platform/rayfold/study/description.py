@@ -1,20 +1,65 @@
-"""What a study is, as its journal and MLflow hold it."""
+"""What a study is, as its journal and MLflow hold it, and whether it still is that."""
 
+import dataclasses
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from rayfold.data import HDF5, Channels, DataSet
 from rayfold.data.inputs import has_channels_last
 from rayfold.errors import RecipeError
+from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training import Settings
 
+if TYPE_CHECKING:
+    from rayfold.study.preparation import Preparation
+
+NUM_TRIALS = "num_trials"
+"""Trials that a study began with, which its searcher is fitted to."""
+
 NOT_COMPARED = ("environment", "descriptors", "accept", "code")
 """What of a description may differ when a study goes on; code is compared by ``check_code``."""
+
+
+def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
+    """Return what a study is.
+
+    Args:
+        study: The study.
+        space: What it searches: its space, pruned where that was asked for.
+    """
+    options, past = study.specification, study.specification.past
+    weights, scheduler = options.initial_weights, options.scheduler
+    return {
+        "model": study.model.reference,
+        "code": study.code.to_dict(),
+        **describe_data_set(study.data, options.data),
+        "descriptors": study.descriptors,
+        "fold_digest": study.fold_plan.digest,
+        "num_folds": len(study.fold_plan.folds),
+        "folds": {
+            "count": options.folds.count,
+            "random_seed": options.folds.random_seed,
+            "kind": options.folds.kind,
+            "repeats": options.folds.repeats,
+            "row_groups": options.data.row_groups,
+        },
+        **_describe_training(study.settings),
+        "parameters": dict(options.parameters),
+        "start_from": None if past is None else past.settings(),
+        "initial_weights": None if weights is None else weights.settings(),
+        "sub_problems": _describe_parts(study),
+        "sub_problem": _describe_part(study),
+        "searcher": options.searcher.settings(),
+        "scheduler": None if scheduler is None else scheduler.settings(),
+        "space": space.to_dict(),
+        "accept": [criterion.to_dict() for criterion in options.accept],
+        "environment": _describe_environment(),
+    }
 
 
 def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
@@ -38,36 +83,6 @@ def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
     }
 
 
-def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[str, Any]:
-    """Return what a feature array is as stored; one with channels first says nothing of them."""
-    shape = array.shape[1:]
-    entry: dict[str, Any] = {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
-    return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
-
-
-def describe_training(settings: Settings) -> dict[str, Any]:
-    """Return what all trials share."""
-    return {
-        "epochs": settings.epochs,
-        "loss": settings.loss,
-        "metrics": list(settings.metrics),
-        "metric": settings.metric,
-        "mode": settings.mode,
-        "random_seed": settings.random_seed,
-    }
-
-
-def describe_environment() -> dict[str, str]:
-    """Return what the study runs with here."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "ray": version("ray"),
-        "rayfold": version("rayfold"),
-        "torch": version("torch"),
-    }
-
-
 def check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) -> None:
     """Check that a study goes on as it began.
 
@@ -85,3 +100,49 @@ def check_same(name: str, begun: Mapping[str, Any], present: Mapping[str, Any]) 
             f"study {name!r} has changed since it began: {'; '.join(changes)}; put that back, or "
             "give the study another name."
         )
+
+
+def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[str, Any]:
+    """Return what a feature array is as stored; one with channels first says nothing of them."""
+    shape = array.shape[1:]
+    entry: dict[str, Any] = {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
+    return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
+
+
+def _describe_training(settings: Settings) -> dict[str, Any]:
+    described = dataclasses.asdict(settings)
+    del described["checkpoint_seconds"]
+    return {**described, "metrics": list(settings.metrics)}
+
+
+def _describe_parts(study: "Preparation") -> dict[str, Any] | None:
+    """Return how the rows are cut into parts, and how these are called."""
+    wanted = study.specification.sub_problems
+    if wanted is None:
+        return None
+    names = [part.part.problem.name for part in study.parts if part.part is not None]
+    return {**wanted.settings(), "parts": names}
+
+
+def _describe_part(study: "Preparation") -> dict[str, Any] | None:
+    """Return which part of which study this is a study of."""
+    if study.part is None:
+        return None
+    problem = study.part.problem
+    return {
+        "of": study.part.of,
+        "part": problem.name,
+        "rows": problem.num_rows,
+        "digest": problem.digest,
+    }
+
+
+def _describe_environment() -> dict[str, str]:
+    """Return what the study runs with here."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "ray": version("ray"),
+        "rayfold": version("rayfold"),
+        "torch": version("torch"),
+    }

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
@@ -24,15 +23,14 @@ from rayfold.groups.ray_processes import RayProcesses
 from rayfold.machine import machine_fault
 from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
-from rayfold.schedulers import Population, Replay
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.suspension import Suspension
 from rayfold.tracking import Uploader
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
 from rayfold.tuning.exploits import Exploiter
 from rayfold.tuning.ledgers import Ledgers
-from rayfold.tuning.population import PopulationScheduler, population_scheduler
-from rayfold.tuning.replay import ReplayScheduler
+from rayfold.tuning.population import PopulationScheduler
+from rayfold.tuning.schedulers import tune_scheduler
 from rayfold.tuning.states import remove_states
 from rayfold.tuning.trainable import TrialRunner, trial_resources
 
@@ -56,19 +54,18 @@ class Execution:
         *,
         name: str,
         studies: Sequence[OpenStudy],
-        folder: Path,
+        scratch: Path,
         groups: Groups,
         fold_order: FoldOrder,
-        tune_scheduler: TrialScheduler | None,
         max_time_per_trial: float | None,
         call: Call,
         uploader: Uploader,
         progress: Progress,
     ) -> None:
         self._name, self._studies, self._groups, self._order = name, studies, groups, fold_order
-        self._setup, self._folder = studies[0].setup, folder / "ray"
+        self._setup, self._folder = studies[0].setup, scratch
         self._ledgers = Ledgers({study.name: study.ledger for study in studies})
-        self._scheduler, self._tune_scheduler = studies[0].scheduler, tune_scheduler
+        self._scheduler = studies[0].scheduler
         self._max_time_per_trial, self._call = max_time_per_trial, call
         self._uploader, self._progress = uploader, progress
         self._folds_before = self._ledgers.num_folds_done
@@ -127,14 +124,18 @@ class Execution:
             order=self._order,
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
-            orders_ahead=0 if self._scheduler or self._tune_scheduler else 1,
-            first_fold_by_epoch=bool(self._scheduler and self._scheduler.first_fold_by_epoch),
+            orders_ahead=0 if self._scheduler else 1,
             max_seconds=self._max_time_per_trial,
             milestones=self._scheduler.milestones if self._scheduler else (),
         )
         spare = max(1, groups.trials_at_once // 4)  # these wait for a group, so that none idles
         at_once = groups.trials_at_once + spare
-        scheduler = self._tune_scheduler or self._milestone_scheduler(at_once)
+        scheduler = tune_scheduler(
+            self._scheduler,
+            Exploiter(self._studies[0].ledger, self._setup.folder, len(self._setup.plan.folds)),
+            space=self._studies[0].space,
+            at_once=at_once,
+        )
         turns = scheduler if isinstance(scheduler, PopulationScheduler) else None
         tuner = tune.Tuner(
             tune.with_resources(
@@ -180,18 +181,6 @@ class Execution:
                 self._suspension.end(fault)
             elif not self._suspension.reason:
                 raise
-
-    def _milestone_scheduler(self, at_once: int) -> TrialScheduler | None:
-        """Return Ray Tune's scheduler for one of ours that changes trials at milestones."""
-        ledger, setup = self._studies[0].ledger, self._setup
-        exploiter = Exploiter(ledger, setup.folder, len(setup.plan.folds))
-        if isinstance(self._scheduler, Replay):
-            return ReplayScheduler(self._scheduler, exploiter)
-        if isinstance(self._scheduler, Population):
-            return population_scheduler(
-                self._scheduler, exploiter, space=self._studies[0].space, at_once=at_once
-            )
-        return None
 
     def _remove_states(self) -> None:
         """Remove the checkpoints of trials that will never be gone on with."""

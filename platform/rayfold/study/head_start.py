@@ -9,20 +9,15 @@ from torch import nn
 
 from rayfold.data import DataSet, FoldPlan
 from rayfold.errors import TrackingError
+from rayfold.events import PastTaken, WeightsTaken
 from rayfold.journal import Entry, Journal
 from rayfold.results import Config
 from rayfold.search import Past
 from rayfold.space import SearchSpace
 from rayfold.study.result import StudyResult
-from rayfold.transfer import (
-    FoundWeights,
-    InitialWeights,
-    Start,
-    StartFrom,
-    find_start,
-    find_weights,
-    start_from_parts,
-)
+from rayfold.transfer.requests import InitialWeights, StartFrom
+from rayfold.transfer.start import Start, find_start, start_from_parts
+from rayfold.transfer.weights import FoundWeights, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +72,8 @@ class HeadStart:
             TrackingError: If MLflow cannot be read.
         """
         for entry in entries:
-            if entry.event == "past":
-                return Start.from_dict(entry.fields)
+            if isinstance(event := entry.read(), PastTaken):
+                return Start.from_dict(event.taken)
         if self._start is None and self._start_from is None:
             return Start(past=Past(), space=self._space)
         if self._start is None:
@@ -102,8 +97,8 @@ class HeadStart:
             TrackingError: If MLflow cannot be read.
         """
         for entry in entries:
-            if entry.event == "initial_weights":
-                kept = FoundWeights.from_dict(entry.fields)
+            if isinstance(event := entry.read(), WeightsTaken):
+                kept = FoundWeights.from_dict(event.taken)
                 kept.check_kept(self._folder)
                 return kept
         if self._weights is None and self._initial_weights is not None:
@@ -140,13 +135,13 @@ class HeadStart:
         """
         start, weights = self.start(entries), self.weights(entries)
         written = {entry.event for entry in entries}
-        if takes_past and "past" not in written:
-            journal.append("past", **start.to_dict())
+        if takes_past and PastTaken.event not in written:
+            journal.record(PastTaken(start.to_dict()))
             for line in start.lines:
                 logger.info("starts from %s", line)
-        if weights is not None and "initial_weights" not in written:
+        if weights is not None and WeightsTaken.event not in written:
             weights.keep(self._folder)
-            journal.append("initial_weights", **weights.to_dict())
+            journal.record(WeightsTaken(weights.to_dict()))
             for line in weights.lines:
                 logger.info("begins with %s", line)
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from rayfold.events import State
 from rayfold.journal import Journal
 from rayfold.schedulers import Scheduler
 from rayfold.space import SearchSpace
@@ -60,7 +61,7 @@ class Call:
         return self.interruption.requested or self.out_of_time
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """How it has ended so far, as journals name it."""
         if self.interruption.requested:
             return "interrupted"

@@ -3,12 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from rayfold.errors import RecipeError
+from rayfold.events import CodeChanged, Retried, StudyBegun, Suggested, TrialEnded
 from rayfold.journal import Entry, Journal
 from rayfold.storage import replacing
-from rayfold.tracking import CODE_FOLDER
+from rayfold.study_folder import StudyFolder
 from rayfold.user_code import CodeRecord, Source, changed_files, changed_packages
 
 logger = logging.getLogger(__name__)
@@ -16,13 +16,15 @@ logger = logging.getLogger(__name__)
 
 def recorded_code(entries: Sequence[Entry]) -> CodeRecord | None:
     """Return the code that a journal's newest trials carry; None in journals of old."""
-    found = None
+    found: CodeRecord | None = None
     for entry in entries:
-        if entry.event == "study":
-            found = entry.fields["description"].get("code")
-        elif entry.event == "code":
-            found = entry.fields["code"]
-    return None if found is None else CodeRecord.from_dict(found)
+        event = entry.read()
+        if isinstance(event, StudyBegun):
+            code = event.description.get("code")
+            found = None if code is None else CodeRecord.from_dict(code)
+        elif isinstance(event, CodeChanged):
+            found = event.code
+    return found
 
 
 def check_code(name: str, entries: Sequence[Entry], present: CodeRecord, *, accept: bool) -> None:
@@ -72,13 +74,13 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
             name,
             ", ".join(versions),
         )
-    journal.append("code", code=present.to_dict())
+    journal.record(CodeChanged(present))
 
 
-def keep_text(source: Source, folder: Path) -> None:
+def keep_text(source: Source, folder: StudyFolder) -> None:
     """Write a source's files into the study's folder, below its digest."""
     for name, text in source.files.items():
-        path = folder / CODE_FOLDER / source.digest[:12] / name
+        path = folder.code(source.digest) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -105,8 +107,9 @@ def _statuses(entries: Sequence[Entry]) -> dict[str, str]:
     """Return what each trial is: its status, or ``"in flight"``."""
     statuses: dict[str, str] = {}
     for entry in entries:
-        if entry.event == "trial":
-            statuses[entry.fields["trial"]] = entry.fields["status"]
-        elif entry.event in ("suggestion", "retry"):
-            statuses[entry.fields["trial"]] = "in flight"
+        event = entry.read()
+        if isinstance(event, TrialEnded):
+            statuses[event.trial] = event.status
+        elif isinstance(event, Suggested | Retried):
+            statuses[event.trial] = "in flight"
     return statuses

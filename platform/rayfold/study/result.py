@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from rayfold.acceptance import Acceptance, Verdict
 from rayfold.errors import RecipeError
-from rayfold.recipe import Acceptance, Verdict
 from rayfold.report import best_trial, trials_table
 from rayfold.results import Config, Mode, TrialResult, shortened
 

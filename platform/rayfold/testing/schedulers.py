@@ -184,9 +184,7 @@ def _steps(
 
     if scheduler.fold_order == "together":
         return [scores(NUM_FOLDS, epoch) for epoch in range(1, EPOCHS + 1)]
-    epochs = range(1, EPOCHS) if scheduler.first_fold_by_epoch else range(0)
-    first = [scores(1, epoch) for epoch in epochs]
-    return first + [scores(folds, EPOCHS) for folds in range(1, NUM_FOLDS + 1)]
+    return [scores(folds, EPOCHS) for folds in range(1, NUM_FOLDS + 1)]
 
 
 def _quality(trial: str) -> float:

@@ -14,13 +14,10 @@ from rayfold.tracking.runs import (
     read_study,
 )
 from rayfold.tracking.store import check_store, experiment_name, tracking_uri
-from rayfold.tracking.tags import CODE_FOLDER, SEEN_ROWS
 from rayfold.tracking.ui import ui_command
 from rayfold.tracking.uploader import Uploader
 
 __all__ = [
-    "CODE_FOLDER",
-    "SEEN_ROWS",
     "LoggedStudy",
     "LoggedTrial",
     "ServedModel",

@@ -14,8 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayfold import tracebacks
+from rayfold.events import (
+    CodeChanged,
+    Event,
+    Exploited,
+    FoldTrained,
+    Retried,
+    RunState,
+    State,
+    StudyBegun,
+    Suggested,
+    TrialEnded,
+)
 from rayfold.journal import Entry
 from rayfold.results import Config, Exploit, FoldResult
+from rayfold.study_folder import StudyFolder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
 from rayfold.tracking.store import open_experiment, search_runs
@@ -103,90 +116,95 @@ class StudyMirror:
         self._client = client
         self._experiment_id = open_experiment(client, experiment, artifacts)
         self._folder = folder
-        self._study: Mapping[str, Any] = {}
+        self._study: StudyBegun | None = None
         self._parent = ""
         self._parent_status = ""
         self._children: dict[str, _Child] = {}
-        self._state: Entry | None = None
+        self._state: tuple[State, float] | None = None
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Log the entries, given in the order of the journal and from its first one on."""
-        handlers = {
-            "study": self._apply_study,
-            "code": self._apply_code,
-            "suggestion": self._apply_suggestion,
-            "retry": self._apply_retry,
-            "exploit": self._apply_exploit,
-            "fold": self._apply_fold,
-            "trial": self._apply_trial,
-            "run": self._apply_run,
-        }
         for entry in entries:
-            if entry.event in handlers:
-                handlers[entry.event](entry)
+            self._apply(entry.read(), entry.time)
         self._update_statuses()
 
-    def _apply_study(self, entry: Entry) -> None:
-        self._study = entry.fields
+    def _apply(self, event: Event | None, at: float) -> None:
+        if isinstance(event, StudyBegun):
+            self._apply_study(event, at)
+        elif isinstance(event, CodeChanged):
+            self._log_code(event.code.to_dict())
+        elif isinstance(event, Suggested):
+            self._apply_suggestion(event, at)
+        elif isinstance(event, Retried):
+            self._apply_retry(event, at)
+        elif isinstance(event, Exploited):
+            self._apply_exploit(event.exploit, at)
+        elif isinstance(event, FoldTrained):
+            self._apply_fold(event)
+        elif isinstance(event, TrialEnded):
+            self._apply_trial(event, at)
+        elif isinstance(event, RunState):
+            self._state = event.state, at
+
+    def _apply_study(self, event: StudyBegun, at: float) -> None:
+        self._study = event
         if not self._parent:
             self._find_runs()
         if not self._parent:
             run = self._client.create_run(
                 self._experiment_id,
-                start_time=milliseconds(entry.time),
-                run_name=entry.fields["name"],
+                start_time=milliseconds(at),
+                run_name=event.name,
                 tags=self._common_tags("study"),
             )
             self._parent, self._parent_status = run.info.run_id, run.info.status
-        description = dict(entry.fields["description"])
+        description = dict(event.description)
         self._log(self._parent, tags=_description_tags(description))
         self._client.log_dict(self._parent, description, "study.json")
-        seen_rows = self._folder / tag.SEEN_ROWS
+        seen_rows = StudyFolder(self._folder).seen_rows
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
         self._log_code(description.get("code") or {})
-
-    def _apply_code(self, entry: Entry) -> None:
-        self._log_code(entry.fields["code"])
 
     def _log_code(self, code: Mapping[str, Any]) -> None:
         """Log the texts that trials are trained with from now on, and their digest."""
         if not (digest := code.get("digest")):
             return
-        name = f"{tag.CODE_FOLDER}/{digest[:12]}"
-        if (self._folder / name).is_dir():
-            self._client.log_artifacts(self._parent, str(self._folder / name), name)
+        texts = StudyFolder(self._folder).code(digest)
+        if texts.is_dir():
+            name = str(texts.relative_to(self._folder))
+            self._client.log_artifacts(self._parent, str(texts), name)
         self._log(self._parent, tags={tag.CODE: digest})
 
-    def _apply_suggestion(self, entry: Entry) -> None:
-        trial, config = entry.fields["trial"], entry.fields["config"]
+    def _apply_suggestion(self, event: Suggested, at: float) -> None:
+        trial, config = event.trial, event.config
         tags = {
             **self._common_tags("trial"),
             tag.PARENT: self._parent,
             tag.TRIAL: trial,
             tag.STATUS: "running",
-            **({tag.CODE: entry.fields["code"]} if "code" in entry.fields else {}),
-            **({tag.INITIAL_WEIGHTS: "none"} if entry.fields.get("warm") is False else {}),
+            **({tag.CODE: event.code} if event.code else {}),
+            **({tag.INITIAL_WEIGHTS: "none"} if event.warm is False else {}),
         }
         if trial not in self._children:
-            run_id = self._create_trial_run(tags | tag.config_to_tags(config), entry.time)
+            run_id = self._create_trial_run(tags | tag.config_to_tags(config), at)
             self._children[trial] = _Child(run_id=run_id)
         child = self._children[trial]
-        child.started_at, child.suggested, child.first_tags = entry.time, config, tags
+        child.started_at, child.suggested, child.first_tags = at, config, tags
         child.forget()
         child.attempt_read = 0
         self._log_start(child)
 
-    def _apply_retry(self, entry: Entry) -> None:
+    def _apply_retry(self, event: Retried, at: float) -> None:
         """Begin a run for a trial that is tried again; the one before is deleted.
 
         MLflow cannot take metrics out of a run, so that two tries in one would be mixed up.
         """
-        child = self._children[entry.fields["trial"]]
+        child = self._children[event.trial]
         child.attempt_read += 1
-        child.started_at = entry.time
-        child.first_tags[tag.CODE] = entry.fields["code"]
-        if entry.fields["fresh"]:
+        child.started_at = at
+        child.first_tags[tag.CODE] = event.code
+        if event.fresh:
             child.forget()
         if child.deleted:
             return
@@ -199,7 +217,7 @@ class StudyMirror:
                     **_exploit_tags(child.exploits),
                     tag.ATTEMPT: str(child.attempt_read),
                 },
-                entry.time,
+                at,
             )
             child.run_status, child.params, child.settled = "RUNNING", frozenset(), False
             child.uploaded.clear()
@@ -225,9 +243,9 @@ class StudyMirror:
             self._log(child.run_id, metrics=child.exploit_metrics, params=child.suggested)
             child.params = frozenset(child.suggested)
 
-    def _apply_exploit(self, entry: Entry) -> None:
+    def _apply_exploit(self, exploit: Exploit, at: float) -> None:
         """Log what a trial has taken over: its parameters cannot change, its tags can."""
-        child, exploit = self._children[entry.fields["trial"]], Exploit.from_dict(entry.fields)
+        child = self._children[exploit.trial]
         before, child.config = child.config, exploit.config
         child.folds.clear()  # those of the state that it has given up
         child.exploits.append(
@@ -239,7 +257,7 @@ class StudyMirror:
             }
         )
         metrics = [
-            metric(f"population/{name}", value, entry.time, step=exploit.epoch)
+            metric(f"population/{name}", value, at, step=exploit.epoch)
             for name, value in exploit.config.items()
             if not isinstance(value, str)
         ]
@@ -256,11 +274,10 @@ class StudyMirror:
             },
         )
 
-    def _apply_fold(self, entry: Entry) -> None:
-        child = self._children[entry.fields["trial"]]
-        result = FoldResult.from_dict(entry.fields["result"])
-        child.folds[result.fold] = result
-        self._log_fold(child, result)
+    def _apply_fold(self, event: FoldTrained) -> None:
+        child = self._children[event.trial]
+        child.folds[event.result.fold] = event.result
+        self._log_fold(child, event.result)
 
     def _log_fold(self, child: _Child, result: FoldResult) -> None:
         """Log a fold's metrics and files, unless the run holds them already."""
@@ -290,45 +307,41 @@ class StudyMirror:
             },
         )
 
-    def _apply_trial(self, entry: Entry) -> None:
-        child = self._children[entry.fields["trial"]]
+    def _apply_trial(self, event: TrialEnded, at: float) -> None:
+        child = self._children[event.trial]
         if child.takes_nothing:
             return
-        status, error = entry.fields["status"], entry.fields.get("error")
-        tags = {tag.STATUS: status}
+        status, error = event.status, event.error
+        tags: dict[str, str] = {tag.STATUS: status}
         if error:
             self._client.log_text(child.run_id, error, "error.txt")
             tags[tag.ERROR] = tracebacks.summary(error)[:250]
-        self._terminate(child, _RUN_STATUS[status], entry.time)
+        self._terminate(child, _RUN_STATUS[status], at)
         folds = [child.folds[index] for index in sorted(child.folds)]
         summary = {
-            "score": entry.fields.get("score"),
-            "standard_error": entry.fields.get("standard_error"),
-            "duration_seconds": entry.time - child.started_at,
+            "score": event.score,
+            "standard_error": event.standard_error,
+            "duration_seconds": at - child.started_at,
             "fold_seconds": mean([fold.finished_at - fold.started_at for fold in folds]),
         }
         metrics = history_metrics(folds) + [
-            metric(name, value, entry.time, step=0)
-            for name, value in summary.items()
-            if value is not None
+            metric(name, value, at, step=0) for name, value in summary.items() if value is not None
         ]
         self._log(child.run_id, metrics=metrics, tags=tags)  # the tag comes last: all is there
         child.settled = True
-
-    def _apply_run(self, entry: Entry) -> None:
-        self._state = entry
 
     def _update_statuses(self) -> None:
         """Give the parent, and the children without an end, the status of the study's run."""
         if self._state is None or not self._parent:
             return
-        wanted = _STUDY_STATUS[self._state.fields["state"]]
+        state, at = self._state
+        wanted = _STUDY_STATUS[state]
         unfinished = "RUNNING" if wanted == "RUNNING" else "KILLED"
         for child in self._children.values():
             if not child.settled and child.run_status != unfinished:
-                self._terminate(child, unfinished, self._state.time)
+                self._terminate(child, unfinished, at)
         if self._parent_status != wanted:
-            self._set_status(self._parent, wanted, self._state.time)
+            self._set_status(self._parent, wanted, at)
             self._parent_status = wanted
 
     def _terminate(self, child: _Child, status: str, time: float) -> None:
@@ -341,13 +354,18 @@ class StudyMirror:
         else:
             self._client.set_terminated(run_id, status, end_time=milliseconds(time))
 
+    @property
+    def _begun(self) -> StudyBegun:
+        assert self._study is not None  # a journal's first events are of the study itself
+        return self._study
+
     def _find_runs(self) -> None:
         """Find what an earlier uploader logged.
 
         Of several runs of a trial the one of its newest try counts; of two of the same try, which
         two uploaders at once may leave, the first.
         """
-        wanted = {tag.STUDY_ID: self._study["id"]}
+        wanted = {tag.STUDY_ID: self._begun.id}
         for run in search_runs(self._client, self._experiment_id, wanted, deleted=True):
             trial = run.data.tags.get(tag.TRIAL)
             if trial is None and not self._parent:
@@ -367,13 +385,13 @@ class StudyMirror:
                 self._client.delete_run(old.run_id)
 
     def _common_tags(self, kind: str) -> dict[str, str]:
-        description = self._study["description"]
+        study = self._begun
         return {
             tag.KIND: kind,
-            tag.STUDY: self._study["name"],
-            tag.STUDY_ID: self._study["id"],
-            tag.DATA_DIGEST: str(description.get("data_digest", "")),
-            tag.FOLD_DIGEST: str(description.get("fold_digest", "")),
+            tag.STUDY: study.name,
+            tag.STUDY_ID: study.id,
+            tag.DATA_DIGEST: str(study.description.get("data_digest", "")),
+            tag.FOLD_DIGEST: str(study.description.get("fold_digest", "")),
         }
 
     def _log(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rayfold.errors import TrackingError, did_you_mean
 from rayfold.results import Config, mean_of_known
 from rayfold.storage import storage_folder
+from rayfold.study_folder import SEEN_ROWS
 from rayfold.tracking import tags as tag
 from rayfold.tracking.store import (
     describe,
@@ -151,7 +152,7 @@ class LoggedStudy:
         Raises:
             TrackingError: If the artifact is not there.
         """
-        return self._downloads.fetch(self.run_id, tag.SEEN_ROWS, what=f"study {self.name}")
+        return self._downloads.fetch(self.run_id, SEEN_ROWS, what=f"study {self.name}")
 
 
 @dataclass(frozen=True, kw_only=True)

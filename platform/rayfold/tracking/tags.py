@@ -23,13 +23,6 @@ ATTEMPT = "rayfold.attempt"
 INITIAL_WEIGHTS = "rayfold.initial_weights"
 PARENT = "mlflow.parentRunId"
 
-SEEN_ROWS = "seen_rows.safetensors"
-"""Name of the record of a study's rows, in its folder and among its artifacts."""
-
-CODE_FOLDER = "code"
-"""Where a study keeps the texts of its code, a folder for each digest's first 12 digits, in its
-folder and among its artifacts."""
-
 MAX_TAG_LENGTH = 5000
 """The least that an MLflow server takes (3.x: 8,000 characters); longer text would be cut."""
 

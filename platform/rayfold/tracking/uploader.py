@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from rayfold.journal import JournalReader
+from rayfold.study_folder import StudyFolder
 from rayfold.tracking.mirror import StudyMirror
 from rayfold.tracking.store import (
     StoreError,
@@ -126,7 +127,7 @@ class Uploader:
         client = open_store(self._uri)
         return [
             (
-                JournalReader(folder / "journal.jsonl"),
+                JournalReader(StudyFolder(folder).journal),
                 StudyMirror(client, experiment_name(), self._artifacts, folder),
             )
             for folder in self._folders

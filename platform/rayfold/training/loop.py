@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.data.scales import far_scales
+from rayfold.errors import ModelError
 from rayfold.isolation import (
     Snapshot,
     generator_states,
@@ -84,15 +85,16 @@ class FoldRun:
         self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
         seed_generators(self._seed, collective.device)
-        self._strategy = load_strategy(setup.strategy)(collective)
-        self._learner = load_learner(setup.learner)(
-            config,
-            setup=setup,
-            data=data,
-            strategy=self._strategy,
-            steps_per_epoch=len(self._batches),
-            warm=(task.fold, int(task.trial)) if task.warm else None,
-        )
+        with isolated():  # what the code of a learner or a strategy sets ends here
+            self._strategy = load_strategy(setup.strategy)(collective)
+            self._learner = load_learner(setup.learner)(
+                config,
+                setup=setup,
+                data=data,
+                strategy=self._strategy,
+                steps_per_epoch=len(self._batches),
+                warm=(task.fold, int(task.trial)) if task.warm else None,
+            )
         # Dropout differs between workers.
         seed_generators(self._seed + 1 + collective.rank, collective.device)
         self._generators = generator_states(collective.device)
@@ -143,7 +145,7 @@ class FoldRun:
         device = self._collective.device
         set_generator_states(self._generators, device)
         try:
-            with isolated():  # what the code of a learner or a strategy sets ends here
+            with isolated():
                 return self._advance(task, should_stop)
         finally:
             self._generators = generator_states(device)
@@ -238,6 +240,7 @@ class FoldRun:
             batch = self._load(together, share)
             predictions, measured = self._learner.validate_batch(batch)
             before.restore()
+            self._check_predicted(predictions)
             own = slice(batch.num_own_rows)
             for name, values in measured.items():
                 mine = values[own]
@@ -261,6 +264,15 @@ class FoldRun:
             found = evaluate(names, self._data.task, gathered[which], labels[which])
             metrics |= {f"val_{name}": value for name, value in found.items()}
         return gathered, collective.broadcast(metrics)
+
+    def _check_predicted(self, predictions: Tensor | None) -> None:
+        if (predictions is not None) != self._learner.predicts:
+            name = type(self._learner).__name__
+            returned = "no predictions" if predictions is None else "predictions"
+            raise ModelError(
+                f"{name}.validate_batch returns {returned}, but {name}.predicts is "
+                f"{self._learner.predicts}; change one of the two."
+            )
 
     def _check_converging(self, task: FoldTask) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric

@@ -9,69 +9,15 @@ from rayfold.errors import RecipeError, TrackingError, did_you_mean
 from rayfold.results import Mode, TrialResult
 from rayfold.search import Past, PastStudy
 from rayfold.space import SearchSpace
-from rayfold.tracking import LoggedStudy, list_descriptions, read_study, study_names
+from rayfold.tracking import LoggedStudy, list_descriptions, read_study
 from rayfold.transfer.configurations import (
     MappedStudy,
     map_study,
     most_telling,
     pruned_space,
 )
+from rayfold.transfer.requests import SIMILAR, StartFrom
 from rayfold.transfer.similarity import MAX_DISTANCE, NUM_NEAREST, distance
-
-SIMILAR = "similar"
-
-
-@dataclass(frozen=True)
-class StartFrom:
-    """What a study is asked to start from.
-
-    Args:
-        studies: Names or ids of studies in MLflow; ``"similar"``, not in a list, chooses them.
-        rename: Names of the past's parameters to names of the new space.
-        prune_space: Whether to search only the box around what was good.
-
-    Raises:
-        RecipeError: If an argument is no such value; the message names it.
-    """
-
-    studies: str | Sequence[str]
-    rename: Mapping[str, str] | None = None
-    prune_space: bool = False
-
-    def __post_init__(self) -> None:
-        study_names("start_from", self.studies, error=RecipeError, otherwise=repr(SIMILAR))
-        renamed = self.rename or {}
-        if not isinstance(renamed, Mapping) or not all(
-            isinstance(name, str) for pair in renamed.items() for name in pair
-        ):
-            raise RecipeError(f"rename must map names to names, not {self.rename!r}.")
-        if not isinstance(self.prune_space, bool):
-            raise RecipeError(f"prune_space must be true or false, not {self.prune_space!r}.")
-
-    def check(self, space: SearchSpace) -> None:
-        """Check the new names.
-
-        Raises:
-            RecipeError: If one is none of the space, or two parameters get the same.
-        """
-        targets = list((self.rename or {}).values())
-        for old, new in (self.rename or {}).items():
-            if new not in space:
-                raise RecipeError(
-                    f"rename: {old!r} becomes {new!r}, which is no parameter of the space"
-                    f"{did_you_mean(new, space.names)}; it has {', '.join(space)}."
-                )
-            if targets.count(new) > 1:
-                raise RecipeError(f"rename: several parameters become {new!r}; keep one.")
-
-    def settings(self) -> dict[str, Any]:
-        """Return the request as the journal holds it."""
-        studies = self.studies if isinstance(self.studies, str) else list(self.studies)
-        return {
-            "studies": studies,
-            "rename": dict(self.rename or {}),
-            "prune_space": self.prune_space,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from rayfold.errors import DataError, ModelError, RecipeError, TrackingError
 from rayfold.results import Config
 from rayfold.space import SearchSpace
 from rayfold.storage import replacing
-from rayfold.tracking import LoggedStudy, LoggedTrial, read_study, study_names
+from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 from rayfold.training.warm_start import (
     Shapes,
     Source,
@@ -24,73 +24,13 @@ from rayfold.training.warm_start import (
     model_shapes,
     output_tensors,
 )
+from rayfold.transfer.requests import InitialWeights
 
 MAX_TRIALS = 32
 """So many of a study's best trials are looked at; of those with equal shapes the best counts."""
 
 NUM_SAMPLED = 16
 """Configurations of the new space that are held against the sources before the study begins."""
-
-
-@dataclass(frozen=True)
-class InitialWeights:
-    """What the trials of a study are asked to begin with.
-
-    Attributes:
-        studies: Names or ids of studies in MLflow. Kept as a tuple.
-        shrink: Factor of the loaded weights, in (0, 1]; with 1, and a noise of 0, they
-            are taken as they are.
-        noise: Factor of the fresh weights that are added, in [0, 1].
-        frozen_epochs: Epochs for which loaded weights stay as they are.
-        learning_rate_factor: Factor of the learning rate of loaded weights, in (0, 1].
-
-    Raises:
-        RecipeError: If an argument is no such value; the message names it.
-    """
-
-    studies: str | Sequence[str]
-    shrink: float = 0.6
-    noise: float = 0.1
-    frozen_epochs: int = 0
-    learning_rate_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        given = study_names(
-            "initial_weights",
-            self.studies,
-            error=RecipeError,
-            otherwise="InitialWeights(...), a mapping with studies in a recipe",
-        )
-        object.__setattr__(self, "studies", given)
-        for name, above, bounds in (
-            ("shrink", True, "above 0 and at most 1"),
-            ("noise", False, "from 0 to 1"),
-            ("learning_rate_factor", True, "above 0 and at most 1"),
-        ):
-            value = getattr(self, name)
-            number = math.nan if isinstance(value, bool | str) else _number(value)
-            if not (0 <= number <= 1) or (above and number == 0):
-                raise RecipeError(f"initial_weights.{name} must be {bounds}, not {value!r}.")
-        epochs = self.frozen_epochs
-        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0:
-            raise RecipeError(
-                f"initial_weights.frozen_epochs must be a whole number from 0, not {epochs!r}."
-            )
-
-    @classmethod
-    def of(cls, given: "InitialWeights | str | Sequence[str] | None") -> "InitialWeights | None":
-        """Return what a study is asked to begin with, from any form in which that is given."""
-        return given if given is None or isinstance(given, cls) else cls(given)  # type: ignore[arg-type]
-
-    def settings(self) -> dict[str, Any]:
-        """Return the request as the journal holds it."""
-        return {
-            "studies": list(self.studies),
-            "shrink": self.shrink,
-            "noise": self.noise,
-            "frozen_epochs": self.frozen_epochs,
-            "learning_rate_factor": self.learning_rate_factor,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 from ray import tune
@@ -10,8 +10,10 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from rayfold.errors import RecipeError
-from rayfold.results import Config, Mode, Value
+from rayfold.results import Config, Mode, Status, Value
+from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Observation, Searcher
+from rayfold.search.base import other_seed
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.space.domains import Domain
 
@@ -50,6 +52,12 @@ class ForeignSearcher(Searcher):
     def finished(self) -> bool:
         """Whether the searcher has said so."""
         return self._space is not None and self._has_finished
+
+    def with_seed(self, number: int) -> Self:
+        """Return one that draws other random numbers, where its seed or generator is found."""
+        other = copy.deepcopy(self._original)
+        _reseed(other, number, depth=3)
+        return type(self)(other)
 
     def _begin(self) -> None:
         self._searcher = copy.deepcopy(self._original)
@@ -106,6 +114,39 @@ class ForeignSearcher(Searcher):
             )
 
 
+class ForeignScheduler(Scheduler):
+    """Any scheduler of Ray Tune, which decides in our place and sees the mean over the folds.
+
+    Args:
+        scheduler: Of Ray Tune, without metric and mode; it is copied, not changed.
+    """
+
+    fold_order = None
+    runs_in_tune = True
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self._original = scheduler
+
+    def settings(self) -> dict[str, Any]:
+        """Return ``{"tune": {"scheduler": "ASHAScheduler"}}``; its arguments are not known."""
+        return {"tune": {"scheduler": type(self._original).__name__}}
+
+    @property
+    def prepared(self) -> TrialScheduler:
+        """The scheduler itself, told to improve the mean over the folds; once started."""
+        return self._prepared
+
+    def _begin(self) -> None:
+        self._prepared = _prepared_scheduler(self._original, self.mode)
+
+    def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
+        """Stop none: Ray Tune does."""
+        return "go on"
+
+    def _end(self, trial: str, status: Status) -> None:
+        """Keep nothing."""
+
+
 def is_tune_searcher(searcher: object) -> TypeGuard[TuneSearcher]:
     """Tell whether ``searcher`` is one of Ray Tune's."""
     return isinstance(searcher, TuneSearcher)
@@ -116,7 +157,7 @@ def is_tune_scheduler(scheduler: object) -> TypeGuard[TrialScheduler]:
     return isinstance(scheduler, TrialScheduler)
 
 
-def prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
+def _prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
     """Return a copy of a scheduler of Ray Tune that improves the mean over the folds.
 
     Raises:
@@ -164,6 +205,19 @@ def _set_metric(target: Any, mode: Mode, *space: dict[str, Any]) -> None:
             f"{name} has metric={metric!r} and mode={own_mode!r}; leave both out, or give it "
             f"metric={METRIC!r} and mode={mode!r} where it has a space of its own."
         )
+
+
+def _reseed(holder: Any, number: int, *, depth: int) -> None:
+    """Change the seeds and NumPy generators of an object, and of the objects that it holds."""
+    for name, value in list(getattr(holder, "__dict__", {}).items()):
+        if type(value) is int and "seed" in name:
+            setattr(holder, name, other_seed(value, number))
+        elif isinstance(value, np.random.RandomState):
+            value.seed(other_seed(int(value.randint(2**31)), number))
+        elif isinstance(value, np.random.Generator):
+            setattr(holder, name, np.random.default_rng([int(value.integers(2**31)), number]))
+        elif depth > 1 and not isinstance(value, type):
+            _reseed(value, number, depth=depth - 1)
 
 
 def _flat(proposal: dict[str, Any], prefix: str = "") -> dict[str, Any]:

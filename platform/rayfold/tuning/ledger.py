@@ -1,11 +1,18 @@
 """What a study knows: every suggestion and result, written to the journal first."""
 
-import dataclasses
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rayfold.errors import JournalError, RecipeError
+from rayfold.events import (
+    EpochTrained,
+    Exploited,
+    FoldTrained,
+    GroupReady,
+    Retried,
+    Suggested,
+    TrialEnded,
+)
 from rayfold.journal import Entry, Journal
 from rayfold.results import (
     Config,
@@ -18,7 +25,7 @@ from rayfold.results import (
 )
 from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
-from rayfold.transfer import Beginning, ColdStarts
+from rayfold.transfer.cold_starts import Beginning, ColdStarts
 
 
 class Ledger:
@@ -74,20 +81,19 @@ class Ledger:
             JournalError: If the searcher does not suggest what the journal says it did.
         """
         for entry in entries:
-            if entry.event == "suggestion":
-                self._replay_suggestion(entry)
-            elif entry.event == "fold":
-                fold = FoldResult.from_dict(entry.fields["result"])
-                self._enter_fold(entry.fields["trial"], fold)
-            elif entry.event == "epoch":
-                scores = dict(entry.fields["scores"])
-                self._enter_epoch(entry.fields["trial"], entry.fields["epoch"], scores)
-            elif entry.event == "exploit":
-                self._enter_exploit(Exploit.from_dict(entry.fields))
-            elif entry.event == "retry":
-                self._enter_retry(entry)
-            elif entry.event == "trial":
-                self._book(entry.fields, entry.time)
+            event = entry.read()
+            if isinstance(event, Suggested):
+                self._replay_suggestion(event, entry.time)
+            elif isinstance(event, FoldTrained):
+                self._enter_fold(event.trial, event.result)
+            elif isinstance(event, EpochTrained):
+                self._enter_epoch(event.trial, event.epoch, dict(event.scores))
+            elif isinstance(event, Exploited):
+                self._enter_exploit(event.exploit)
+            elif isinstance(event, Retried):
+                self._enter_retry(event, entry.time)
+            elif isinstance(event, TrialEnded):
+                self._book(event, entry.time)
         self._queue_unfinished()
 
     def retry(self, *, failed: bool = False) -> None:
@@ -106,10 +112,8 @@ class Ledger:
             if (result is None and changed) or (
                 result is not None and result.status == "failed" and (changed or failed)
             ):
-                code = self._code or before
-                self._enter_retry(
-                    self._journal.append("retry", trial=trial, code=code, fresh=changed)
-                )
+                again = Retried(trial=trial, code=self._code or before, fresh=changed)
+                self._enter_retry(again, self._journal.record(again).time)
         self._queue_unfinished()
 
     @property
@@ -132,13 +136,14 @@ class Ledger:
         if suggestion is None:
             return None
         beginning = None if self._cold_starts is None else self._cold_starts.next
-        start = {} if beginning is None else dataclasses.asdict(beginning)
-        if self._code:
-            start["code"] = self._code
-        entry = self._journal.append(
-            "suggestion", trial=suggestion.id, config=dict(suggestion.config), **start
+        event = Suggested(
+            trial=suggestion.id,
+            config=suggestion.config,
+            warm=None if beginning is None else beginning.warm,
+            control=None if beginning is None else beginning.control,
+            code=self._code,
         )
-        self._enter(entry, suggestion.config, beginning)
+        self._enter(event, self._journal.record(event).time)
         return self._trial(suggestion.id)
 
     def _trial(self, id: str, lineage: int = 0) -> Trial:
@@ -185,7 +190,7 @@ class Ledger:
             Whether the trial goes on.
         """
         if result.fold not in self._folds[trial]:
-            self._journal.append("fold", trial=trial, result=result.to_dict())
+            self._journal.record(FoldTrained(trial=trial, result=result))
         return self._enter_fold(trial, result)
 
     def epoch_finished(
@@ -205,12 +210,12 @@ class Ledger:
             Whether the trial goes on.
         """
         if epoch > self._epochs.get(trial, (0, {}))[0]:
-            self._journal.append("epoch", trial=trial, epoch=epoch, scores=scores)
+            self._journal.record(EpochTrained(trial=trial, epoch=epoch, scores=scores))
         return self._enter_epoch(trial, epoch, dict(scores))
 
     def exploited(self, exploit: Exploit) -> None:
         """Book that a trial of a population goes on from another's state."""
-        self._journal.append("exploit", **exploit.to_dict())
+        self._journal.record(Exploited(exploit))
         self._enter_exploit(exploit)
 
     def trial_finished(self, trial: str, status: Status, *, error: str | None = None) -> None:
@@ -220,63 +225,55 @@ class Ledger:
         """
         scores = self._scores(trial)
         score, standard_error = mean_and_standard_error(scores) if scores else (None, None)
-        entry = self._journal.append(
-            "trial",
-            trial=trial,
-            status=status,
-            score=score,
-            standard_error=standard_error,
-            error=error,
+        event = TrialEnded(
+            trial=trial, status=status, score=score, standard_error=standard_error, error=error
         )
-        self._book(entry.fields, entry.time)
+        self._book(event, self._journal.record(event).time)
 
     def group_ready(self, group: int, *, node: str, at: float) -> None:
         """Book when a group was ready, Unix seconds; may be called from any thread."""
-        self._journal.append("group", group=group, node=node, ready_at=at)
+        self._journal.record(GroupReady(group=group, node=node, ready_at=at))
 
-    def _replay_suggestion(self, entry: Entry) -> None:
-        trial, config = entry.fields["trial"], entry.fields["config"]
+    def _replay_suggestion(self, event: Suggested, at: float) -> None:
         try:
-            self._searcher.restore(config)
+            self._searcher.restore(event.config)
         except RecipeError as error:
             raise JournalError(
-                f"the searcher no longer suggests what the journal holds as trial {trial}; "
+                f"the searcher no longer suggests what the journal holds as trial {event.trial}; "
                 f"resume with the searcher, space and version that began the study, "
                 f"or give the study another name."
             ) from error
-        beginning = None
-        if "warm" in entry.fields:
-            beginning = Beginning(entry.fields["warm"], entry.fields["control"])
-        self._enter(entry, config, beginning)
+        self._enter(event, at)
 
-    def _enter(self, entry: Entry, config: Config, beginning: Beginning | None) -> None:
-        trial = entry.fields["trial"]
-        self._suggested[trial] = (config, entry.time)
+    def _enter(self, event: Suggested, at: float) -> None:
+        trial, config = event.trial, event.config
+        self._suggested[trial] = (config, at)
         self._first_configs[trial] = config
-        self._codes[trial] = entry.fields.get("code", "")
-        if self._cold_starts is not None and beginning is not None:
+        self._codes[trial] = event.code
+        if self._cold_starts is not None and event.warm is not None:
+            beginning = Beginning(event.warm, event.control)
             self._beginnings[trial] = beginning
             self._cold_starts.note(beginning)
         self._folds[trial] = {}
         self._exploits[trial], self._schedules[trial] = [], [(0, config)]
 
-    def _enter_retry(self, entry: Entry) -> None:
+    def _enter_retry(self, event: Retried, at: float) -> None:
         """Open a trial again; of another code, forget all that it had."""
-        trial = entry.fields["trial"]
-        self._codes[trial] = entry.fields["code"]
+        trial = event.trial
+        self._codes[trial] = event.code
         if self._results.pop(trial, None) is not None:
             self._searcher.reopen(trial)
             if self._scheduler is not None:
                 self._scheduler.reopen(trial)
-        if entry.fields["fresh"]:
+        if event.fresh:
             config = self._first_configs[trial]
             self._fresh_starts[trial] = self._fresh_starts.get(trial, 0) + 1
             self._folds[trial], self._exploits[trial] = {}, []
             self._schedules[trial] = [(0, config)]
             self._epochs.pop(trial, None)
-            self._suggested[trial] = (config, entry.time)
+            self._suggested[trial] = (config, at)
         else:
-            self._suggested[trial] = (self._suggested[trial][0], entry.time)
+            self._suggested[trial] = (self._suggested[trial][0], at)
 
     def _enter_exploit(self, exploit: Exploit) -> None:
         """Forget what the trial had before: it is the donor's past that counts from now on."""
@@ -308,18 +305,18 @@ class Ledger:
         _, of_epoch = self._epochs.get(trial, (0, {}))
         return [score for _, score in sorted((folds or of_epoch).items())]
 
-    def _book(self, fields: Mapping[str, Any], at: float) -> None:
-        trial = fields["trial"]
+    def _book(self, event: TrialEnded, at: float) -> None:
+        trial = event.trial
         config, suggested_at = self._suggested[trial]
         folds = tuple(fold for _, fold in sorted(self._folds[trial].items()))
         self._results[trial] = TrialResult(
             id=trial,
             config=config,
-            status=fields["status"],
-            score=fields["score"],
-            standard_error=fields["standard_error"],
+            status=event.status,
+            score=event.score,
+            standard_error=event.standard_error,
             folds=folds,
-            error=fields["error"],
+            error=event.error,
             started_at=suggested_at,
             finished_at=at,
             exploits=tuple(self._exploits[trial]),
@@ -327,17 +324,17 @@ class Ledger:
             warm=self._beginnings[trial].warm if trial in self._beginnings else None,
         )
         self._compare_starts(trial)
-        if fields["status"] == "failed" or fields["score"] is None:
+        if event.status == "failed" or event.score is None:
             self._searcher.observe(trial, failed=True)
         else:
             self._searcher.observe(
                 trial,
-                score=fields["score"],
-                standard_error=fields["standard_error"],
+                score=event.score,
+                standard_error=event.standard_error,
                 num_folds=len(self._scores(trial)),
             )
         if self._scheduler is not None:
-            self._scheduler.finished(trial, fields["status"])
+            self._scheduler.finished(trial, event.status)
 
     def _compare_starts(self, trial: str) -> None:
         """Hold a warm trial's control against its other folds, where there are both."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rayfold.orders import fold_folder, lineage_folder
 from rayfold.storage import fsync_folder, replacing
+from rayfold.study_folder import StudyFolder
 from rayfold.training.checkpoint import ShrinkAndPerturb, checkpoint_path, remove_checkpoints
 
 
@@ -79,7 +80,7 @@ def drop_earlier_lineages(study_folder: Path, trial: str, lineage: int, num_fold
 
 def remove_states(study_folder: Path, trial: str) -> None:
     """Remove all checkpoints of a trial that will never be gone on with, or copied."""
-    for folder in (study_folder / "trials" / trial).glob("fold_*"):
+    for folder in (StudyFolder(study_folder).trials / trial).glob("fold_*"):
         remove_checkpoints(folder)
         for lineage in folder.glob("lineage_*"):
             shutil.rmtree(lineage, ignore_errors=True)
@@ -106,7 +107,7 @@ def start_anew(study_folder: Path, trial: str, number: int) -> None:
         number: How often it has begun anew, by the journal. A file in its folder says for which
             of these the folder was emptied, so that a crash in between is made up for.
     """
-    folder = study_folder / "trials" / trial
+    folder = StudyFolder(study_folder).trials / trial
     mark = folder / _FRESH_START
     if mark.is_file() and mark.read_text() == str(number):
         return

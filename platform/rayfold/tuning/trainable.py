@@ -46,8 +46,7 @@ class TrialRunner(Trainable):
     at once, and ``orders_ahead`` more wait at the door, so that no group idles while Tune thinks.
     Where a scheduler judges each fold there had better be none: the next may not be wanted.
     *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
-    compare trials epoch by epoch. In turn with ``first_fold_by_epoch``, the first fold trains
-    alone, and each step is one epoch of it.
+    compare trials epoch by epoch.
 
     Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
     ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
@@ -75,7 +74,6 @@ class TrialRunner(Trainable):
         groups_per_trial: int,
         metric: str,
         orders_ahead: int = 1,
-        first_fold_by_epoch: bool = False,
         max_seconds: float | None = None,
         milestones: Collection[int] = (),
     ) -> None:
@@ -83,7 +81,7 @@ class TrialRunner(Trainable):
         self._dispatcher = dispatcher
         self._num_folds, self._epochs, self._order = num_folds, epochs, order
         self._groups_per_trial, self._metric = groups_per_trial, metric
-        self._orders_ahead, self._first_fold_by_epoch = orders_ahead, first_fold_by_epoch
+        self._orders_ahead = orders_ahead
         self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._milestones = frozenset(milestones)
         self.reset_config(config)
@@ -116,12 +114,7 @@ class TrialRunner(Trainable):
             self._deadline = time.monotonic() + self._max_seconds
         if self._faulty:
             self._sit_out()
-        if self._order == "together":
-            report = self._step_epoch(range(self._num_folds))
-        elif self._first_fold_by_epoch and 0 not in self._finished:
-            report = self._step_epoch(range(1))
-        else:
-            report = self._step_in_turn()
+        report = self._step_epoch() if self._order == "together" else self._step_in_turn()
         self._faulty = bool(report.get("fault"))
         report["done"] = report["done"] or self._time_left <= 0
         if report["done"]:
@@ -168,34 +161,33 @@ class TrialRunner(Trainable):
                 self._to_submit.insert(0, outcome.task.fold)
         return self._report(outcomes)
 
-    def _step_epoch(self, folds: range) -> dict[str, Any]:
-        """Train one epoch of several folds."""
-        self._to_submit = [fold for fold in self._to_submit if fold not in folds]
-        outcomes = self._train_epoch(folds)
-        if self._milestones and _all_well(outcomes, len(folds)):
+    def _step_epoch(self) -> dict[str, Any]:
+        """Train one epoch of all folds."""
+        outcomes = self._train_epoch()
+        if self._milestones and _all_well(outcomes, self._num_folds):
             reached = min(outcome.epoch for outcome in outcomes)
             if reached > self._epoch + 1:  # folds of an earlier run: go on where they stopped
                 self._epoch = reached - 1
-                outcomes = self._train_epoch(folds)
+                outcomes = self._train_epoch()
         if not any(map(self._is_fatal, outcomes)):
             if fault := _fault_of(outcomes):
                 return {"score": None, "fault": fault, "done": False}
-            if len(outcomes) < len(folds):
+            if len(outcomes) < self._num_folds:
                 return self._report_silence()
             if errors := [outcome.error for outcome in outcomes if outcome.error]:
                 return self._report_divergence(errors[0])
         self._epoch += 1
-        if self._epoch in self._milestones and _all_well(outcomes, len(folds)):
+        if self._epoch in self._milestones and _all_well(outcomes, self._num_folds):
             self._release()
         for outcome in outcomes:
             if outcome.error is None:
                 self._scores[outcome.task.fold] = outcome.metrics[self._metric]
         return self._report(outcomes, epoch_scores=sorted(self._scores.items()))
 
-    def _train_epoch(self, folds: range) -> list[FoldOutcome]:
+    def _train_epoch(self) -> list[FoldOutcome]:
         epoch = self._epoch + 1
-        self._submit(folds, epoch, save=epoch in self._milestones)
-        return self._wait_all(len(folds))
+        self._submit(range(self._num_folds), epoch, save=epoch in self._milestones)
+        return self._wait_all(self._num_folds)
 
     def _sit_out(self) -> None:
         """Wait for a while, which is no time of the trial's."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import HDF5, Folds, load, load_features, load_labels
-from rayfold.errors import DataError
+from rayfold.errors import DataError, RecipeError
 
 Write = Callable[..., Path]
 
@@ -193,23 +193,22 @@ def test_every_refusal_is_one_line_and_leaves_the_file_closed(write: Write) -> N
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"paths": []}, "list of HDF5 files is empty"),
-        ({"paths": 5}, "must be named by a path, a glob or a list of these, not 5"),
-        ({"features": []}, "features is empty"),
-        ({"features": ["x", "/x"]}, "features names 'x' twice"),
-        ({"features": ["x", "labels"]}, "'labels' is named as labels and in features"),
-        ({"row_groups": "/labels"}, "'labels' is named as labels and in row_groups"),
-        ({"labels": ""}, "expected the name of a data set, got ''"),
-        ({"task": "ranking"}, "task is 'ranking', expected 'classification' or 'regression'"),
-        ({"test_fraction": 1.0}, "test_fraction is 1.0, expected a number from 0 to below 1"),
-        ({"random_seed": 2**32}, "random_seed is 4294967296, expected"),
-        ({"random_seed": 1.5}, "random_seed is 1.5, expected"),
+        ({"paths": []}, r"paths must be text, or a list of one or more texts, got \[\]"),
+        ({"paths": 5}, "paths must be text, or a list of one or more texts, got 5"),
+        ({"features": ["x", "/x"]}, "features must name 'x' once only"),
+        ({"features": ["x", "labels"]}, "names 'labels' as labels and in features"),
+        ({"row_groups": "/labels"}, "names 'labels' as labels and in row_groups"),
+        ({"labels": ""}, "labels must be the name of a data set as in the file, got ''"),
+        ({"task": "ranking"}, "task must be 'classification' or 'regression', got 'ranking'"),
+        ({"test_fraction": 1.0}, "test_fraction must be below 1, got 1.0"),
+        ({"random_seed": 2**32}, "random_seed must be at most 4294967295, got 4294967296"),
+        ({"random_seed": 1.5}, "random_seed must be a whole number, got 1.5"),
     ],
 )
 def test_a_source_is_checked_before_any_file_is_touched(
     arguments: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(DataError, match=text):
+    with pytest.raises(RecipeError, match=text):
         HDF5(**{"paths": "nowhere.h5", **arguments})
 
 
@@ -302,5 +301,5 @@ class TestChannels:
             load(HDF5(path, features="image", channels="last"))
 
     def test_another_word_is_refused(self) -> None:
-        with pytest.raises(DataError, match="channels is 'middle', expected 'first' or 'last'"):
+        with pytest.raises(RecipeError, match="channels must be 'first' or 'last', got 'middle'"):
             HDF5("a.h5", channels="middle")  # type: ignore[arg-type]

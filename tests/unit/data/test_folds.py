@@ -6,7 +6,7 @@ import pytest
 
 from rayfold.data import DataSet, FoldPlan, Folds
 from rayfold.data.folds import Kind
-from rayfold.errors import DataError
+from rayfold.errors import DataError, RecipeError
 
 Labelled = Callable[..., DataSet]
 
@@ -102,7 +102,7 @@ def test_repeats_cut_the_rows_anew(labelled: Labelled, kind: Kind) -> None:
 @pytest.mark.parametrize("repeats", [0, -1, 1.5, True])
 def test_repeats_are_a_whole_number_from_one_on(repeats: object) -> None:
     with pytest.raises(
-        DataError, match=r"the number of repeats of folds is .*, expected a whole number of at le"
+        RecipeError, match=r"folds\.repeats must be (at least 1|a whole number), got"
     ):
         Folds(3, repeats=repeats)  # type: ignore[arg-type]
 
@@ -179,17 +179,19 @@ def test_kinds_that_do_not_suit_the_data_are_refused(labelled: Labelled) -> None
 
 @pytest.mark.parametrize("count", [1, 0, 2.5, "5", True])
 def test_fewer_than_two_folds_are_refused(count: int) -> None:
-    with pytest.raises(DataError, match=r"count of folds is .*, expected a whole number of at"):
+    with pytest.raises(
+        RecipeError, match=r"folds\.count must be (at least 2|a whole number), got"
+    ):
         Folds(count)
 
 
 def test_more_folds_than_anyone_trains_are_refused_before_they_are_cut() -> None:
-    with pytest.raises(DataError, match="count 3 times repeats 1000000 are 3,000,000 folds for"):
+    with pytest.raises(RecipeError, match="at most 1,000 for each trial, got count 3 times repea"):
         Folds(3, repeats=1_000_000)
 
 
 def test_unknown_kinds_and_seeds_are_refused() -> None:
-    with pytest.raises(DataError, match="kind of folds is 'random', expected one of 'auto', "):
+    with pytest.raises(RecipeError, match=r"folds\.kind must be 'auto', .* got 'random'"):
         Folds(5, kind="random")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="random_seed is -1, expected a whole number of 0 to 429"):
+    with pytest.raises(RecipeError, match="random_seed must be at least 0, got -1"):
         Folds(5, random_seed=-1)

@@ -219,7 +219,7 @@ def test_the_file_is_closed_after_use_and_after_an_error(write: Write) -> None:
 
 def test_slashes_around_a_name_do_not_matter() -> None:
     assert clean_name("/images//train/") == "images/train"
-    with pytest.raises(DataError, match="expected the name of a data set, got '/'"):
+    with pytest.raises(DataError, match="must be the name of a data set as in the file, got '/'"):
         clean_name("/")
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rayfold.acceptance import Acceptance
 from rayfold.ensemble import Best, OutOfFold
 from rayfold.ensemble.evaluation import Evaluation
 from rayfold.ensemble.out_of_fold import row_losses
@@ -14,7 +15,6 @@ from rayfold.ensemble.report import (
     scores_of,
 )
 from rayfold.ensemble.uncertainty import Uncertainty
-from rayfold.recipe import Acceptance
 
 
 def test_scores_of_several_models_are_means_over_them() -> None:

@@ -69,7 +69,7 @@ def test_ray_reserves_gpus_only_where_there_are_some() -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True])
 def test_counts_are_whole_numbers_from_one_on(name: str, value: object) -> None:
     with pytest.raises(
-        RecipeError, match=rf"^groups.{name} must be a whole number of at least 1, not "
+        RecipeError, match=rf"^groups.{name} must be (a whole number|at least 1), got "
     ):
         Groups(**{name: value})  # type: ignore[arg-type]
 
@@ -79,28 +79,29 @@ def test_counts_are_whole_numbers_from_one_on(name: str, value: object) -> None:
 )
 def test_a_worker_needs_a_share_of_a_cpu(values: dict[str, object]) -> None:
     with pytest.raises(
-        RecipeError, match=r"^groups.[cg]pus_per_worker must be a number (above|from) 0, not "
+        RecipeError,
+        match=r"^groups.[cg]pus_per_worker must be (a number|above 0|at least 0), got ",
     ):
         Groups(**values)  # type: ignore[arg-type]
 
 
 def test_no_group_would_stay_idle() -> None:
-    with pytest.raises(RecipeError, match=r"groups.maximum is 5, but each trial takes 2"):
+    with pytest.raises(RecipeError, match=r"a maximum that is a multiple of per_trial"):
         Groups(1, 5, per_trial=2)
 
 
 def test_the_minimum_is_not_above_the_maximum() -> None:
-    with pytest.raises(RecipeError, match=r"groups.minimum is 3 but groups.maximum is 2; raise"):
+    with pytest.raises(RecipeError, match=r"not have a minimum above its maximum, got minimum 3"):
         Groups(3, 2)
 
 
 def test_a_trial_holds_no_more_groups_than_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"groups.per_trial is 3 but groups.maximum is 2; a tr"):
+    with pytest.raises(RecipeError, match=r"not have a per_trial above its maximum, got per"):
         Groups(1, 2, per_trial=3)
 
 
 @pytest.mark.parametrize("name", ["maximum", "workers", "cpus_per_worker", "gpus_per_worker"])
 @pytest.mark.parametrize("value", [10**21, 10**5000], ids=["10**21", "10**5000"])
 def test_numbers_without_sense_are_refused(name: str, value: int) -> None:
-    with pytest.raises(RecipeError, match=rf"^groups.{name} must be at most 1000000000, not "):
+    with pytest.raises(RecipeError, match=rf"^groups.{name} must be (at most 1000000000|a num)"):
         Groups(**{name: value})

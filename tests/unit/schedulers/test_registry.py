@@ -8,7 +8,6 @@ from rayfold.schedulers import (
     Halving,
     Population,
     Racing,
-    RacingHalving,
     Replay,
     Scheduler,
     create,
@@ -25,7 +24,6 @@ def test_schedulers_are_made_by_name() -> None:
     [
         Racing(rule="paired", top=0.2, level=0.1),
         Halving(grace_epochs=2, reduction=3),
-        RacingHalving(top=0.0, reduction=2),
         Population(interval=3, quantile=0.2, perturb=["batch_size"], method="pb2"),
         Replay([(0, {"batch_size": 16}), (2, {"batch_size": 32})]),
     ],

@@ -34,7 +34,9 @@ SGD: Config = {"optimizer.name": "sgd", "optimizer.momentum": 0.5, "batch_size":
 
 
 def test_numbers_may_change() -> None:
-    Replay([(0, SGD), (2, {**SGD, "batch_size": 32, "optimizer.momentum": 0.9})]).check(SPACE)
+    Replay([(0, SGD), (2, {**SGD, "batch_size": 32, "optimizer.momentum": 0.9})]).check(
+        SPACE, [SGD]
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_numbers_may_change() -> None:
 def test_what_no_population_could_do_is_refused(later: Config, message: str) -> None:
     """Of a name that decides what applies and what follows from it, the name is told."""
     with pytest.raises(RayfoldError, match=f"^schedule, epoch 2: {message}"):
-        Replay([(0, SGD), (2, later)]).check(SPACE)
+        Replay([(0, SGD), (2, later)]).check(SPACE, [SGD])
 
 
 @pytest.mark.parametrize(

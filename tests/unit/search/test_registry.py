@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from rayfold.errors import RecipeError
-from rayfold.search import SEARCHERS, Fixed, Genetic, Random, Searcher, create, reseeded
+from rayfold.search import SEARCHERS, Fixed, Genetic, Random, Searcher, create
 
 
 def test_searchers_are_made_by_name() -> None:
@@ -27,7 +27,7 @@ def test_settings_make_the_same_searcher_again(searcher: Searcher) -> None:
 
 def test_reseeded_searchers_draw_otherwise_and_always_the_same() -> None:
     searcher = Genetic(population=5, generations=3, random_seed=9)
-    others = [reseeded(searcher, number).settings()["genetic"] for number in (1, 2, 1)]
+    others = [searcher.with_seed(number).settings()["genetic"] for number in (1, 2, 1)]
     assert others[0] == others[2]
     assert len({9, others[0]["random_seed"], others[1]["random_seed"]}) == 3
     assert {**others[0], "random_seed": 9} == searcher.settings()["genetic"]
@@ -35,7 +35,7 @@ def test_reseeded_searchers_draw_otherwise_and_always_the_same() -> None:
 
 def test_a_searcher_that_draws_nothing_is_not_reseeded() -> None:
     fixed = Fixed([{"x": 0.5}])
-    assert reseeded(fixed, 1) is fixed
+    assert fixed.with_seed(1) is fixed
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rayfold.search import Fixed
 from rayfold.space import Choice, Float, Int, SearchSpace
 from rayfold.study import Study
 from rayfold.study import dry_run as module
+from rayfold.study.preparation import Preparation
 
 NET = """\
 import ctypes, os, sys, time
@@ -167,16 +168,16 @@ def test_a_study_that_has_trained_folds_is_not_tried_again(
     from rayfold.journal import Journal
 
     study: Study = make_study()
-    tries: list[Study] = []
+    tries: list[Preparation] = []
 
-    def count(study: Study) -> module.DryRun:
+    def count(study: Preparation) -> module.DryRun:
         tries.append(study)
         return module.DryRun(num_configs=0, num_parameters=None, seconds=0.0)
 
-    monkeypatch.setattr(Study, "_dry_run", count)
-    study._try_model()
-    assert tries == [study]
+    monkeypatch.setattr(Preparation, "dry_run", count)
+    study._try_model(anew=False)
+    assert tries == [study.preparation]
     with Journal.open(study.folder / "journal.jsonl") as journal:
         journal.append("fold", trial="0000", result={})
-    study._try_model()
-    assert tries == [study]
+    study._try_model(anew=False)
+    assert tries == [study.preparation]

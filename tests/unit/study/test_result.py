@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
+from rayfold.acceptance import Acceptance
 from rayfold.errors import RecipeError
-from rayfold.recipe import Acceptance
 from rayfold.results import FoldResult, Status, TrialResult
 from rayfold.study import StudyResult
 

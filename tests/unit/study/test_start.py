@@ -10,7 +10,7 @@ from rayfold.journal import Journal
 from rayfold.search import Fixed, Past, PastStudy, Random
 from rayfold.space import Float, SearchSpace
 from rayfold.study import Study
-from rayfold.transfer import Start
+from rayfold.transfer.start import Start
 
 SPACE = SearchSpace({"optimizer.learning_rate": Float(1e-4, 1e-1, log=True)})
 PAST = PastStudy(
@@ -26,7 +26,7 @@ PAST = PastStudy(
     [
         ({"rename": {"lr": "optimizer.learning_rate"}}, "rename needs a past; give start_from"),
         ({"prune_space": True}, "prune_space needs a past; give start_from"),
-        ({"start_from": []}, "start_from must be one or more names of studies, or 'similar'"),
+        ({"start_from": []}, "start_from must be text, or a list of one or more texts"),
         (
             {"start_from": "a", "searcher": Fixed([{"optimizer.learning_rate": 0.1}])},
             "the searcher fixed tries what it is given and no past; leave start_from out",

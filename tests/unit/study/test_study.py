@@ -10,17 +10,20 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
 from torch import nn
 
+from rayfold.acceptance import Acceptance
 from rayfold.data import HDF5, Folds
 from rayfold.errors import DataError, JournalError, RayfoldError, RecipeError
 from rayfold.groups.plan import Groups
 from rayfold.journal import Journal, read_journal
-from rayfold.recipe import DEFAULT_NUM_TRIALS, Acceptance, Recipe
+from rayfold.recipe import Recipe
 from rayfold.results import Config, Status
-from rayfold.schedulers import Halving, Population, Racing, RacingHalving, Replay
+from rayfold.schedulers import Halving, Population, Racing, Replay
 from rayfold.search import Bayesian, Fixed, Genetic, Random, Searcher
 from rayfold.space import Choice, Float, Int, SearchSpace
+from rayfold.specification import DEFAULT_NUM_TRIALS
 from rayfold.study import Study
 from rayfold.study.opened import Call
+from tests.study_here import describe, open_here
 
 MakeStudy = Callable[..., Study]
 
@@ -45,16 +48,10 @@ def _nothing_is_started() -> Any:
     assert ray.is_initialized() == was_started
 
 
-def describe(study: Study) -> dict[str, Any]:
-    """Return what a study's journal begins with."""
-    return study._description(study._head_start.start([]))
-
-
 def begin(study: Study) -> None:
     """Write what a first run writes, and no trials."""
-    path = study.folder / "journal.jsonl"
-    with Journal.open(path) as journal:
-        study._begin(journal, read_journal(path))
+    with Journal.open(study.folder / "journal.jsonl") as journal:
+        open_here(study, journal, study.specification.limit())
 
 
 POPULATION_SPACE = SearchSpace(
@@ -72,14 +69,14 @@ class TestPopulation:
             "space": POPULATION_SPACE,
             "scheduler": Population(interval=2, perturb=perturb),
             "searcher": None,
-            "fold_order": "together",
+            "folds": Folds(3, order="together"),
         }
         return make_study(**{**arguments, **changes})
 
     def test_a_population_of_random_configurations_is_planned(self, make_study: MakeStudy) -> None:
         study = self.make(make_study)
         assert study.plan(6).num_trials == 6
-        assert isinstance(study._searcher, Random)
+        assert isinstance(study.specification.searcher, Random)
 
     def test_a_parameter_that_gives_weights_another_shape_is_refused(
         self, make_study: MakeStudy
@@ -93,7 +90,7 @@ class TestPopulation:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"fold_order": "in_turn"}, "population compares trials epoch by epoch"),
+            ({"folds": Folds(3, order="in_turn")}, "population compares trials epoch by epoch"),
             (
                 {"searcher": Genetic()},
                 r"leaves the searcher genetic no results to learn from",
@@ -134,7 +131,7 @@ class TestReplay:
             "space": POPULATION_SPACE,
             "scheduler": Replay(schedule),
             "searcher": Fixed([FIRST]),
-            "fold_order": "together",
+            "folds": Folds(3, order="together"),
             "epochs": 4,
         }
         return make_study(**{**arguments, **changes})
@@ -232,7 +229,7 @@ class TestPlan:
     ) -> None:
         text = f"{{study: digits, fixed: {{model: mlp, data: {{hdf5: {digits}}}}}}}"
         by_recipe = Study.from_recipe(Recipe.from_yaml(text, base=tmp_path))
-        by_hand = make_study(searcher=None, folds=None, storage=by_recipe.storage)
+        by_hand = make_study(searcher=None, folds=Folds(), storage=by_recipe.storage)
         assert describe(by_recipe) == describe(by_hand)
         assert by_recipe.plan().lines() == by_hand.plan().lines()
 
@@ -240,7 +237,7 @@ class TestPlan:
     def test_the_number_of_trials_is_whole_and_positive(
         self, make_study: MakeStudy, value: object
     ) -> None:
-        with pytest.raises(RecipeError, match=r"^num_trials must be a whole number of at least 1"):
+        with pytest.raises(RecipeError, match=r"^num_trials must be (a whole|at least 1)"):
             make_study().plan(value)  # type: ignore[arg-type]
 
     def test_what_is_accepted_must_be_computed(self, make_study: MakeStudy) -> None:
@@ -276,7 +273,7 @@ class TestPlan:
         assert study.plan(3).num_trials == 3
         whole = Recipe.from_yaml(recipe.to_yaml(), overrides=["search.num_trials=null"])
         assert Study.from_recipe(whole).plan().num_trials == 10
-        assert study.groups == Groups(1, 2)
+        assert study.specification.groups == Groups(1, 2)
         assert study.accept[0].at_least == 0.5
 
     def test_data_are_read_when_they_are_needed(self, make_study: MakeStudy) -> None:
@@ -301,30 +298,36 @@ class TestArguments:
                 {"epochs": 10**21},
                 r"^epochs must be at most 1000000000, got 1000000000000000000000\.$",
             ),
-            ({"max_time_per_trial": 1e300}, "^max_time_per_trial must be at most 1000000000 sec"),
-            ({"max_time_per_trial": 10**400}, "^max_time_per_trial must be at most 1000000000 s"),
+            ({"max_time_per_trial": 1e300}, "^max_time_per_trial must be at most 1000000000, got"),
+            ({"max_time_per_trial": 10**400}, "^max_time_per_trial must be a number, got 1000"),
             ({"storage": "a\0b"}, "a path must not hold the character 0"),
-            ({"epochs": 0}, r"^epochs must be a whole number of at least 1, got 0\.$"),
-            ({"epochs": 1.5}, r"^epochs must be a whole number of at least 1, got 1\.5\.$"),
-            ({"epochs": True}, r"^epochs must be a whole number of at least 1, got True\.$"),
-            ({"name": "../digits"}, r"^the name of a study "),
-            ({"name": ""}, r"^the name of a study "),
-            (
-                {"searcher": "genetic"},
-                r"^searcher must be an object of rayfold.search, such as ",
-            ),
-            ({"scheduler": "racing"}, r"^scheduler must be an object of rayfold.schedulers, such"),
+            ({"epochs": 0}, r"^epochs must be at least 1, got 0\.$"),
+            ({"epochs": 1.5}, r"^epochs must be a whole number, got 1\.5\.$"),
+            ({"epochs": True}, r"^epochs must be a whole number, got true\.$"),
+            ({"name": "../digits"}, r"^name must be "),
+            ({"name": ""}, r"^name must be "),
+            ({"searcher": Net}, r"^searcher must be an object of rayfold.search, such as "),
+            ({"searcher": "genetik"}, r"^searcher is wrong: .* \(did you mean 'genetic'\?\)"),
+            ({"scheduler": Net}, r"^scheduler must be an object of rayfold.schedulers, such"),
             (
                 {"max_time_per_trial": 0},
-                r"^max_time_per_trial must be a number of seconds above 0, not 0\.$",
+                r"^max_time_per_trial must be above 0, got 0\.$",
             ),
-            ({"fold_order": "x"}, "^fold_order must be one of in_turn, together, got 'x'"),
-            ({"mode": "maximize"}, "^mode must be one of min, max, got 'maximize'"),
+            ({"fold_order": "x"}, "^fold_order is now order of the folds: folds=Folds"),
+            ({"mode": "maximize"}, "^mode must be 'min' or 'max', got 'maximize'"),
             (
                 {"checkpoint_seconds": -1},
-                "^checkpoint_seconds must be a number of seconds of at least 0, not -1",
+                "^checkpoint_seconds must be at least 0, got -1",
             ),
-            ({"max_time_per_trial": "1h"}, r"^max_time_per_trial must be a number of seconds abo"),
+            ({"max_time_per_trial": "1h"}, r"^max_time_per_trial must be a number, got '1h'"),
+            (
+                {"scheduler": Halving(), "folds": Folds(3, order="in_turn")},
+                r"^the scheduler halving compares trials epoch by epoch; set folds\.order",
+            ),
+            (
+                {"scheduler": Racing(), "folds": Folds(3, order="together")},
+                r"^the scheduler racing compares trials fold by fold; set folds\.order",
+            ),
         ],
     )
     def test_a_wrong_argument_is_told_at_once(
@@ -346,19 +349,7 @@ class TestArguments:
             ({"parameters": {"schedule.gamma": 0.5}}, r"^schedule.gamma does not belong to "),
             ({"space": {"batch_size": {"int": [0, 8]}}}, r"^batch_size must be a whole number"),
             (
-                {"scheduler": Halving()},
-                r"^the scheduler halving compares trials epoch by epoch; set fold_order='toget",
-            ),
-            (
-                {"scheduler": Racing(), "fold_order": "together"},
-                r"^the scheduler racing compares trials fold by fold; set fold_order='in_turn' ",
-            ),
-            (
-                {"scheduler": RacingHalving(), "groups": Groups(1, 2, per_trial=2)},
-                r"^the scheduler racing_halving trains the first fold alone, .* set groups\.",
-            ),
-            (
-                {"scheduler": RacingHalving(grace_epochs=10)},
+                {"scheduler": Halving(grace_epochs=10), "folds": Folds(3, order="together")},
                 r"^grace_epochs must be below the study's epochs, 10, not 10; lower it",
             ),
             (
@@ -388,22 +379,22 @@ class TestArguments:
         assert len(repr(study)) <= 200
         assert repr(make_study()) == (
             "<Study 'digits': rayfold.models.mlp:MLP by genetic, "
-            f"{len(study.space)} hyperparameters, 3 folds x 10 epochs>"
+            f"{len(study.specification.space)} hyperparameters, 3 folds x 10 epochs>"
         )
 
     def test_the_library_knows_the_space_of_its_models(self, make_study: MakeStudy) -> None:
         study = make_study(model="cnn")
-        assert "model.channels" in study.space
+        assert "model.channels" in study.specification.space
         assert study.plan().num_folds == 3
 
     def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
-        assert study._planned(None, accept_changed_code=False).num_trials == 10
+        assert study._checked_plan(None).num_trials == 10
 
     def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
-        assert make_study()._settings().mode == "min"
-        assert make_study(metric="val_accuracy")._settings().mode == "max"
-        assert make_study(metric="val_accuracy", mode="max")._settings().mode == "max"
+        assert make_study().preparation.settings.mode == "min"
+        assert make_study(metric="val_accuracy").preparation.settings.mode == "max"
+        assert make_study(metric="val_accuracy", mode="max").preparation.settings.mode == "max"
 
     @pytest.mark.parametrize(("metric", "mode"), [("val_accuracy", "min"), ("val_loss", "max")])
     def test_a_mode_against_the_metrics_own_is_refused(
@@ -432,7 +423,7 @@ class TestArguments:
     def test_a_limit_of_time_is_a_number_of_seconds(
         self, make_study: MakeStudy, max_time: object
     ) -> None:
-        with pytest.raises(RecipeError, match=r"^max_time must be (a number of|at most) "):
+        with pytest.raises(RecipeError, match=r"^max_time must be (a number|above 0|a finite)"):
             make_study().run(1, max_time=max_time)  # type: ignore[arg-type]
 
     def test_few_rows_are_told_of_unless_they_are_cut_more_than_once(
@@ -459,13 +450,16 @@ class TestArguments:
         assert describe(study)["scheduler"] == {
             "racing": {"rule": "paired", "top": 0.1, "level": 0.1}
         }
-        assert (study._max_time, study._max_time_per_trial) == (60.0, 7.5)
+        assert (study.specification.max_time, study.specification.max_time_per_trial) == (
+            60.0,
+            7.5,
+        )
         assert study.plan().num_folds == 10
-        unknown = Recipe.from_yaml(text, overrides=["search.scheduler=rasing"])
         with pytest.raises(
-            RecipeError, match=r"^scheduler must be one of racing, .* mean 'racing'"
+            RecipeError,
+            match=r"search\.scheduler is wrong: .* one of racing, .* mean 'racing'",
         ):
-            Study.from_recipe(unknown)
+            Recipe.from_yaml(text, overrides=["search.scheduler=rasing"])
 
     def test_parts_of_ray_tune_are_named_in_the_journal(self, make_study: MakeStudy) -> None:
         study = make_study(searcher=OptunaSearch(), scheduler=AsyncHyperBandScheduler())
@@ -493,7 +487,11 @@ class TestGoingOn:
     def test_the_same_study_goes_on_under_the_same_id(self, make_study: MakeStudy) -> None:
         study = make_study()
         begin(study)
-        begin(make_study(checkpoint_seconds=1.0, groups=Groups(1, 4), fold_order="together"))
+        begin(
+            make_study(
+                checkpoint_seconds=1.0, groups=Groups(1, 4), folds=Folds(3, order="together")
+            )
+        )
         entries = read_journal(study.folder / "journal.jsonl")
         assert [entry.event for entry in entries] == ["study", "run", "run"]
 
@@ -505,7 +503,7 @@ class TestGoingOn:
         for num_trials in (16, 60):
             study = make_study(searcher=None)
             with Journal.open(study.folder / "journal.jsonl") as journal:
-                ledger = study._open(journal, num_trials).ledger
+                ledger = open_here(study, journal, num_trials).ledger
                 for _ in range(10):
                     if num_trials == 16:
                         trial = ledger.next_trial()
@@ -530,7 +528,7 @@ class TestGoingOn:
                 epochs=np.int64(2),
             )
             with Journal.open(study.folder / "journal.jsonl") as journal:
-                study._open(journal, 6, Call())
+                open_here(study, journal, 6)
         begun = read_journal(study.folder / "journal.jsonl")[0].fields["description"]
         assert begun["parameters"] == {"model.layers": [8, 16]}
 
@@ -681,7 +679,7 @@ class TestCode:
 
     def end_trial(self, study: Study, status: Status, call: Call | None = None) -> None:
         with Journal.open(study.folder / "journal.jsonl") as journal:
-            ledger = study._open(journal, 4, call or Call()).ledger
+            ledger = open_here(study, journal, 4, call or Call()).ledger
             trial = ledger.next_trial()
             assert trial is not None
             ledger.trial_finished(trial.id, status)
@@ -711,7 +709,7 @@ class TestCode:
         self.end_trial(make(), "completed", Call(accept_changed_code=True))
         entries = read_journal(study.folder / "journal.jsonl")
         codes = [entry.fields["code"] for entry in entries if entry.event == "suggestion"]
-        assert codes == [study._code.digest, make()._code.digest]
+        assert codes == [study.preparation.code.digest, make().preparation.code.digest]
         assert codes[0] != codes[1]
         self.end_trial(make(), "completed")  # accepted once
 
@@ -735,9 +733,9 @@ class TestCode:
         study = make()
         self.end_trial(study, "failed")
         self.change(tmp_path)
-        assert make()._planned(4, accept_changed_code=False).done == "1 trials: 1 failed"
+        assert make()._checked_plan(4).done == "1 trials: 1 failed"
         with Journal.open(study.folder / "journal.jsonl") as journal:
-            ledger = make()._open(journal, 4, Call()).ledger
+            ledger = open_here(make(), journal, 4, Call()).ledger
         assert "goes on with changed code: layers.py has changed" in caplog.text
         assert ledger.results == []
         again = ledger.next_trial()
@@ -750,11 +748,11 @@ class TestCode:
         study = make()
         self.end_trial(study, "failed")
         with Journal.open(study.folder / "journal.jsonl") as journal:
-            assert study._open(journal, 1, Call()).ledger.exhausted
+            assert open_here(study, journal, 1, Call()).ledger.exhausted
             assert "1 of 1 trials failed in earlier runs" in caplog.text
             assert "--retry-failed (retry_failed=True)" in caplog.text
         with Journal.open(study.folder / "journal.jsonl") as journal:
-            assert not study._open(journal, 1, Call(retry_failed=True)).ledger.exhausted
+            assert not open_here(study, journal, 1, Call(retry_failed=True)).ledger.exhausted
 
     def test_a_journal_that_knows_no_code_goes_on_and_knows_it_from_then_on(
         self, make: MakeStudy, tmp_path: Path
@@ -772,7 +770,7 @@ class TestCode:
         self, make: MakeStudy, caplog: pytest.LogCaptureFixture
     ) -> None:
         study = make()
-        code = {**study._code.to_dict(), "packages": {"torch": "1.0"}}
+        code = {**study.preparation.code.to_dict(), "packages": {"torch": "1.0"}}
         description = {**describe(study), "code": code}
         with Journal.open(study.folder / "journal.jsonl") as journal:
             journal.append("study", name=study.name, id="0", description=description)
@@ -780,9 +778,9 @@ class TestCode:
         assert "goes on with other versions: torch 1.0 -> 2" in caplog.text
 
     def test_a_plan_says_what_is_done(self, make: MakeStudy) -> None:
-        assert make()._planned(4, accept_changed_code=False).done == ""
+        assert make()._checked_plan(4).done == ""
         self.end_trial(make(), "completed")
         self.end_trial(make(), "failed")
-        plan = make()._planned(4, accept_changed_code=False)
+        plan = make()._checked_plan(4)
         assert plan.done == "2 trials: 1 completed, 1 failed"
         assert plan.lines()[0] == "done       2 trials: 1 completed, 1 failed"

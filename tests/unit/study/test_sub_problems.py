@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rayfold.data import SubProblems
+from rayfold.data import Folds, SubProblems
 from rayfold.errors import RecipeError, TrackingError
 from rayfold.journal import Journal, read_journal
 from rayfold.recipe import Recipe
@@ -16,9 +16,11 @@ from rayfold.results import TrialResult
 from rayfold.schedulers import Population, Racing, Replay
 from rayfold.search import Fixed, Past, Random
 from rayfold.space import Float, SearchSpace
-from rayfold.study import Study
+from rayfold.study import Study, StudyResult
 from rayfold.study.opened import Call
-from rayfold.transfer import start_from_parts
+from rayfold.study.opening import has_begun, open_study
+from rayfold.study.preparation import Preparation
+from rayfold.transfer.start import start_from_parts
 
 MakeStudy = Callable[..., Study]
 
@@ -57,13 +59,13 @@ def trial(number: int, rate: float, score: float | None, status: str = "complete
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sub_problems": "files"}, r"must be rayfold\.SubProblems, .*, not 'files'"),
+        ({"sub_problems": "files"}, r"sub_problems must be a mapping, got 'files'"),
         (
-            {"scheduler": Population(interval=2), "fold_order": "together"},
+            {"scheduler": Population(interval=2), "folds": Folds(3, order="together")},
             "sub_problems do not go with the scheduler population, which would compare trials of",
         ),
         (
-            {"scheduler": Replay([(0, {}), (2, {})]), "fold_order": "together"},
+            {"scheduler": Replay([(0, {}), (2, {})]), "folds": Folds(3, order="together")},
             "sub_problems do not go with the scheduler replay",
         ),
     ],
@@ -79,7 +81,7 @@ def test_a_scheduler_of_ray_tune_is_refused(make_split: MakeStudy) -> None:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     with pytest.raises(RecipeError, match="do not go with the scheduler tune"):
-        make_split(scheduler=AsyncHyperBandScheduler(), fold_order="together")
+        make_split(scheduler=AsyncHyperBandScheduler())
 
 
 def test_a_plan_tells_the_parts_with_their_rows_and_trials(make_split: MakeStudy) -> None:
@@ -96,7 +98,7 @@ def test_a_plan_tells_the_parts_with_their_rows_and_trials(make_split: MakeStudy
 def test_a_group_that_does_not_fit_is_refused_by_the_plan(make_split: MakeStudy) -> None:
     with pytest.raises(RecipeError, match="groups: 'b' names 1 as 'a' does"):
         make_split(sub_problems=PARTS).plan(2)
-    with pytest.raises(RecipeError, match="the name of a study must be 1 to 100 letters"):
+    with pytest.raises(RecipeError, match="name must be 1 to 100 letters"):
         make_split("d" * 99).plan(2)
 
 
@@ -104,33 +106,33 @@ def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(
     make_split: MakeStudy,
 ) -> None:
     whole = make_split(scheduler=Racing())
-    low, high = whole.sub_studies
-    assert (low.name, high.name) == ("digits.low", "digits.high")
-    assert low.folder == whole.storage / "digits.low"
-    of_whole, of_part = (study._description(study._head_start.start([])) for study in (whole, low))
+    low, high = whole.preparation.parts
+    assert [part.specification.name for part in (low, high)] == ["digits.low", "digits.high"]
+    assert low.folder.path == whole.storage / "digits.low"
+    of_whole, of_part = whole.preparation.description([]), low.description([])
     assert of_whole["sub_problems"] == {"by": "labels", "column": None, "parts": ["low", "high"]}
     part = of_part.pop("sub_problem")
     assert (part["of"], part["part"], part["rows"]) == ("digits", "low", 30)
     assert of_part.pop("sub_problems") is of_whole.pop("sub_problem") is None
     del of_whole["sub_problems"]
     seeds = [
-        study._description(study._head_start.start([]))["searcher"]["random"].pop("random_seed")
-        for study in (whole, low, high)
+        study.description([])["searcher"]["random"].pop("random_seed")
+        for study in (whole.preparation, low, high)
     ]
     assert len(set(seeds)) == 3
     assert of_part.pop("searcher")["random"].keys() == of_whole.pop("searcher")["random"].keys()
     assert of_part == of_whole
-    assert low.dataset is whole.dataset
+    assert low.data is whole.dataset
 
 
 def test_a_part_that_has_other_rows_is_refused(make_split: MakeStudy) -> None:
-    (low, _) = make_split().sub_studies
-    with Journal.open(low.folder / "journal.jsonl") as journal:
-        low._begin(journal, [])
+    (low, _) = make_split().preparation.parts
+    with Journal.open(low.folder.journal) as journal:
+        open_study(low, journal, [], 4, Call())
     other = SubProblems(by="labels", groups={"low": [0, 2], "high": [1, 3]}, num_trials=4)
-    (changed, _) = make_split(sub_problems=other).sub_studies
+    (changed, _) = make_split(sub_problems=other).preparation.parts
     with pytest.raises(RecipeError, match=r"since it began: .*sub_problem: other contents; put"):
-        changed._check_begun(read_journal(low.folder / "journal.jsonl"))
+        has_begun(changed, low.entries(), accept_changed_code=False)
 
 
 def test_the_trials_of_the_parts_are_the_start_of_the_whole() -> None:
@@ -157,28 +159,31 @@ def test_what_was_taken_from_parts_is_written_first_and_taken_again(
     """Even if nothing was: a later run must not find more than the first did."""
     searcher = Fixed([{"optimizer.learning_rate": 0.1}]) if fixed else Random()
     study = make_split(searcher=searcher)
-    (low, _) = study.sub_studies
-    result = low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)
-    study._head_start.take_from_parts([result], configurations=not fixed)
+    (low, _) = study.preparation.parts
+    result = found(low, trial(0, 0.01, 0.5))
+    study.preparation.head_start.take_from_parts([result], configurations=not fixed)
     path = study.folder / "journal.jsonl"
     with Journal.open(path) as journal:
-        study._begin(journal, [])
+        open_study(study.preparation, journal, [], 2, Call())
     past, begun, _ = read_journal(path)
     assert (past.event, begun.event) == ("past", "study")
     assert len(past.fields["studies"]) == (0 if fixed else 1)
     again = make_split(searcher=searcher)
-    again._head_start.take_from_parts([], configurations=not fixed)
-    assert again._head_start.start(read_journal(path)).past == study._head_start.start([]).past
+    again.preparation.head_start.take_from_parts([], configurations=not fixed)
+    assert (
+        again.preparation.head_start.start(read_journal(path)).past
+        == study.preparation.head_start.start([]).past
+    )
 
 
 def test_a_past_that_was_asked_for_goes_before_that_of_the_parts(make_split: MakeStudy) -> None:
     study = make_split(start_from="before")
-    (low, _) = study.sub_studies
-    result = low._result([trial(0, 0.01, 0.5)], _call(), uploaded=True)
-    study._head_start.take_from_parts([result], configurations=True)
+    (low, _) = study.preparation.parts
+    result = found(low, trial(0, 0.01, 0.5))
+    study.preparation.head_start.take_from_parts([result], configurations=True)
     with pytest.raises(TrackingError, match="start_from: no MLflow store"):
-        study._head_start.start([])
-    assert make_split()._head_start.start([]).past == Past()
+        study.preparation.head_start.start([])
+    assert make_split().preparation.head_start.start([]).past == Past()
 
 
 def test_a_recipe_makes_the_same_parts(digits: Path, tmp_path: Path) -> None:
@@ -196,12 +201,22 @@ resources:
   storage: {tmp_path / "store"}
 """
     study = Study.from_recipe(Recipe.from_yaml(text, base=digits.parent))
-    assert study._sub_problems == SubProblems(
+    assert study.specification.sub_problems == SubProblems(
         by="files",
         num_trials=2,
-        groups={"one": [digits], "two": [digits.parent / "other.h5"]},
+        groups={"one": [str(digits)], "two": [str(digits.parent / "other.h5")]},
     )
 
 
-def _call() -> Call:
-    return Call(address=None, deadline=0.0, show_progress=False)
+def found(part: Preparation, *trials: TrialResult) -> StudyResult:
+    """What the study of a part has found."""
+    return StudyResult(
+        name=part.specification.name,
+        metric="val_loss",
+        mode="min",
+        metrics=("val_loss",),
+        trials=trials,
+        interrupted=False,
+        uploaded=True,
+        tracking_uri="",
+    )

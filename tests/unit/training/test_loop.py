@@ -589,6 +589,20 @@ class TestGenerators:
         torch.save({**state, "generators": [state["generators"]["torch"]]}, path)
         assert losses(train(make_run(order(), setup), order())) == losses(whole)
 
+    def test_a_checkpoint_of_0_1_0_is_taken_up(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """It held the learner's state beside the rest, and none of a strategy."""
+        setup = make_setup()
+        whole = train(make_run(order(), make_setup("whole")), order())
+        make_run(order(), setup).advance(order(until_epoch=2, save=True))
+        path = setup.folder / order().folder / "milestone_00002.pt"
+        state = load_checkpoint(path, CPU)
+        learner = state.pop("learner")
+        del state["strategy"]
+        torch.save({**learner, **state}, path)
+        assert losses(train(make_run(order(), setup), order())) == losses(whole)
+
     def test_drawing_while_it_predicts_shifts_nothing_of_the_training(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from rayfold.results import Mode
-from rayfold.transfer import Beginning, ColdStarts
+from rayfold.transfer.cold_starts import Beginning, ColdStarts
 
 
 def take(cold_starts: ColdStarts) -> Beginning:

@@ -9,7 +9,8 @@ import pytest
 from sklearn.datasets import load_wine
 
 from rayfold.data import HDF5, load
-from rayfold.transfer import describe_data, distance
+from rayfold.transfer.descriptors import describe_data
+from rayfold.transfer.similarity import distance
 
 WINE = {
     "task": "classification",

@@ -5,37 +5,31 @@ import pytest
 
 from rayfold.data import SeenRows
 from rayfold.errors import RecipeError
-from rayfold.transfer import InitialWeights
+from rayfold.transfer.requests import InitialWeights
 from rayfold.transfer.weights import _matched_folds
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"studies": []}, "one or more names of studies"),
-        ({"studies": 3}, "one or more names of studies"),
-        ({"studies": ["a", ""]}, "one or more names of studies"),
-        ({"studies": ["a", "a"]}, "names 'a' twice"),
-        ({"studies": "a", "shrink": 0}, "shrink must be above 0 and at most 1, not 0"),
+        ({"studies": []}, "must be text, or a list of one or more texts"),
+        ({"studies": 3}, "must be text, or a list of one or more texts"),
+        ({"studies": ["a", ""]}, "must be text, or a list of one or more texts"),
+        ({"studies": ["a", "a"]}, "must not name anything twice"),
+        ({"studies": "a", "shrink": 0}, "shrink must be above 0, got 0"),
         ({"studies": "a", "shrink": "0.5"}, "shrink must be"),
-        ({"studies": "a", "noise": -0.1}, "noise must be from 0 to 1, not -0.1"),
+        ({"studies": "a", "noise": -0.1}, "noise must be at least 0, got -0.1"),
         ({"studies": "a", "noise": float("nan")}, "noise must be"),
         ({"studies": "a", "noise": True}, "noise must be"),
         ({"studies": "a", "learning_rate_factor": 1.5}, "learning_rate_factor must be"),
         ({"studies": "a", "frozen_epochs": 1.0}, "frozen_epochs must be a whole number"),
-        ({"studies": "a", "frozen_epochs": -1}, "frozen_epochs must be a whole number"),
+        ({"studies": "a", "frozen_epochs": -1}, "frozen_epochs must be at least 0, got -1"),
     ],
 )
 def test_wrong_requests_are_told(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message) as error:
         InitialWeights(**arguments)
     assert "\n" not in str(error.value)
-
-
-def test_names_alone_are_a_request() -> None:
-    assert InitialWeights.of("a") == InitialWeights(["a"])
-    assert InitialWeights.of(["a", "b"]).studies == ("a", "b")  # type: ignore[union-attr]
-    assert InitialWeights.of(None) is None
 
 
 def seen_rows(*folds: list[int], inherited: dict[int, list[int]] | None = None) -> SeenRows:

@@ -9,12 +9,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher as TuneSearcher
 
 from rayfold.journal import Journal, read_journal
-from rayfold.results import FoldResult
+from rayfold.results import FoldResult, Mode
 from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Random
 from rayfold.space import Int, SearchSpace
 from rayfold.tuning.adapter import SchedulerAdapter, SearcherAdapter
-from rayfold.tuning.foreign import prepared_scheduler
+from rayfold.tuning.foreign import ForeignScheduler
 from rayfold.tuning.ledger import Ledger
 from rayfold.tuning.ledgers import Ledgers
 
@@ -141,9 +141,15 @@ def test_a_trial_whose_actor_died_has_no_end_and_gives_its_groups_back(study: St
     assert study.released == [("digits", "0000")]
 
 
+def prepared(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
+    foreign = ForeignScheduler(scheduler)
+    foreign.start(mode=mode, num_folds=2, epochs=3)
+    return foreign.prepared
+
+
 def test_a_fault_of_the_machine_is_told_and_the_trial_goes_on(tmp_path: Path) -> None:
     """A scheduler of Tune hears nothing of it, though the trial has a score by then."""
-    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    tunes = prepared(AsyncHyperBandScheduler(reduction_factor=2), "min")
     with Journal.open(tmp_path / "journal.jsonl") as journal:
         study = Study(journal, tune_scheduler=tunes)
         trial = study.add("a1")
@@ -213,7 +219,7 @@ def test_a_trial_dropped_after_an_epoch_is_stopped_with_the_score_of_it(tmp_path
 
 
 def test_a_scheduler_of_tune_decides_by_the_score(tmp_path: Path) -> None:
-    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    tunes = prepared(AsyncHyperBandScheduler(reduction_factor=2), "min")
     with Journal.open(tmp_path / "journal.jsonl") as journal:
         study = Study(journal, tune_scheduler=tunes)
         first, second = study.add("a1"), study.add("b2")
@@ -227,7 +233,7 @@ def test_a_scheduler_of_tune_never_sees_a_result_without_a_score(
     tmp_path: Path, result: dict[str, Any]
 ) -> None:
     """Its arithmetic would fail on it."""
-    tunes = prepared_scheduler(AsyncHyperBandScheduler(reduction_factor=2), "min")
+    tunes = prepared(AsyncHyperBandScheduler(reduction_factor=2), "min")
     with Journal.open(tmp_path / "journal.jsonl") as journal:
         study = Study(journal, tune_scheduler=tunes)
         trial = study.add("a1")

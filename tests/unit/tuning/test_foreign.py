@@ -4,7 +4,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.optuna import OptunaSearch
@@ -12,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from rayfold.errors import RecipeError, SpaceError
 from rayfold.results import Mode
 from rayfold.space import Choice, Float, Int, SearchSpace
-from rayfold.tuning.foreign import ForeignSearcher, prepared_scheduler, tune_space
+from rayfold.tuning.foreign import ForeignScheduler, ForeignSearcher, tune_space
 
 SPACE = SearchSpace(
     {
@@ -182,24 +187,30 @@ def test_the_space_of_tune_has_the_same_values() -> None:
     assert space["optimizer.name"].categories == ["sgd", "adam"]
 
 
+def prepared(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
+    foreign = ForeignScheduler(scheduler)
+    foreign.start(mode=mode, num_folds=2, epochs=3)
+    return foreign.prepared
+
+
 class TestScheduler:
     def test_metric_and_mode_are_set_on_a_copy(self) -> None:
         given = AsyncHyperBandScheduler()
-        prepared = prepared_scheduler(given, "max")
-        assert (prepared.metric, prepared._mode) == ("score", "max")
+        scheduler = prepared(given, "max")
+        assert (scheduler.metric, scheduler._mode) == ("score", "max")
         assert given.metric is None
 
     def test_one_that_compares_nothing_is_welcome(self) -> None:
-        assert isinstance(prepared_scheduler(FIFOScheduler(), "min"), FIFOScheduler)
+        assert isinstance(prepared(FIFOScheduler(), "min"), FIFOScheduler)
 
     def test_another_metric_mode_or_clock_is_refused(self) -> None:
         with pytest.raises(
             RecipeError, match="MedianStoppingRule has metric='loss' and mode='min'"
         ):
-            prepared_scheduler(MedianStoppingRule(metric="loss", mode="min"), "min")
+            prepared(MedianStoppingRule(metric="loss", mode="min"), "min")
         with pytest.raises(RecipeError, match="has time_attr='epochs', which no trial reports"):
-            prepared_scheduler(AsyncHyperBandScheduler(time_attr="epochs"), "min")
+            prepared(AsyncHyperBandScheduler(time_attr="epochs"), "min")
         same = MedianStoppingRule(metric="score", mode="min")
-        assert prepared_scheduler(same, "min").metric == "score"
+        assert prepared(same, "min").metric == "score"
         with pytest.raises(RecipeError, match="metric='score' and mode='min'; leave both out"):
-            prepared_scheduler(same, "max")
+            prepared(same, "max")

@@ -10,7 +10,7 @@ from rayfold.schedulers import Halving, Racing, Scheduler
 from rayfold.search import Bayesian, Genetic, Random, Searcher
 from rayfold.search.base import Observation
 from rayfold.space import Choice, Float, SearchSpace
-from rayfold.transfer import ColdStarts
+from rayfold.transfer.cold_starts import ColdStarts
 from rayfold.tuning.ledger import Ledger
 
 SPACE = SearchSpace(

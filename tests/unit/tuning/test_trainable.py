@@ -188,21 +188,6 @@ def test_together_each_step_is_an_epoch_of_all_folds(start: Start) -> None:
     assert [report["complete"] for report in reports] == [False, False, False, True]
 
 
-def test_the_first_fold_by_epoch_comes_before_the_others_in_turn(start: Start) -> None:
-    runner, pool = start("in_turn", first_fold_by_epoch=True)
-    reports = run(runner)
-    assert [report["epoch"] for report in reports[:4]] == [1, 2, 3, 4]
-    assert [report["epoch_scores"] for report in reports[:4]] == [
-        [(0, 3.125)],
-        [(0, 2.125)],
-        [(0, 1.125)],
-        (),  # it is a whole fold now
-    ]
-    assert [folds(report) for report in reports[:4]] == [[], [], [], [0]]
-    assert [fold for report in reports[4:] for fold in folds(report)] == [1, 2]
-    assert pool.orders == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 4), (2, 4)]
-
-
 def test_a_trial_out_of_time_ends_with_the_folds_that_it_has(start: Start) -> None:
     runner, pool = start("in_turn", hangs=lambda task: task.fold == 1, max_seconds=1e6)
     assert folds(runner.step()) == [0]

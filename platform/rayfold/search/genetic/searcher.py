@@ -15,11 +15,11 @@ from rayfold.search.genetic.operators import Individual
 from rayfold.search.genetic.stagnation import Stagnation
 from rayfold.search.genetic.steady_state import SteadyState
 
-Update = Literal["auto", "generational", "steady_state"]
+Update = Literal["generational", "steady_state"]
 Preset = Literal["nnlo"]
 
 DEFAULTS: dict[str, Any] = {
-    "update": "auto",
+    "update": "steady_state",
     "mutation_probability": 0.3,
     "allow_duplicates": False,
     "immigrants": 0.1,
@@ -98,7 +98,7 @@ class Genetic(Searcher):
         elite_fraction: Share of a generation that is kept, between 0 and 1: rounded down, at
             least one individual, and never all of them. Steady state keeps nobody so; there it
             enters ``capacity`` alone.
-        update: ``"generational"``, ``"steady_state"`` or ``"auto"`` (default).
+        update: ``"generational"`` or ``"steady_state"`` (default).
         mutation_probability: How likely each gene of a child is mutated, from 0 to 1; 0.3 by
             default.
         allow_duplicates: Whether a configuration may be suggested twice. By default it may only
@@ -219,7 +219,7 @@ class Genetic(Searcher):
     def settings(self) -> dict[str, Any]:
         """Return ``{"genetic": {"population": 16, "generations": 8, ...}}``.
 
-        A preset and ``"auto"`` are spelt out; what is fitted to the study's trials is None.
+        A preset is spelt out; what is fitted to the study's trials is None.
         """
         return {
             "genetic": {
@@ -305,7 +305,7 @@ def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
     options = {**DEFAULTS, **preferred, **explicit}
     update = one_of("update", options["update"], get_args(Update))
     checked = {
-        "update": "steady_state" if update == "auto" else update,
+        "update": update,
         "mutation_probability": _share("mutation_probability", options["mutation_probability"]),
         "allow_duplicates": _switch("allow_duplicates", options["allow_duplicates"]),
         "immigrants": _share("immigrants", options["immigrants"]),
@@ -314,7 +314,7 @@ def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
     }
     if update == "generational":
         if explicit.get("ageing"):
-            raise RecipeError("ageing needs update auto or steady_state, got update generational.")
+            raise RecipeError("ageing needs update steady_state, got update generational.")
         checked["ageing"] = False  # nobody grows old: a generation goes all at once
     return checked
 

@@ -50,11 +50,8 @@ def in_turn(
 # Which form it takes
 
 
-def test_auto_is_steady_state_and_says_so() -> None:
-    """Whatever "auto" will be one day, a study's journal holds what it was."""
-    auto, steady = Genetic(), Genetic(update="steady_state")
-    assert auto.settings() == steady.settings() == Genetic(update="auto").settings()
-    assert auto.settings()["genetic"]["update"] == "steady_state"
+def test_it_is_steady_state_unless_it_is_told_otherwise() -> None:
+    assert Genetic().settings() == Genetic(update="steady_state").settings()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +113,7 @@ def test_replay_does_not_need_to_know_when_it_was_asked_in_vain() -> None:
             running.append(suggestion)
 
 
-@pytest.mark.parametrize("update", ["auto", "generational", "steady_state"])
+@pytest.mark.parametrize("update", ["generational", "steady_state"])
 @pytest.mark.parametrize(
     ("population", "generations", "capacity"), [(16, 8, 107), (4, 3, 10), (2, 1, 2), (20, 2, 36)]
 )
@@ -257,9 +254,9 @@ def test_settings_make_the_same_searcher_again(arguments: dict[str, Any]) -> Non
         ({"elite_fraction": True}, "elite_fraction must be a number between 0 and 1, got True"),
         (
             {"update": "steady"},
-            r"^update must be one of auto, generational, steady_state, got 'steady' \(did you",
+            r"^update must be one of generational, steady_state, got 'steady' \(did you",
         ),
-        ({"update": True}, "^update must be one of auto, generational, steady_state, got True"),
+        ({"update": True}, "^update must be one of generational, steady_state, got True"),
         ({"preset": "nnl0"}, r"^preset must be one of nnlo, got 'nnl0' \(did you mean 'nnlo'"),
         ({"preset": []}, r"^preset must be one of nnlo, got \[\]"),
         ({"mutation_probability": 1.5}, "^mutation_probability must be a number from 0 to 1, got"),
@@ -272,11 +269,11 @@ def test_settings_make_the_same_searcher_again(arguments: dict[str, Any]) -> Non
         ({"ageing": 1.0}, "^ageing must be true or false, got 1.0"),
         (
             {"ageing": True, "update": "generational"},
-            "^ageing needs update auto or steady_state, got update generational",
+            "^ageing needs update steady_state, got update generational",
         ),
         (
             {"ageing": True, "preset": "nnlo"},
-            "^ageing needs update auto or steady_state, got update generational",
+            "^ageing needs update steady_state, got update generational",
         ),
     ],
 )

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import model_validator
-
-from rayfold.recipe.fields import Number, Text
-from rayfold.recipe.sections import Section
+from rayfold.options import options
+from rayfold.options.fields import Number, Text
 
 
-class Acceptance(Section):
+@options("accept")
+class Acceptance:
     """What the best trial must reach."""
 
     metric: Text
@@ -19,12 +18,15 @@ class Acceptance(Section):
     at_most: Number | None = None
     """Upper bound of the mean over folds."""
 
-    @model_validator(mode="after")
-    def _has_one_bound(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):
             came = "neither" if self.at_least is None else "both"
             raise ValueError(f"must have either at_least or at_most, got {came}")
-        return self
+
+    def to_dict(self) -> dict[str, str | float]:
+        """Return it as JSON-ready values."""
+        bound = {"at_least": self.at_least, "at_most": self.at_most}
+        return {"metric": self.metric, **{k: v for k, v in bound.items() if v is not None}}
 
 
 @dataclass(frozen=True)

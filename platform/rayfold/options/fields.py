@@ -1,0 +1,186 @@
+"""Types of options: what each accepts, and what it says when it refuses."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic_core import PydanticUndefined
+
+from rayfold.errors import RayfoldError
+from rayfold.options.explain import show
+from rayfold.results import MAX_COUNT, MAX_SEED, Value
+from rayfold.space.values import plain_or_list, plain_value
+
+_PARAMETER_NAME = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*"
+
+
+def _plain(value: object) -> object:
+    """Return a number of NumPy's, or a path, as Python's own number or text."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def one_or_more_texts(value: object) -> tuple[str, ...]:
+    """Return one text, or several different ones, as a tuple.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    given = list(value) if isinstance(value, list | tuple) else [value]
+    texts = [text for text in map(_plain, given) if isinstance(text, str) and text.strip()]
+    if not texts or len(texts) < len(given):
+        raise ValueError(f"must be text, or a list of one or more texts, got {show(value)}")
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"must not name anything twice, got {show(value)}")
+    return tuple(texts)
+
+
+def _no_empty_list(value: object) -> object:
+    # An empty tuple is a field's default.
+    if value == [] and isinstance(value, list):
+        raise ValueError("must not be empty; leave it out instead")
+    return value
+
+
+def _parameter_names(value: object) -> object:
+    for name in value if isinstance(value, Mapping) else ():
+        if not isinstance(name, str) or not re.fullmatch(_PARAMETER_NAME, name):
+            raise ValueError(
+                "must have names that are lower-case identifiers joined by dots, such as "
+                f"model.dropout, got {show(name)}"
+            )
+    return value
+
+
+def made(make: Callable[[Any], object], accepts: Any = PydanticUndefined) -> BeforeValidator:
+    """Return what makes a field's value of what was given.
+
+    Args:
+        make: Does that; the RayfoldError that it raises says what the value must be.
+        accepts: Type of what may be given, for the JSON schema; without one, the field's.
+    """
+
+    def read(value: object) -> object:
+        try:
+            return make(value)
+        except RayfoldError as error:
+            text = str(error).removeprefix("a value ").removeprefix("a text ")
+            raise ValueError(text.removesuffix(".")) from None
+
+    return BeforeValidator(read, json_schema_input_type=accepts)
+
+
+plain = BeforeValidator(_plain)
+"""Takes numbers of NumPy's and paths for Python's own numbers and texts. Stands last, or bounds
+beside it are not in the JSON schema."""
+
+Text = Annotated[str, Field(strict=True, min_length=1), plain]
+"""Text that is not empty."""
+
+_texts = PlainValidator(one_or_more_texts, json_schema_input_type=str | list[str])
+
+Texts = Annotated[str | Sequence[str], _texts]
+"""One text, or a list of different ones; kept as a tuple."""
+
+Paths = Annotated[str | Path | Sequence[str | Path], _texts]
+"""One path, or a list of different ones; kept as a tuple of texts."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false."""
+
+Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), plain]
+"""A whole number from 1 on."""
+
+Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED), plain]
+"""What every generator of random numbers takes as its seed."""
+
+Number = Annotated[float, Field(strict=True), plain]
+"""A finite number."""
+
+Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain]
+"""A length of time above 0."""
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1), plain]
+"""A number from 0 to 1."""
+
+Parameters = Annotated[
+    Mapping[str, Annotated[Any, made(plain_or_list, Value | list[Any] | None)]],
+    BeforeValidator(_parameter_names),
+]
+"""Hyperparameters' dotted names, each with a value that is not searched: plain, or a list."""
+
+as_tuple = AfterValidator(tuple)
+"""Keeps a list as a tuple."""
+
+ValueLists = Mapping[
+    str,
+    Annotated[
+        Sequence[Annotated[Value, made(plain_value)]], BeforeValidator(_no_empty_list), as_tuple
+    ],
+]
+"""Names, each with a list of one or more values."""
+
+
+def alone(kind: type, field: str, short: Any) -> BeforeValidator:
+    """Return what lets one value stand for options that have it in a field of theirs.
+
+    Args:
+        kind: The options.
+        field: The field.
+        short: Type of the value.
+    """
+    return BeforeValidator(
+        lambda value: value if isinstance(value, Mapping | kind) else {field: value},
+        json_schema_input_type=kind | short,
+    )
+
+
+def named(kind: str, example: str, make: Callable[[str, Mapping[str, Any]], object]) -> Any:
+    """Return what reads a name, or a mapping of that one name to its arguments.
+
+    Args:
+        kind: What is named, for errors.
+        example: How a name with arguments is written.
+        make: Returns the object of a name and its arguments, or raises RayfoldError.
+    """
+
+    def read(value: object) -> object:
+        if value is None or not isinstance(value, str | Mapping | list | int | float):
+            return value  # the object itself
+        name, arguments = _name_and_arguments(value, kind, example)
+        try:
+            return make(name, arguments)
+        except RayfoldError as error:
+            raise ValueError(f"is wrong: {error}") from None
+
+    return BeforeValidator(read, json_schema_input_type=str | dict[str, dict[str, Any]] | None)
+
+
+def _name_and_arguments(value: object, kind: str, example: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str) and value:
+        return value, {}
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise ValueError(
+            f"must be the name of one {kind}, or that name with its arguments such as "
+            f"{example}, got {show(value)}"
+        )
+    ((name, arguments),) = value.items()
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
+        raise ValueError(f"must map {name} to its arguments, got {show(arguments)}")
+    for key, argument in arguments.items():
+        if isinstance(argument, float) and not math.isfinite(argument):
+            raise ValueError(f"must have finite numbers, got {name} {key} {show(argument)}")
+    return str(name), dict(arguments)
+
+
+refuse_empty_list = BeforeValidator(_no_empty_list)
+"""Marks a list that may be left out, but not be empty."""
+
+refuse_strange_names = BeforeValidator(_parameter_names)
+"""Marks a mapping whose keys are parameters' names."""

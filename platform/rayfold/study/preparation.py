@@ -1,0 +1,292 @@
+"""What a study needs before it runs: its options held against data, model and past, each once."""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from rayfold.data import DataSet, FoldPlan, SubProblem, load
+from rayfold.errors import RecipeError
+from rayfold.groups.plan import PartPlan, Plan
+from rayfold.journal import Entry, read_journal
+from rayfold.library import model_source, resolve_model
+from rayfold.results import Config
+from rayfold.schedulers import Scheduler
+from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.specification import Specification
+from rayfold.storage import storage_folder
+from rayfold.study.data_notes import data_warnings, input_lines
+from rayfold.study.description import describe
+from rayfold.study.dry_run import DryRun, dry_run
+from rayfold.study.head_start import HeadStart
+from rayfold.study.recorded_code import done_so_far
+from rayfold.study_folder import StudyFolder
+from rayfold.training import Settings, StudySetup
+from rayfold.training.changes import check_changes
+from rayfold.training.hyperparameters import check_hyperparameters
+from rayfold.training.losses import check_loss
+from rayfold.training.metrics import check_defined, check_metrics, check_mode, metric_mode
+from rayfold.training.warm_start import WarmStart
+from rayfold.transfer.descriptors import describe_data
+from rayfold.user_code import CodeRecord, Source
+
+FEW_ROWS = 1000
+"""Below so many development rows, the plan advises to cut them into folds more than once."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of which study a study trains on.
+
+    Attributes:
+        of: Name of the whole study.
+        problem: The part: its rows, and the folds that train on them.
+    """
+
+    of: str
+    problem: SubProblem
+
+
+@dataclass(eq=False)
+class Preparation:
+    """A study's options with all that follows from them; each is found once, when first asked for.
+
+    Args:
+        specification: The options.
+        part: The part of another study that it trains on; None: all rows.
+        whole: The preparation of that study, whose data are shared.
+
+    Raises:
+        RecipeError: If the model cannot be found, or the storage cannot be a folder.
+    """
+
+    specification: Specification
+    part: Part | None = None
+    whole: "Preparation | None" = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        options = self.specification
+        self.storage: Path = storage_folder(options.storage)
+        self.folder = StudyFolder(self.storage / options.name)
+        if self.whole is not None:
+            self.model: Source = self.whole.model
+            self.model_class: type[nn.Module] = self.whole.model_class
+        else:
+            self.model = model_source(options.model, base=options.base)
+            self.model_class = resolve_model(self.model)
+        self.code = CodeRecord.of(self.model)
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The data, read and checked."""
+        return self.whole.data if self.whole is not None else load(self.specification.data)
+
+    @cached_property
+    def descriptors(self) -> dict[str, float]:
+        """What the data look like, for comparisons with others; landmarks take a second."""
+        return self.whole.descriptors if self.whole is not None else describe_data(self.data)
+
+    @cached_property
+    def fold_plan(self) -> FoldPlan:
+        """The folds.
+
+        Raises:
+            DataError: If the data hold too few rows for them.
+        """
+        if self.part is not None:
+            return self.part.problem.plan
+        plan = self.specification.folds.split(self.data)
+        check_defined(self.specification.metric, plan, self.data)
+        return plan
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What all trials share, with all names checked against the task and the model."""
+        options, task = self.specification, self.data.task
+        loss = check_loss(options.loss, task)
+        metrics = check_metrics(options.metrics, task)
+        own_mode = metric_mode(options.metric, metrics, task)
+        for criterion in options.accept:
+            try:
+                metric_mode(criterion.metric, metrics, task)
+            except RecipeError as error:
+                raise RecipeError(f"accept: {error}") from None
+        check_hyperparameters(
+            options.space, options.parameters, model_class=self.model_class, loss=loss
+        )
+        return Settings(
+            epochs=options.epochs,
+            loss=loss,
+            metrics=metrics,
+            metric=options.metric,
+            mode=check_mode(options.mode, options.metric, own_mode),
+            random_seed=options.random_seed,
+            checkpoint_seconds=options.checkpoint_seconds,
+        )
+
+    @cached_property
+    def scheduler(self) -> Scheduler | None:
+        """The scheduler, checked and started; it has heard of no trial. None: there is none.
+
+        Raises:
+            RecipeError: If it does not suit the study.
+        """
+        options = self.specification
+        if options.scheduler is None:
+            return None
+        scheduler: Scheduler = copy.deepcopy(options.scheduler)
+        scheduler.start(
+            mode=self.settings.mode,
+            num_folds=options.folds.total,
+            epochs=options.epochs,
+            repeats=options.folds.repeats,
+        )
+        scheduler.check(options.space, options.searcher.configs)
+        check_changes(
+            scheduler.value_changes(options.space),
+            options.parameters,
+            model_class=self.model_class,
+            data=self.data,
+        )
+        return scheduler
+
+    @cached_property
+    def head_start(self) -> HeadStart:
+        """What the study takes from others."""
+        options = self.specification
+        return HeadStart(
+            start_from=options.past,
+            initial_weights=options.initial_weights,
+            data=self.data,
+            describe_data=lambda: self.descriptors,
+            plan=self.fold_plan,
+            model_class=self.model_class,
+            space=options.space,
+            parameters=options.parameters,
+            storage=self.storage,
+            folder=self.folder.path,
+        )
+
+    @cached_property
+    def parts(self) -> tuple["Preparation", ...]:
+        """The studies of the parts that run first; none without ``sub_problems``.
+
+        Raises:
+            RecipeError: If the rows cannot be cut so.
+            DataError: If a part is too small for the folds.
+        """
+        wanted = self.specification.sub_problems
+        if wanted is None:
+            return ()
+        problems = wanted.split(self.data, self.fold_plan)
+        return tuple(
+            self._of_part(problem, number) for number, problem in enumerate(problems, start=1)
+        )
+
+    def _of_part(self, problem: SubProblem, number: int) -> Self:
+        """Return the study of a part: this one, but for the rows that it trains on.
+
+        Its searcher draws by a seed of its own, or all would try the same configurations.
+        """
+        options, wanted = self.specification, self.specification.sub_problems
+        assert wanted is not None
+        specification = dataclasses.replace(
+            options,
+            name=f"{options.name}.{problem.name}",
+            searcher=options.searcher.with_seed(number),
+            sub_problems=None,
+            num_trials=wanted.num_trials,
+        )
+        return type(self)(specification, Part(options.name, problem), self)
+
+    def plan(self, entries: Sequence[Entry], num_trials: int, *, begun: bool) -> Plan:
+        """Return what will run, without a try of the model.
+
+        Args:
+            entries: The study's journal.
+            num_trials: Trials at most.
+            begun: Whether an earlier run has begun it.
+
+        Raises:
+            RayfoldError: If anything about the study is wrong.
+        """
+        options = self.specification
+        start, weights = self.head_start.start(entries), self.head_start.weights(entries)
+        return Plan(
+            groups=options.groups,
+            num_trials=num_trials,
+            num_folds=len(self.fold_plan.folds),
+            epochs=options.epochs,
+            data_bytes=self.data.num_bytes,
+            inputs=input_lines(self.data),
+            warnings=data_warnings(self.data, self.model_class),
+            hints=self._hints(),
+            past=(*start.lines, *(weights.lines if weights else ())),
+            parts=tuple(part._part_plan() for part in self.parts),
+            done=done_so_far(entries) if begun else "",
+        )
+
+    def check(self) -> None:
+        """Check what needs no journal.
+
+        Raises:
+            RecipeError: If anything about the study is wrong.
+            SpaceError: If a configuration that is given is none of the space.
+            DataError: If the data cannot be read, or hold too few rows for the folds.
+        """
+        self.specification.searcher.check(self.specification.space)
+        for needed in ("settings", "scheduler", "fold_plan", "parts"):
+            getattr(self, needed)
+        for study in (*self.parts, self):
+            study.folder.check()
+
+    def entries(self) -> list[Entry]:
+        """Return the study's journal as it is now; nothing before the study begins."""
+        journal = self.folder.journal
+        return read_journal(journal) if journal.exists() else []
+
+    def setup(self, warm_start: WarmStart | None = None) -> StudySetup:
+        """Return what all folds of the study share."""
+        return StudySetup(
+            model=self.model,
+            settings=self.settings,
+            plan=self.fold_plan,
+            folder=self.folder.path,
+            parameters=self.specification.parameters,
+            warm_start=warm_start,
+        )
+
+    def dry_run(self) -> DryRun:
+        """Try the model at the ends of the space, or with the configurations that are given.
+
+        Raises:
+            ModelError: If it fails.
+        """
+        options = self.specification
+        configs: Sequence[Config] = options.searcher.configs[:MAX_CONFIGS]
+        return dry_run(
+            self.setup(),
+            self.data,
+            configs or end_configurations(options.space, limit=MAX_CONFIGS),
+            uses_gpu=options.groups.gpus_per_worker > 0,
+        )
+
+    def description(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Return what the study is, for its journal and for MLflow."""
+        return describe(self, self.head_start.start(entries).space)
+
+    def _part_plan(self) -> PartPlan:
+        assert self.part is not None
+        problem = self.part.problem
+        return PartPlan(self.specification.name, problem.num_rows, self.specification.limit())
+
+    def _hints(self) -> tuple[str, ...]:
+        num_rows = len(self.data.development_rows)
+        if num_rows >= FEW_ROWS or self.specification.folds.repeats > 1:
+            return ()
+        return (f"{num_rows} rows are few: folds.repeats=3 would steady the scores",)
