@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from rayfold.data import DataSet, Fold, FoldPlan
-from rayfold.library import build_model, model_arguments, model_source, resolve_model
+from rayfold.library import model_source, resolve_model
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup

@@ -73,17 +73,29 @@ def machine_fault(error: BaseException, folder: Path) -> str | None:
 
 def lacks_space(error: Exception, folder: Path) -> bool:
     """Tell whether a write to a folder has failed for want of room, whatever was raised."""
-    usage = shutil.disk_usage(_existing(folder))
+    there = _existing(folder)
+    usage = shutil.disk_usage(there)
     full = usage.free < _FULL_BYTES and usage.total > 0  # /proc and its like have no room at all
-    return full or _SPACE_TEXT.search(str(error)) is not None
+    return full or _lacks_files(there) or _SPACE_TEXT.search(str(error)) is not None
 
 
 def describe_space(path: Path) -> str:
-    """Return ``"3.1 MB of 8.0 GB free on /data"`` for the file system of a path."""
+    """Return ``"3.1 MB of 8.0 GB free on /data"`` for the file system of a path.
+
+    Where it holds as many files as it can: ``"no room for one more of 65,536 files on /data"``.
+    """
     there = _existing(path)
     usage = shutil.disk_usage(there)
     mount = next(folder for folder in (there, *there.parents) if folder.is_mount())
+    if _lacks_files(there):
+        return f"no room for one more of {os.statvfs(there).f_files:,} files on {mount}"
     return f"{_size(usage.free)} of {_size(usage.total)} free on {mount}"
+
+
+def _lacks_files(there: Path) -> bool:
+    """Tell whether a file system has no inode left; some count none at all."""
+    status = os.statvfs(there)
+    return status.f_files > 0 and status.f_favail == 0
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -40,6 +40,7 @@ from rayfold.results import MAX_COUNT
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
+from rayfold.storage import is_own_name
 from rayfold.transfer.requests import InitialWeights, StartFrom
 
 DEFAULT_EPOCHS = 10
@@ -56,6 +57,11 @@ def _study_name(name: str) -> str:
         raise ValueError(
             "must be 1 to 100 letters, digits, dots, dashes and underscores, the first of them a "
             f"letter or a digit, got {show(name)}"
+        )
+    if is_own_name(name):
+        raise ValueError(
+            f"must not be {name!r}, which is what the storage calls a file or folder of its own; "
+            "choose another name"
         )
     return name
 

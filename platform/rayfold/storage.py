@@ -12,6 +12,21 @@ from rayfold.machine import lacks_space
 MAX_PATH = 4096 - 256
 """Longest path of a storage: what is kept in it has longer ones, and Linux ends at 4096."""
 
+STORE_FILE = "mlflow.db"
+"""MLflow's SQLite file in a storage."""
+
+ARTIFACTS = "artifacts"
+"""Folder of MLflow's artifacts in a storage."""
+
+
+def is_own_name(name: str) -> bool:
+    """Tell whether a storage uses a name itself, so that no study can have it.
+
+    SQLite keeps files beside its own: ``mlflow.db-journal``. Some file systems ignore case.
+    """
+    folded = name.casefold()
+    return folded in (ARTIFACTS, STORE_FILE) or folded.startswith(f"{STORE_FILE}-")
+
 
 def storage_folder(path: str | Path | None = None) -> Path:
     """Return the folder of a storage as an absolute path.

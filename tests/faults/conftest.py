@@ -260,6 +260,14 @@ def study(tmp_path: Path) -> Iterator[SmallStudy]:
     small.close()
 
 
+@pytest.fixture
+def other_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallStudy]:
+    """A second one, with a storage of its own."""
+    small = SmallStudy(tmp_path_factory.mktemp("other study"))
+    yield small
+    small.close()
+
+
 @pytest.fixture(scope="module")
 def long_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallStudy]:
     """A study of many trials that goes on through all tests of a file."""

@@ -24,34 +24,29 @@ def down() -> str:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_study_is_trained_while_mlflow_hangs_and_is_uploaded_when_it_is_back(
-    study: "SmallStudy", hanging: str
+def test_studies_are_trained_while_mlflow_hangs_or_is_down_and_are_uploaded_later(
+    study: "SmallStudy", other_study: "SmallStudy", hanging: str, down: str
 ) -> None:
+    """Side by side, since both wait for MLflow for two minutes in the end."""
     study.environment = {"MLFLOW_TRACKING_URI": hanging}
-    command = study.run()
-    assert command.process.returncode == 0, command.output
-    assert "does not hold everything yet" in command.output
-    assert command.leaves_nothing()
-    before = study.results
-    study.environment = {}
-    command = study.run()
-    assert command.process.returncode == 0, command.output
-    study.check_whole(before)
+    other_study.environment = {"MLFLOW_TRACKING_URI": down}
+    commands = [study.start(), other_study.start()]
+    for command in commands:
+        assert command.status() == 0, command.output
+        assert "does not hold everything yet" in command.output
+        assert command.leaves_nothing()
+    assert "out of reach" in commands[1].output
+    before = study.results, other_study.results
 
-
-def test_a_study_is_trained_while_mlflow_is_down(study: "SmallStudy", down: str) -> None:
-    study.environment = {"MLFLOW_TRACKING_URI": down}
-    command = study.run()
-    assert command.process.returncode == 0, command.output
-    assert "out of reach" in command.output
-    before = study.results
     (study.folder / "broken.db").write_bytes(b"this is no database" * 1000)
     study.environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{study.folder / 'broken.db'}"}
     command = study.run()
     assert command.process.returncode == 2, command.output
     [line] = command.output.splitlines()
-    assert "no database" in line
-    study.environment = {}
-    command = study.run()
-    assert command.process.returncode == 0, command.output
-    study.check_whole(before)
+    assert "broken.db is no SQLite database" in line
+
+    for each, results in zip((study, other_study), before, strict=True):
+        each.environment = {}
+        command = each.run()
+        assert command.process.returncode == 0, command.output
+        each.check_whole(results)

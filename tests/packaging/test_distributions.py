@@ -25,7 +25,8 @@ def test_a_model_is_imported_from_the_installed_package(
 
 def test_the_library_reads_a_search_space_and_finds_its_model(python_beside: Python) -> None:
     code = """
-from rayfold.library import check_model, resolve_model, resolve_space
+from rayfold.library import resolve_model, resolve_space
+from rayfold.model_construction import check_model
 space = resolve_space("cnn")
 check_model(resolve_model("cnn"), space)
 print(",".join(space))

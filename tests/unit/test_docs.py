@@ -34,7 +34,8 @@ import rayfold as rf
 from rayfold.cli.app import app
 from rayfold.data import load
 from rayfold.documents import read_yaml
-from rayfold.library import check_model, resolve_model
+from rayfold.library import resolve_model
+from rayfold.model_construction import check_model
 from rayfold.recipe import load_recipe
 from tests.study_here import StudyHere
 

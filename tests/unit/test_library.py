@@ -10,14 +10,8 @@ from torch import nn
 
 from rayfold import library
 from rayfold.errors import ModelError, RecipeError, SpaceError
-from rayfold.library import (
-    build_model,
-    check_model,
-    model_arguments,
-    model_reference,
-    resolve_model,
-    resolve_space,
-)
+from rayfold.library import model_reference, resolve_model, resolve_space
+from rayfold.model_construction import build_model, check_model, model_arguments
 from rayfold.results import Config, Value
 
 NET = """

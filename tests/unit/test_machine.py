@@ -65,6 +65,17 @@ def test_a_file_on_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
+def test_a_disk_without_room_for_another_file_says_so(small_disk: Disk) -> None:
+    """Its root takes one of the two."""
+    folder, enlarge = small_disk
+    enlarge("1m,nr_inodes=2")
+    (folder / "file").touch()
+    error = raised_by(lambda: (folder / "another").touch())
+    assert machine_fault(error, folder) == (
+        f"No space left on device (no room for one more of 2 files on {folder})"
+    )
+
+
 def test_a_disk_with_room_is_not_full(small_disk: Disk) -> None:
     folder, enlarge = small_disk
     (folder / "file").write_bytes(bytes(500_000))

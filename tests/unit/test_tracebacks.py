@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rayfold.errors import ModelError
-from rayfold.library import build_model, resolve_model
+from rayfold.library import resolve_model
+from rayfold.model_construction import build_model
 from rayfold.tracebacks import CodePlace, summary, user_place
 
 NET = """\

@@ -86,7 +86,7 @@ class Assembly:
         if trial not in self._models:
             number, logged = self.candidates.trials[trial]
             description = self.candidates.studies[number].description
-            model_class = resolve_model(self._model or description["model"])
+            model_class = resolve_model(self._model or description["model"], tried=True)
             arguments = arguments_of(model_class, logged.config, description)
             shapes = self.signature.model_shapes
             self._models[trial] = tuple(
@@ -165,7 +165,9 @@ class Assembly:
             out_of_fold_loss=float(self.candidates.losses[index]),
             config=trial.config,
             model=model_reference(reference),
-            arguments=arguments_of(resolve_model(reference), trial.config, study.description),
+            arguments=arguments_of(
+                resolve_model(reference, tried=True), trial.config, study.description
+            ),
             models=self.models(index),
             run_id=trial.run_id,
         )

@@ -1,6 +1,8 @@
 """An ensemble applied to HDF5 files: predictions, and how good they are where labels are known."""
 
 import dataclasses
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from rayfold.ensemble.held_out import Paths, load_as_study, read_held_out
 from rayfold.ensemble.measures import metric_names, over_rows
 from rayfold.ensemble.out_of_fold import row_losses
 from rayfold.errors import DataError
+from rayfold.machine import machine_fault
+from rayfold.results import Value
+from rayfold.space.values import show_all
 from rayfold.storage import replacing
 
 
@@ -86,23 +91,32 @@ class FilePredictions:
             DataError: If the file exists, its folder does not, or it cannot be written.
         """
         check_new_file(path)
+        contents = self._hdf5()
         try:
-            with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-                file["rows"] = self.rows
-                for name, values in (
-                    ("predictions", self.predictions),
-                    ("classes", self.classes),
-                    ("probabilities", self.probabilities),
-                ):
-                    if values is not None:
-                        text = values.dtype.kind in "UO"
-                        file.create_dataset(
-                            name,
-                            data=values.astype(object) if text else values,
-                            dtype=h5py.string_dtype() if text else None,
-                        )
+            with replacing(path) as temporary:
+                temporary.write_bytes(contents)
         except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error}.") from None
+            why = machine_fault(error, path.parent) or error.strerror or str(error)
+            raise DataError(f"{path}: cannot be written: {why}.") from error
+
+    def _hdf5(self) -> memoryview:
+        """Return the bytes of the file: where a disk is full, HDF5's own files crash Python."""
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            file["rows"] = self.rows
+            for name, values in (
+                ("predictions", self.predictions),
+                ("classes", self.classes),
+                ("probabilities", self.probabilities),
+            ):
+                if values is not None:
+                    text = values.dtype.kind in "UO"
+                    file.create_dataset(
+                        name,
+                        data=values.astype(object) if text else values,
+                        dtype=h5py.string_dtype() if text else None,
+                    )
+        return buffer.getbuffer()
 
 
 def predict_files(ensemble: Ensemble, paths: Paths, *, held_out: bool = False) -> FilePredictions:
@@ -180,6 +194,23 @@ def _check_labels(labels: NDArray[Any], ensemble: Ensemble, paths: Paths) -> Non
         raise DataError(
             f"{where}: expected labels of shape {expected}, as in training, got {labels.shape}; "
             "store them so, or rename the data set."
+        )
+    if signature.classes is not None:
+        _check_classes(labels, signature.classes, where)
+
+
+def _check_classes(labels: NDArray[Any], classes: Sequence[Value], where: str) -> None:
+    """Check that labels name classes; some of them may be unknown to the ensemble."""
+    is_fraction = np.zeros(len(labels), np.bool_)
+    if labels.dtype.kind == "f":
+        is_fraction = labels != np.floor(labels)
+    known = set(classes)
+    if len(labels) and (is_fraction.any() or known.isdisjoint(labels.tolist())):
+        strange = labels[is_fraction] if is_fraction.any() else labels
+        raise DataError(
+            f"{where}: it holds {show_all(np.unique(strange).tolist())}, but the classes of the "
+            f"ensemble are {show_all(classes)}; store labels as they were in training, or rename "
+            "the data set."
         )
 
 

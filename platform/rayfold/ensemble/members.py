@@ -11,7 +11,7 @@ from torch import nn
 from rayfold.ensemble.records import Input
 from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
-from rayfold.library import build_model, model_arguments
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.weights_file import load_weights

@@ -12,7 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from rayfold.groups.leases import Failures, FreeGroups, Group, Job, Lease
+from rayfold.groups.leases import Deaths, Failures, FreeGroups, Group, Job, Lease, is_set_within
 from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order
 
@@ -61,6 +61,7 @@ class Dispatcher:
         self._interrupted = False
         self._stopping = False
         self._early_deaths: dict[int, int] = {}
+        self._deaths = Deaths()
         self._broken = ""
 
     # -- for trials
@@ -90,8 +91,11 @@ class Dispatcher:
         A fold's first order goes to whichever group is free, later ones to where its state is.
         """
         lease = self._leases[trial]
-        lease.queue.extend(Job(task) for task in tasks)
-        _wake_groups(lease)
+        for task in tasks:
+            job = Job(task)
+            if not self._give_up(job, lease):  # its groups may have died before the trial's actor
+                lease.queue.append(job)
+        lease.wake_groups()
 
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
         """Wait for outcomes of the trial's orders.
@@ -105,7 +109,7 @@ class Dispatcher:
             if self._leases.get(trial) is not lease or left <= 0:
                 return []
             lease.wake.clear()
-            await _is_set_within(lease.wake, left)
+            await is_set_within(lease.wake, left)
         if lease is None:
             return []
         outcomes, lease.outcomes = lease.outcomes, []
@@ -164,7 +168,7 @@ class Dispatcher:
                 assert state.job is not None
                 return Order(task=state.job.task)
             state.wake.clear()
-            if not await _is_set_within(state.wake, deadline - time.monotonic()):
+            if not await is_set_within(state.wake, deadline - time.monotonic()):
                 if state.token == token:
                     state.last_seen = time.monotonic()
                 return Order()
@@ -181,7 +185,7 @@ class Dispatcher:
         if state.token != token:
             return True
         state.last_seen, state.epoch = time.monotonic(), epoch
-        should_end = await _is_set_within(state.ending, self._beat_seconds)
+        should_end = await is_set_within(state.ending, self._beat_seconds)
         if state.token == token:
             state.last_seen = time.monotonic()
         return should_end or state.token != token
@@ -214,7 +218,7 @@ class Dispatcher:
         deadline = time.monotonic() + RANKS_SECONDS
         while len(failures.ranks) < world_size and time.monotonic() < deadline:
             failures.changed.clear()
-            await _is_set_within(failures.changed, deadline - time.monotonic())
+            await is_set_within(failures.changed, deadline - time.monotonic())
             if state.token != token:  # the group has started anew already
                 return False
         if len(failures.ranks) >= world_size:
@@ -246,8 +250,7 @@ class Dispatcher:
             state.token, state.dead = "", True
             if state.job is not None:
                 state.job.error = state.job.error or f"{details}\n{cause}".strip()
-                state.job.attempts -= node_lost  # taking it back counts one
-            self._take_back(state)
+            self._take_back(state, counts=not node_lost)
             state.wake_all()
             self._note(state)
             if hopeless:
@@ -383,6 +386,8 @@ class Dispatcher:
         """Book the outcome of the group's present order; an order taken back counts no more."""
         job, group.job, group.stop_asked_at = group.job, None, None
         group.num_outcomes += 1
+        if job is not None:
+            self._deaths.forget(job)
         if group.lease is None:
             self._note(group)
             self._grant()
@@ -390,28 +395,33 @@ class Dispatcher:
             group.lease.outcomes.append(outcome)
             group.lease.wake.set()
 
-    def _take_back(self, group: Group) -> None:
+    def _take_back(self, group: Group, *, counts: bool = True) -> None:
         """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
         job, group.job, lease = group.job, None, group.lease
         group.stop_asked_at = None
-        if lease is None:
-            return
-        lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
+        if lease is not None:
+            lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
         if job is None:
             return
-        job.attempts += 1
+        if counts and job.fault is None:
+            self._deaths.note(job)
+        if lease is None:
+            return
         if job.fault is not None:
             lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
             lease.wake.set()
-            return
-        if job.attempts >= MAX_ATTEMPTS:
-            cause = job.error.rstrip(" .\n") or "it started anew"
-            error = f"{cause}; {job.attempts} attempts at fold {job.task.fold} ended like this."
-            lease.outcomes.append(FoldOutcome(task=job.task, error=error))
-            lease.wake.set()
-            return
-        lease.queue.appendleft(job)
-        _wake_groups(lease)
+        elif not self._give_up(job, lease):
+            lease.queue.appendleft(job)
+            lease.wake_groups()
+
+    def _give_up(self, job: Job, lease: Lease) -> bool:
+        """Fail an order that groups have died at too often; tell whether that is so."""
+        error = self._deaths.verdict(job, MAX_ATTEMPTS)
+        if error is None:
+            return False
+        lease.outcomes.append(FoldOutcome(task=job.task, error=error))
+        lease.wake.set()
+        return True
 
     def _replace_lost(self) -> None:
         """Take groups that have been silent for long out of the pool, and their orders back."""
@@ -435,19 +445,3 @@ class Dispatcher:
                 self._waiting[lease.trial] = lease
                 self._waiting.move_to_end(lease.trial, last=False)
         self._grant()
-
-
-def _wake_groups(lease: Lease) -> None:
-    for group in lease.groups:
-        group.wake.set()
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event; unlike ``asyncio.wait_for`` without a task for it."""
-    if event.is_set():
-        return True
-    try:
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

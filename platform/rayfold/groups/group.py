@@ -82,7 +82,7 @@ class _FoldTrainer:
         self.present = None
         try:
             return self._train(task, link.should_stop)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model may raise these
+        except BaseException as error:  # whatever a model raises is its own
             self._runs.clear()
             fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,12 +13,38 @@ from rayfold.orders import FoldOutcome, FoldTask
 
 @dataclass(eq=False)
 class Job:
-    """An order, how often it was lost with its worker, and why it was the last time."""
+    """An order, and why it was lost with its worker the last time."""
 
     task: FoldTask
-    attempts: int = 0
     error: str = ""
     fault: str | None = None
+
+
+class Deaths:
+    """Why groups have died at each fold, over all leases of its trial.
+
+    The actor of a trial may die with its group, and come back to give the same order anew.
+    """
+
+    def __init__(self) -> None:
+        self._errors: dict[tuple[str, str, int], list[str]] = {}
+
+    def note(self, job: Job) -> None:
+        """Note that a group has died at an order."""
+        self._errors.setdefault(job.task.key, []).append(job.error)
+
+    def forget(self, job: Job) -> None:
+        """Forget the deaths at an order that has had an outcome."""
+        self._errors.pop(job.task.key, None)
+
+    def verdict(self, job: Job, limit: int) -> str | None:
+        """Return the error that an order ends with after so many deaths; None before that."""
+        errors = self._errors.get(job.task.key, [])
+        if len(errors) < limit:
+            return None
+        self.forget(job)
+        cause = errors[-1].rstrip(" .\n") or "it started anew"
+        return f"{cause}; {len(errors)} attempts at fold {job.task.fold} ended like this."
 
 
 @dataclass(eq=False)
@@ -94,6 +121,11 @@ class Lease:
     outcomes: list[FoldOutcome] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def wake_groups(self) -> None:
+        """Have the groups look for an order."""
+        for group in self.groups:
+            group.wake.set()
+
 
 class FreeGroups:
     """The numbers of the groups that no trial holds; gives out the smallest first.
@@ -125,3 +157,14 @@ class FreeGroups:
             if number in self._numbers:
                 self._numbers.remove(number)
                 return number
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; unlike ``asyncio.wait_for`` without a task for it."""
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,16 +1,19 @@
 """Frozen dataclasses whose fields are checked, in Python and in a recipe alike."""
 
+import inspect
+import textwrap
 from collections.abc import Mapping
-from inspect import signature
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, dataclass_transform, get_type_hints
 
 import pydantic.dataclasses
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from rayfold.errors import RecipeError
-from rayfold.options.explain import explain, fields_of
+from rayfold.options.explain import explain
 
-Made = TypeVar("Made")
+ARGUMENTS = "\n\nArgs:\n"
+"""Begins the part of a docstring that tells the fields, which nobody writes by hand."""
 
 _CONFIG = ConfigDict(
     extra="forbid",
@@ -39,6 +42,7 @@ def options(name: str = "", *, moved: Mapping[str, str] | None = None) -> Any:
     def decorate(cls: type[Any]) -> type[Any]:
         made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(cls)
         made._moved = dict(moved or {})
+        made.__doc__ = f"{inspect.cleandoc(made.__doc__ or '')}{ARGUMENTS}{_arguments(made)}"
         checked = made.__init__
 
         def construct(self: Any, *args: Any, **values: Any) -> None:
@@ -47,22 +51,37 @@ def options(name: str = "", *, moved: Mapping[str, str] | None = None) -> Any:
             except ValidationError as error:
                 raise RecipeError(explain(error, made, above=name)) from None
 
-        construct.__signature__ = signature(checked)  # type: ignore[attr-defined]
         made.__init__ = construct
+        made.__signature__ = _signature(made)
         return made  # type: ignore[no-any-return]
 
     return decorate
 
 
-def parse(kind: type[Made], value: object) -> Made:
-    """Return options from what stands in a recipe; to be called in a field's validator.
+def _signature(kind: type) -> inspect.Signature:
+    """Return the constructor's, with types as people write them."""
+    plain, types = inspect.signature(kind), get_type_hints(kind)
+    return plain.replace(
+        parameters=[
+            parameter.replace(annotation=types[name])
+            for name, parameter in plain.parameters.items()
+        ]
+    )
 
-    Raises:
-        ValidationError: If a field is wrong; pydantic adds the place of the options to it.
-    """
-    return TypeAdapter(kind).validate_python(value)
+
+def _arguments(kind: type) -> str:
+    lines = []
+    for name, field in kind.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        text = " ".join((field.description or "").split())
+        default = "" if field.is_required() or field.default is None else _shown(field)
+        lines.append(
+            textwrap.fill(
+                f"{name}: {text}{default}", 95, initial_indent="    ", subsequent_indent="        "
+            )
+        )
+    return "\n".join(lines)
 
 
-def field_names(kind: type) -> tuple[str, ...]:
-    """Return what the fields of options are called in a recipe."""
-    return tuple(fields_of(kind))
+def _shown(field: FieldInfo) -> str:
+    made = field.get_default(call_default_factory=True)
+    return f" Default: {made!r}." if isinstance(made, bool | int | float | str) else ""

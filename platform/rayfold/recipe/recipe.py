@@ -33,6 +33,7 @@ from pydantic.fields import FieldInfo
 
 from rayfold.documents import read_file, read_yaml, write_yaml
 from rayfold.errors import RecipeError
+from rayfold.options import ARGUMENTS
 from rayfold.options.explain import explain, fields_of, show
 from rayfold.recipe.overrides import override
 from rayfold.specification import Specification
@@ -190,4 +191,6 @@ def schema_text() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **LAYOUT.model_json_schema(),
     }
+    for kind in schema["$defs"].values():  # its fields are described one by one
+        kind["description"] = kind.get("description", "").partition(ARGUMENTS.rstrip())[0]
     return json.dumps(schema, indent=2) + "\n"

@@ -7,7 +7,7 @@ from torch import nn
 from rayfold.data import Channels, DataSet
 from rayfold.data.inputs import has_channels_last, model_shape
 from rayfold.data.scales import far_scales
-from rayfold.library import takes_any_shape
+from rayfold.model_construction import takes_any_shape
 
 CHANNELS = (1, 3, 4)
 """Lengths of an axis that holds the channels of an image: grey, colours, colours with alpha."""

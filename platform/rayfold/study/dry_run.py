@@ -13,11 +13,9 @@ import pickle
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,14 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from rayfold.child import child_process, end_session
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.errors import ModelError
 from rayfold.results import Config
 from rayfold.space.values import show
 from rayfold.tracebacks import user_place
 from rayfold.training import StudySetup
-from rayfold.training.dry_run import DryRunOrder, count_without_memory
+from rayfold.training.dry_run import WORDS, DryRunOrder, count_without_memory
 
 SECONDS = 60.0
 """How long a model may take for all its configurations."""
@@ -119,10 +118,14 @@ def dry_run(
             seconds=SECONDS,
         )
         watch = _Watch(order)
-        with _child(order, Path(place)) as (child, errors):
+        file, errors, words = (Path(place, name) for name in ("order.pickle", "errors.txt", WORDS))
+        file.write_bytes(pickle.dumps(order))
+        name, pipe = "rayfold.training.dry_run", subprocess.PIPE
+        with child_process(name, str(file), output=pipe, errors=errors) as child:
             watch.follow(child)
             status = _end(child, now=watch.warning is not None)
-            watch.conclude(status, errors.read_text(errors="replace"))
+        told = [text.read_text(errors="replace") for text in (errors, words) if text.exists()]
+        watch.conclude(status, "\n".join(told))
     if watch.failures and not watch.num_done and (has_gpu or not uses_gpu):
         raise ModelError(watch.failures[0])
     counts = watch.counts
@@ -178,7 +181,7 @@ class _Watch:
         self.warning: str | None = None
 
     def follow(self, child: subprocess.Popen[bytes]) -> None:
-        """Read what the child tells until it ends, or is ended for its time or memory."""
+        """Read what the child tells until it is done or ends, or its time or memory is up."""
         assert child.stdout is not None
         process = psutil.Process(child.pid)
         with selectors.DefaultSelector() as selector:
@@ -192,8 +195,10 @@ class _Watch:
                     *lines, pending = (pending + received).split(b"\n")
                     for line in lines:
                         self._hear(json.loads(line))
+                elif child.poll() is not None:
+                    return  # a process that the model has started holds the other end
                 self._check_limits(process)
-                if self.warning is not None:
+                if self._is_done or self.warning is not None:
                     return
 
     def conclude(self, status: int, errors: str) -> None:
@@ -201,7 +206,7 @@ class _Watch:
 
         Args:
             status: Its exit status.
-            errors: What it has written to standard error.
+            errors: What it has written to standard error, and its last words.
         """
         if self._is_done or self.warning is not None:
             return
@@ -255,45 +260,15 @@ class _Watch:
         return f"model {name!r} tried{f' with {given}' if given else ''}: {what.rstrip('.')}."
 
 
-@contextmanager
-def _child(order: DryRunOrder, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the child in a session of its own, and end all of that on leaving."""
-    file, errors = folder / "order.pickle", folder / "errors.txt"
-    file.write_bytes(pickle.dumps(order))
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    with errors.open("wb") as stream:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "rayfold.training.dry_run", str(file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
-    try:
-        yield child, errors
-    finally:
-        _kill(child)
-        child.wait()
-        assert child.stdout is not None
-        child.stdout.close()
-
-
 def _end(child: subprocess.Popen[bytes], *, now: bool) -> int:
     """Return the child's exit status; end it first where it goes on."""
     if now:
-        _kill(child)
+        end_session(child)
     try:
         return child.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
-        _kill(child)
+        end_session(child)
         return child.wait()
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the child's session, also processes that the model has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _too_large(num_parameters: int) -> tuple[str, ...]:

@@ -7,10 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    WorkerCrashedError,
+)
 
 from rayfold.data import DataSet
 from rayfold.data.staging import stage
@@ -37,6 +44,9 @@ from rayfold.tuning.trainable import TrialRunner, trial_resources
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5
+
+MAX_DEATHS = 5
+"""So often in a row, without a finished fold in between, Tune may end by the death of an actor."""
 
 SIGNAL_SECONDS = 0.2
 """How long a signal that has ended Ray, too, may take to arrive here."""
@@ -115,6 +125,29 @@ class Execution:
         self._progress.update(dataclasses.replace(self._state, ended=True))
 
     def _tune(self, pool: Pool) -> None:
+        """Run Tune to its end, and again where it has met a death that it cannot cope with.
+
+        An actor that Ray ends for want of memory is one; Ray takes the newest processes, which
+        are often the actors of trials and not the worker that needs the memory.
+        """
+        in_vain, done_before = 0, -1
+        for number in count():
+            death = self._run_tune(pool, name=f"tune_{number}")
+            if death is None or self._call.ended or self._suspension.reason:
+                return
+            done = self._ledgers.num_folds_done
+            in_vain = in_vain + 1 if done == done_before else 1
+            done_before = done
+            if in_vain == MAX_DEATHS:
+                self._suspension.end(f"{death}, {in_vain} times, and no fold was finished")
+                return
+            logger.warning("%s. Trials in flight go on from their last checkpoints.", death)
+            for study, ledger in self._ledgers.items():
+                for trial in ledger.hand_out_again():
+                    pool.release(study, trial)
+
+    def _run_tune(self, pool: Pool, *, name: str) -> str | None:
+        """Run Tune once; return the death that has ended it before its time, or None."""
         groups = self._groups
         trainable = tune.with_parameters(
             TrialRunner,
@@ -163,7 +196,7 @@ class Execution:
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name="tune",
+                name=name,
                 storage_path=str(self._folder),
                 failure_config=tune.FailureConfig(max_failures=2),
                 # A trial that is over needs none, and a full disk would spoil its end.
@@ -179,8 +212,11 @@ class Execution:
             fault = machine_fault(error, self._setup.folder)
             if fault is not None:
                 self._suspension.end(fault)
+            elif (death := _death(error)) is not None:
+                return death
             elif not self._suspension.reason:
                 raise
+        return None
 
     def _remove_states(self) -> None:
         """Remove the checkpoints of trials that will never be gone on with."""
@@ -282,6 +318,17 @@ class Execution:
         finally:
             done.set()
             thread.join()
+
+
+def _death(error: BaseException | None) -> str | None:
+    """Return what Ray has done to the actor of a trial, if that is behind an error of Tune's."""
+    while error is not None:
+        if isinstance(error, OutOfMemoryError):
+            return "Ray has ended the actor of a trial, since its node runs out of memory"
+        if isinstance(error, NodeDiedError | WorkerCrashedError | ObjectLostError):
+            return f"Ray has lost the actor of a trial ({type(error).__name__})"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class _StopsWhen(tune.Stopper):  # type: ignore[misc]

@@ -78,7 +78,7 @@ class Preparation:
             self.model_class: type[nn.Module] = self.whole.model_class
         else:
             self.model = model_source(options.model, base=options.base)
-            self.model_class = resolve_model(self.model)
+            self.model_class = resolve_model(self.model, tried=True)
         self.code = CodeRecord.of(self.model)
 
     @cached_property

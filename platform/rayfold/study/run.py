@@ -9,6 +9,7 @@ from rayfold.events import RunState
 from rayfold.journal import Journal, read_journal
 from rayfold.report import Progress, create_progress
 from rayfold.results import TrialResult
+from rayfold.storage import ARTIFACTS
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.opening import has_begun, open_study
 from rayfold.study.preparation import Preparation
@@ -90,7 +91,7 @@ class Run:
         call, storage = self._call, self._study.storage
         uri = tracking_uri(storage)
         folders = [study.setup.folder for study in studies]
-        uploader = Uploader(folders, uri, storage / "artifacts")
+        uploader = Uploader(folders, uri, storage / ARTIFACTS)
         uploader.start()
         patience = UPLOAD_SECONDS
         try:

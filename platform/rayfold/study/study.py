@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self
 
@@ -35,9 +35,12 @@ def _takes(
     """Give a constructor the arguments of a specification, for editors and type checkers, too."""
 
     def decorate(construct: Callable[..., None]) -> Callable[Concatenate[Any, Options], None]:
-        construct.__signature__ = signature(  # type: ignore[attr-defined]
-            Specification.__init__
+        known = signature(specification)
+        itself = Parameter("self", Parameter.POSITIONAL_ONLY)
+        construct.__signature__ = known.replace(  # type: ignore[attr-defined]
+            parameters=[itself, *known.parameters.values()]
         )
+        construct.__doc__ = specification.__doc__
         return construct
 
     return decorate

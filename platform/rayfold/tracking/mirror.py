@@ -9,7 +9,6 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +26,19 @@ from rayfold.events import (
     TrialEnded,
 )
 from rayfold.journal import Entry
-from rayfold.results import Config, Exploit, FoldResult
+from rayfold.results import Exploit, FoldResult
 from rayfold.study_folder import StudyFolder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
 from rayfold.tracking.store import open_experiment, search_runs
+from rayfold.tracking.trial_run import RUN_STATUS, TrialRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
 
-_RUN_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 _STUDY_STATUS = {
     "started": "RUNNING",
     "interrupted": "KILLED",
@@ -48,58 +47,6 @@ _STUDY_STATUS = {
 }
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 _MAX_PARAM_LENGTH = 6000
-
-
-@dataclass(kw_only=True)
-class _Child:
-    """A trial's run.
-
-    Attributes:
-        run_id: MLflow's name of the run.
-        run_status: MLflow's status of the run.
-        params: Names of the logged parameters.
-        uploaded: When each fold that is fully uploaded was finished, Unix seconds.
-        settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
-        deleted: Whether the run was deleted.
-        attempt: Which try of the trial the run holds, counted from 0.
-        attempt_read: The same by the entries so far; what belongs to an earlier one is passed
-            over.
-        started_at: When the configuration was suggested, or tried again, Unix seconds.
-        suggested: The configuration that was suggested.
-        first_tags: What a run of this trial begins with.
-        folds: The folds that the journal holds so far.
-        config: The configuration by the entries so far.
-        exploits: What the trial has taken over by the entries so far.
-        exploit_metrics: The hyperparameters after each of these.
-    """
-
-    run_id: str
-    run_status: str = "RUNNING"
-    params: frozenset[str] = frozenset()
-    uploaded: dict[int, float] = field(default_factory=dict)
-    settled: bool = False
-    deleted: bool = False
-    attempt: int = 0
-    attempt_read: int = 0
-    started_at: float = 0.0
-    suggested: Config = field(default_factory=dict)
-    first_tags: dict[str, str] = field(default_factory=dict)
-    folds: dict[int, FoldResult] = field(default_factory=dict)
-    config: Config = field(default_factory=dict)
-    exploits: list[dict[str, Any]] = field(default_factory=list)
-    exploit_metrics: list["Metric"] = field(default_factory=list)
-
-    def forget(self) -> None:
-        """Forget what the entries told of a try that begins anew."""
-        self.config = self.suggested
-        self.folds.clear()
-        self.exploits.clear()
-        self.exploit_metrics.clear()
-
-    @property
-    def takes_nothing(self) -> bool:
-        """Whether what the entries tell is in the run already, or not wanted there."""
-        return self.settled or self.attempt_read < self.attempt
 
 
 class StudyMirror:
@@ -119,7 +66,7 @@ class StudyMirror:
         self._study: StudyBegun | None = None
         self._parent = ""
         self._parent_status = ""
-        self._children: dict[str, _Child] = {}
+        self._children: dict[str, TrialRun] = {}
         self._state: tuple[State, float] | None = None
 
     def apply(self, entries: Iterable[Entry]) -> None:
@@ -188,7 +135,7 @@ class StudyMirror:
         }
         if trial not in self._children:
             run_id = self._create_trial_run(tags | tag.config_to_tags(config), at)
-            self._children[trial] = _Child(run_id=run_id)
+            self._children[trial] = TrialRun(run_id=run_id)
         child = self._children[trial]
         child.started_at, child.suggested, child.first_tags = at, config, tags
         child.forget()
@@ -214,7 +161,7 @@ class StudyMirror:
                 {
                     **child.first_tags,
                     **tag.config_to_tags(child.config),
-                    **_exploit_tags(child.exploits),
+                    **child.exploit_tags,
                     tag.ATTEMPT: str(child.attempt_read),
                 },
                 at,
@@ -237,7 +184,7 @@ class StudyMirror:
         run_id: str = run.info.run_id
         return run_id
 
-    def _log_start(self, child: _Child) -> None:
+    def _log_start(self, child: TrialRun) -> None:
         """Log what a trial begins with, unless its run holds that already."""
         if not child.takes_nothing and not child.params.issuperset(child.suggested):
             self._log(child.run_id, metrics=child.exploit_metrics, params=child.suggested)
@@ -270,7 +217,7 @@ class StudyMirror:
             tags={
                 **dict.fromkeys(tag.config_to_tags(before), ""),  # it may have been longer
                 **tag.config_to_tags(exploit.config),
-                **_exploit_tags(child.exploits),
+                **child.exploit_tags,
             },
         )
 
@@ -279,7 +226,7 @@ class StudyMirror:
         child.folds[event.result.fold] = event.result
         self._log_fold(child, event.result)
 
-    def _log_fold(self, child: _Child, result: FoldResult) -> None:
+    def _log_fold(self, child: TrialRun, result: FoldResult) -> None:
         """Log a fold's metrics and files, unless the run holds them already."""
         if child.takes_nothing or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
             return
@@ -316,7 +263,7 @@ class StudyMirror:
         if error:
             self._client.log_text(child.run_id, error, "error.txt")
             tags[tag.ERROR] = tracebacks.summary(error)[:250]
-        self._terminate(child, _RUN_STATUS[status], at)
+        self._terminate(child, RUN_STATUS[status], at)
         folds = [child.folds[index] for index in sorted(child.folds)]
         summary = {
             "score": event.score,
@@ -344,7 +291,7 @@ class StudyMirror:
             self._set_status(self._parent, wanted, at)
             self._parent_status = wanted
 
-    def _terminate(self, child: _Child, status: str, time: float) -> None:
+    def _terminate(self, child: TrialRun, status: str, time: float) -> None:
         self._set_status(child.run_id, status, time)
         child.run_status = status
 
@@ -373,9 +320,9 @@ class StudyMirror:
                     self._client.restore_run(run.info.run_id)
                 self._parent, self._parent_status = run.info.run_id, run.info.status
             elif trial is not None:
-                self._enter_child(trial, _child(run))
+                self._enter_child(trial, TrialRun.of(run))
 
-    def _enter_child(self, trial: str, found: _Child) -> None:
+    def _enter_child(self, trial: str, found: TrialRun) -> None:
         """Enter a run of a trial; delete that of an earlier try if an uploader died before."""
         known = self._children.setdefault(trial, found)
         if known.attempt != found.attempt:
@@ -414,34 +361,6 @@ class StudyMirror:
             for start in range(0, len(values), _BATCH[kind]):
                 batch: dict[str, Any] = {kind: values[start : start + _BATCH[kind]]}
                 self._client.log_batch(run_id, **batch)
-
-
-def _child(run: "Run") -> _Child:
-    """Read from a run what it holds already."""
-    tags, deleted = run.data.tags, run.info.lifecycle_stage == "deleted"
-    return _Child(
-        run_id=run.info.run_id,
-        run_status=run.info.status,
-        params=frozenset(run.data.params),
-        uploaded={int(k): v for k, v in json.loads(tags.get(tag.FOLDS, "{}")).items()},
-        settled=deleted or tags.get(tag.STATUS) in _RUN_STATUS,
-        deleted=deleted,
-        attempt=int(tags.get(tag.ATTEMPT, "0")),
-    )
-
-
-def _exploit_tags(exploits: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    if not exploits:
-        return {}
-    return {tag.DONOR: exploits[-1]["donor"], tag.EXPLOITS: _newest_that_fit(exploits)}
-
-
-def _newest_that_fit(items: Sequence[Mapping[str, Any]]) -> str:
-    """Return the newest items that fit a tag, as JSON."""
-    first = 0
-    while len(text := json.dumps(items[first:])) > tag.MAX_TAG_LENGTH:
-        first += 1
-    return text
 
 
 def _description_tags(description: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from rayfold.errors import TrackingError
-from rayfold.storage import fsync_folder
+from rayfold.storage import STORE_FILE, fsync_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +30,7 @@ class StoreError(TrackingError):
 
 def tracking_uri(storage: Path) -> str:
     """Return ``$MLFLOW_TRACKING_URI``, or the SQLite file ``mlflow.db`` in ``storage``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage.absolute() / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage.absolute() / STORE_FILE)
 
 
 def experiment_name() -> str:

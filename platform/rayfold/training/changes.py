@@ -9,7 +9,7 @@ from torch import nn
 from rayfold.data import DataSet
 from rayfold.errors import ModelError, RecipeError
 from rayfold.isolation import own_generators
-from rayfold.library import build_model, model_arguments
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config, Value, ValueChange
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.warm_start import tensor_shapes

@@ -21,9 +21,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayfold.child import die_with_parent
 from rayfold.data import DataSet
-from rayfold.library import build_model, model_arguments
+from rayfold.last_words import keep_last_words
 from rayfold.machine import machine_fault
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tracebacks import summary, user_place
@@ -31,6 +33,9 @@ from rayfold.training.collective import SingleProcess
 from rayfold.training.loop import FoldRun
 from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
+
+WORDS = "words.txt"
+"""File beside the order: what ended the process, if it did not come to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +59,12 @@ class DryRunOrder:
 
 def main(file: Path) -> None:
     """Carry out the order in a file, and print what happens."""
+    die_with_parent()
     tell = _private_output()
     _import_the_rest()
     tell({"ready": True})
     order: DryRunOrder = pickle.loads(file.read_bytes())  # noqa: S301  our parent's own file
-    faulthandler.enable()
+    keep_last_words(file.with_name(WORDS))
     faulthandler.dump_traceback_later(order.seconds, exit=True)
     for number, config in enumerate(order.configs):
         tell({"begun": number})
@@ -70,6 +76,7 @@ def main(file: Path) -> None:
             fault = machine_fault(error, order.setup.folder)
             tell({"error": _told(error, order.setup)} if fault is None else {"fault": fault})
     tell({"done": True})
+    os._exit(0)  # processes and threads that the model has left behind are not waited for
 
 
 def count_without_memory(model_class: type[nn.Module], data: DataSet, config: Config) -> int:

@@ -5,7 +5,7 @@ import inspect
 from torch import nn
 
 from rayfold.errors import RecipeError, did_you_mean
-from rayfold.library import check_model
+from rayfold.model_construction import check_model
 from rayfold.results import MAX_COUNT, Config, Value
 from rayfold.space import SearchSpace
 from rayfold.space.values import show

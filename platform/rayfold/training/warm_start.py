@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
-from rayfold.library import build_model, model_arguments
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config, LoadedWeights
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.weights_file import tensors_of

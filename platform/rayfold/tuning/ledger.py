@@ -121,6 +121,11 @@ class Ledger:
         """How often each trial in flight has begun anew; its older files are ignored."""
         return {id_: self._fresh_starts[id_] for id_ in self._queue if id_ in self._fresh_starts}
 
+    def hand_out_again(self) -> list[str]:
+        """Queue all trials in flight anew, since their actors are gone; return their ids."""
+        self._queue_unfinished()
+        return list(self._queue)
+
     def _queue_unfinished(self) -> None:
         self._queue = deque(id_ for id_ in self._suggested if id_ not in self._results)
 

@@ -80,6 +80,11 @@ class Source:
         place = self.module.replace(".", "/")
         return f"{place}.py" if f"{place}.py" in self.files else f"{place}/__init__.py"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its class exists in this process, so that nothing needs to be imported."""
+        return self._here is not None
+
     def load(self) -> Any:
         """Return what the reference names, imported once a process.
 

@@ -13,7 +13,8 @@ import torch
 from rayfold.ensemble import Ensemble, Input, Member, Signature, load_bundle
 from rayfold.ensemble.files import predict_files
 from rayfold.errors import BundleError, DataError
-from rayfold.library import build_model, resolve_model
+from rayfold.library import resolve_model
+from rayfold.model_construction import build_model
 from rayfold.serving.messages import description, parse_request
 
 ARGUMENTS: dict[str, Any] = {"input_shape": (3, 4, 5), "num_outputs": 2, "channels": 4}

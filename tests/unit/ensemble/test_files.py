@@ -13,6 +13,7 @@ import pytest
 from rayfold.data import HDF5, load
 from rayfold.ensemble import Ensemble, FilePredictions, predict_files
 from rayfold.errors import DataError
+from rayfold.machine import machine_fault
 
 Write = Callable[..., Path]
 IMAGES = np.zeros((3, 2), np.uint8)
@@ -82,6 +83,30 @@ def test_a_class_that_was_not_trained_counts_as_wrong_and_has_no_log_loss(
 ) -> None:
     file = write("animals.h5", images=IMAGES, labels=["cat", "cow", "cow"])
     assert predict_files(classification, file).metrics() == {"accuracy": pytest.approx(1 / 3)}
+
+
+def test_labels_of_which_none_is_a_class_are_refused(
+    classification: Ensemble, write: Write
+) -> None:
+    file = write("animals.h5", images=IMAGES, labels=["cow", "cow", "hen"])
+    refused = r"animals\.h5, data set 'labels': it holds 'cow', 'hen', but the classes .* 'cat', "
+    with pytest.raises(DataError, match=refused):
+        predict_files(classification, file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"), [([0.0, 1.0, 0.25], r"0\.25"), ([7.0, 8.0, 8.0], r"7\.0, 8\.0")]
+)
+def test_values_of_a_regression_are_no_classes(
+    classification: Ensemble, write: Write, labels: list[float], shown: str
+) -> None:
+    """Two of the first three are classes by chance."""
+    contents = classification._contents
+    signature = dataclasses.replace(contents.signature, classes=(0, 1))
+    ensemble = Ensemble(dataclasses.replace(contents, signature=signature))
+    file = write("sums.h5", images=IMAGES, labels=labels)
+    with pytest.raises(DataError, match=rf"it holds {shown}, but the classes .* are 0, 1;"):
+        predict_files(ensemble, file)
 
 
 @pytest.mark.parametrize("labels", [[9.25, 5.25], [[9.25], [5.25]]])
@@ -233,3 +258,26 @@ def test_a_folder_that_is_not_there_is_told(
     with pytest.raises(DataError, match=r"there is no folder .*missing; make it first"):
         found.write(tmp_path / "missing" / "predictions.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["animals.h5"]
+
+
+def test_a_full_disk_refuses_the_file_and_keeps_nothing_of_it(
+    small_disk: tuple[Path, Callable[[str], None]],
+) -> None:
+    """The 4 MB do not fit in 1 MB; HDF5 itself would crash Python there."""
+    folder, enlarge = small_disk
+    found = FilePredictions(
+        rows=np.arange(500_000),
+        predictions=np.zeros(500_000),
+        probabilities=None,
+        labels=None,
+        classes=None,
+    )
+    full = r"file\.h5: cannot be written: No space left on device \(.* free on "
+    with pytest.raises(DataError, match=full) as caught:
+        found.write(folder / "file.h5")
+    assert machine_fault(caught.value, folder) is not None
+    assert list(folder.iterdir()) == []
+    enlarge("64m")
+    found.write(folder / "file.h5")
+    with h5py.File(folder / "file.h5") as file:
+        assert file["rows"][-1] == 499_999

@@ -540,6 +540,38 @@ class TestDeaths:
         assert (await worker.order()).fold == 1
 
     @in_a_loop
+    async def test_deaths_count_though_the_trials_actor_dies_each_time_too(self) -> None:
+        """Ray that is short of memory ends both; the trial comes back and gives the order anew."""
+        dispatcher, [worker] = await make_pool(1)
+        for _ in range(3):
+            await lent(dispatcher, "0000", 0)
+            assert (await worker.order()).fold == 0
+            await dispatcher.release("0000")
+            await dispatcher.group_died(0, "its node ran out of memory")
+            await worker.announce()
+        await lent(dispatcher, "0000", 0)
+        [outcome] = await soon(dispatcher.wait("0000"))
+        assert outcome.error == (
+            "its node ran out of memory; 3 attempts at fold 0 ended like this."
+        )
+
+    @in_a_loop
+    async def test_a_fold_that_is_trained_forgets_its_deaths(self) -> None:
+        dispatcher, [worker] = await make_pool(1)
+        await lent(dispatcher, "0000", 0)
+        pending = begin(worker.order())
+        for _ in range(2):
+            for _ in range(2):
+                await pending
+                await worker.announce()
+                pending = begin(worker.order())
+            pending = begin(worker.order(done(await pending)))
+            [outcome] = await soon(dispatcher.wait("0000"))
+            assert outcome.error is None
+            await dispatcher.submit("0000", [task("0000", 0)])
+        assert (await pending).fold == 0
+
+    @in_a_loop
     async def test_a_death_between_two_orders_costs_nothing(self) -> None:
         dispatcher, [worker] = await make_pool(1)
         for _ in range(5):

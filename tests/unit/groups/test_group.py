@@ -1,11 +1,13 @@
 """What a worker makes of an order, in this process: the training is real, the link is none."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from rayfold.data import DataSet, Folds
 from rayfold.groups.group import _FoldTrainer, _Link
@@ -15,6 +17,23 @@ from rayfold.training import Settings, SingleProcess, StudySetup
 
 Disk = tuple[Path, Callable[[str], None]]
 WEIGHTS_OVER_1_MB = {"model.hidden": 1000, "batch_size": 16}
+
+
+class Stopped(BaseException):
+    """A user's own, outside of ``Exception``."""
+
+
+class Raising(nn.Module):
+    """Raises in training what its argument names."""
+
+    ERRORS = (GeneratorExit, asyncio.CancelledError, SystemExit, KeyboardInterrupt, Stopped)
+
+    def __init__(self, error: int, num_outputs: int) -> None:
+        super().__init__()
+        self.error, self.layer = error, nn.Linear(4, num_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        raise self.ERRORS[self.error]("no")
 
 
 class Alone:
@@ -44,16 +63,21 @@ def data() -> DataSet:
     )
 
 
+def setup_of(data: DataSet, model: str | type[nn.Module], folder: Path) -> StudySetup:
+    """Return a setup that writes a checkpoint after each epoch."""
+    return StudySetup(
+        model=model_source(model),
+        settings=Settings(epochs=2, checkpoint_seconds=0.0),
+        plan=Folds(3).split(data),
+        folder=folder / "study",
+        parameters={},
+    )
+
+
 @pytest.fixture
 def trainer(data: DataSet, small_disk: Disk) -> _FoldTrainer:
     """Of a study whose storage holds 1 MB, which writes a checkpoint after each epoch."""
-    setup = StudySetup(
-        model=model_source("mlp"),
-        settings=Settings(epochs=2, checkpoint_seconds=0.0),
-        plan=Folds(3).split(data),
-        folder=small_disk[0] / "study",
-        parameters={},
-    )
+    setup = setup_of(data, "mlp", small_disk[0])
     return _FoldTrainer({"digits": setup}, data, SingleProcess())
 
 
@@ -84,3 +108,16 @@ def test_an_error_of_the_model_is_none_of_the_machines(
     outcome = trainer.carry_out(wrong, cast(_Link, Alone()))
     assert outcome.fault is None
     assert outcome.error is not None
+
+
+@pytest.mark.parametrize("number", range(len(Raising.ERRORS)))
+def test_whatever_a_model_raises_is_an_error_of_its_configuration(
+    number: int, data: DataSet, tmp_path: Path
+) -> None:
+    setup = setup_of(data, Raising, tmp_path)
+    trainer = _FoldTrainer({"digits": setup}, data, SingleProcess())
+    config = {"model.error": number}
+    task = FoldTask(study="digits", trial="0000", config=config, fold=0, until_epoch=2)
+    outcome = trainer.carry_out(task, cast(_Link, Alone()))
+    assert outcome.fault is None
+    assert Raising.ERRORS[number].__name__ in (outcome.error or "")

@@ -1,6 +1,9 @@
 """The try of a model before anything starts: what is told, and what is not done."""
 
+import os
+import select
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from rayfold.study import dry_run as module
 from rayfold.study.preparation import Preparation
 
 NET = """\
-import ctypes, os, sys, time
+import ctypes, os, signal, sys, time
 import torch
 from torch import nn
 
@@ -33,6 +36,11 @@ class Net(nn.Module):
         if self.fault == "exit": sys.exit(3)
         if self.fault == "os._exit": os._exit(4)
         if self.fault == "segfault": ctypes.string_at(0)
+        if self.fault == "helper" and os.fork() == 0:
+            while True: time.sleep(1)
+        if self.fault == "stop":
+            os.write(os.open("number", os.O_WRONLY), str(os.getpid()).encode())
+            os.kill(os.getpid(), signal.SIGSTOP)
         return self.last(self.first(rows.flatten(1)).relu())
 """
 
@@ -75,7 +83,7 @@ def test_an_exception_is_told_with_file_line_and_configuration(tried: Any) -> No
         tried(SearchSpace({"model.width": Int(16, 32)}), fault="size")
     assert str(caught.value) == (
         "model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 shapes "
-        "cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
+        "cannot be multiplied (2x16 and 8x3) (net.py line 24, in forward)."
     )
 
 
@@ -85,7 +93,7 @@ def test_where_some_configurations_work_the_others_are_warned_of(tried: Any) -> 
     assert line.startswith("model      Net, 547 parameters (1 configurations tried in ")
     assert warning == (
         "warning    model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 "
-        "shapes cannot be multiplied (2x16 and 8x3) (net.py line 19, in forward)."
+        "shapes cannot be multiplied (2x16 and 8x3) (net.py line 24, in forward)."
     )
 
 
@@ -94,12 +102,40 @@ def test_a_crash_is_told_with_file_and_line(tried: Any) -> None:
         tried(SearchSpace({"model.width": Int(8, 16)}), fault="segfault")
 
 
+def test_a_process_that_the_model_starts_is_not_waited_for(tried: Any) -> None:
+    """It holds the pipe that the try is told through, and lives on."""
+    [line] = tried(SearchSpace({"model.width": Int(8, 16)}), fault="helper")
+    assert "(2 configurations tried in " in line
+
+
+@pytest.mark.slow
+def test_the_try_ends_with_a_parent_that_is_killed(digits: Path, tmp_path: Path) -> None:
+    """Though the model has stopped its process, whose number it tells before."""
+    (tmp_path / "net.py").write_text(NET)
+    os.mkfifo(tmp_path / "number")
+    reader = os.open(tmp_path / "number", os.O_RDONLY | os.O_NONBLOCK)
+    plan = (
+        "import rayfold as rf; "
+        f"rf.Study('stops', model='./net.py:Net', data=rf.HDF5({str(digits)!r}), "
+        "space={'model.width': {'int': [1, 2]}}, parameters={'model.fault': 'stop'}).plan()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", plan], cwd=tmp_path)
+    try:
+        assert select.select([reader], [], [], 120)[0] == [reader]
+        child = psutil.Process(int(os.read(reader, 20)))
+    finally:
+        os.close(reader)
+        parent.kill()
+        parent.wait()
+    child.wait(30)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
         ("exit", r"it calls sys.exit\(3\) \(net.py line 16, in forward\)"),
-        ("os._exit", "its process ended with status 4"),
+        ("os._exit", r"its process ended with status 4 \(net.py line 17, in forward\)"),
     ],
 )
 def test_a_model_that_ends_its_process_is_told_as_that(tried: Any, fault: str, told: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from rayfold.child import die_with_parent
 from rayfold.ensemble.bundle import read_bundle
 from rayfold.ensemble.bundle.manifest import read_manifest
 from rayfold.ensemble.bundle.programs import load_onnx, load_torch
@@ -26,6 +27,7 @@ from rayfold.errors import BundleError
 
 def main(folder: Path, rows: Path) -> None:
     """Print the differences, as JSON."""
+    die_with_parent()
     manifest = read_manifest(folder)
     try:
         classes = load_classes(folder, manifest, models={}, allow_code=True)

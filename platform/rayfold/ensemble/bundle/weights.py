@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from rayfold.errors import BundleError, ModelError
 from rayfold.isolation import own_generators
-from rayfold.library import build_model
+from rayfold.model_construction import build_model
 from rayfold.storage import open_to_readers
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.weights_file import save_weights, tensors_of

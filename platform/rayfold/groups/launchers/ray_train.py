@@ -24,14 +24,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rayfold.groups.group import GroupWork, serve
 from rayfold.groups.launchers.base import Ending, Launcher
-from rayfold.groups.launchers.last_words import (
+from rayfold.groups.placement import room_for_groups
+from rayfold.groups.plan import Groups
+from rayfold.last_words import (
     NODE_DIED,
     TRACEBACK,
     cause_of_death,
     keep_last_words,
 )
-from rayfold.groups.placement import room_for_groups
-from rayfold.groups.plan import Groups
 
 
 class RayTrainLauncher(Launcher):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet
 from rayfold.isolation import Guard
-from rayfold.library import build_model, model_arguments
+from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config, Mode
 from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section

@@ -1,8 +1,9 @@
 """Why a process has ended: what it could still write down, and what Ray knows.
 
-Ray tells of a dead process no more than that its connection broke. So each worker leaves a file
-that says what ended it: the signal of a crash, with the lines of Python that it crashed in, or
-the status that it exited with. A process that was killed from outside writes nothing.
+Ray tells of a dead process no more than that its connection broke, and the system no more than a
+status. So each process that runs a user's code leaves a file that says what ended it: the signal
+of a crash, with the lines of Python that it crashed in, or the status that it exited with. A
+process that was killed from outside writes nothing.
 """
 
 import faulthandler
@@ -50,7 +51,8 @@ def keep_last_words(path: Path) -> None:
             frames = reversed(traceback.extract_stack()[:-1])
             lines = [f'  File "{it.filename}", line {it.lineno} in {it.name}' for it in frames]
             with suppress(OSError):
-                words.write("\n".join([f"os._exit({status})", *lines, ""]))
+                head = f"os._exit({status}) (most recent call first):"
+                words.write("\n".join([head, *lines, ""]))
                 words.flush()
         leave(status)
 

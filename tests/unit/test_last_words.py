@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rayfold.groups.launchers.last_words import cause_of_death
+from rayfold.last_words import cause_of_death
 from rayfold.tracebacks import summary
 
 MODEL = """
@@ -27,7 +27,7 @@ def end(folder: Path, code: str) -> tuple[int, str, str]:
     words = folder / "words" / "group-0-0.txt"
     script = (
         "from pathlib import Path; "
-        "from rayfold.groups.launchers.last_words import keep_last_words; "
+        "from rayfold.last_words import keep_last_words; "
         f"keep_last_words(Path({str(words)!r})); {code}"
     )
     done = subprocess.run(
