@@ -14,6 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+_TINY = 2.0**-1074
+"""The smallest number above 0; it is 0 in a product where such numbers are flushed."""
 
 _Settings: TypeAlias = tuple[Any, ...]
 _Place: TypeAlias = MutableMapping[str, Any]
@@ -23,17 +29,30 @@ class Guard:
     """Knows PyTorch's process-wide settings as they are now, and puts them back.
 
     These are: grad mode, default type, default device, number of threads, deterministic
-    algorithms, precision of matrix products, cuDNN's choices and anomaly detection. Generators of
-    random numbers are left alone: see ``own_generators``.
+    algorithms, precision of matrix products, cuDNN's choices, anomaly detection, autocast, modes
+    of functions and dispatch, hooks of all modules, and whether numbers below the smallest normal
+    one are 0. Generators of random numbers are left alone: see ``own_generators``.
     """
 
-    __slots__ = ("_before",)
+    __slots__ = ("_before", "_hooks", "_modes", "_nesting")
 
     def __init__(self) -> None:
+        self._modes = _mode_stacks()
+        self._hooks = [{**hooks} for hooks in _HOOKS]
+        self._nesting = _autocast_nesting()
         self._before = _settings()
 
     def restore(self) -> None:
-        """Put back what has changed, which takes a microsecond where nothing has."""
+        """Put back what has changed, which takes microseconds where nothing has."""
+        if _mode_stacks() != self._modes:
+            _leave_modes(self._modes)
+        for hooks, before in zip(_HOOKS, self._hooks, strict=True):
+            if hooks != before:
+                hooks.clear()
+                hooks.update(before)
+        while _autocast_nesting() > self._nesting:
+            torch.autocast_decrement_nesting()
+            torch.clear_autocast_cache()
         after = _settings()
         if after != self._before:
             for setting, old, new in zip(_SETTERS, self._before, after, strict=True):
@@ -65,6 +84,12 @@ def _settings() -> _Settings:
         torch.get_float32_matmul_precision(),
         (torch._C._get_cudnn_benchmark(), torch._C._get_cudnn_deterministic()),
         torch.is_anomaly_enabled(),
+        _TINY * 1.0 == 0.0,
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+        torch.get_autocast_dtype("cpu"),
+        torch.get_autocast_dtype("cuda"),
+        torch.is_autocast_cache_enabled(),
     )
 
 
@@ -92,7 +117,39 @@ _SETTERS: tuple[Callable[[Any], Any], ...] = (
     torch.set_float32_matmul_precision,
     _set_cudnn,
     torch.autograd.set_detect_anomaly,
+    torch.set_flush_denormal,
+    lambda enabled: torch.set_autocast_enabled("cpu", enabled),
+    lambda enabled: torch.set_autocast_enabled("cuda", enabled),
+    lambda dtype: torch.set_autocast_dtype("cpu", dtype),
+    lambda dtype: torch.set_autocast_dtype("cuda", dtype),
+    torch.set_autocast_cache_enabled,
 )
+
+_HOOKS: tuple[dict[int, Any], ...] = tuple(
+    hooks
+    for name, hooks in vars(nn.modules.module).items()
+    if name.startswith("_global_") and isinstance(hooks, dict)
+)
+"""PyTorch's hooks of all modules, by kind."""
+
+
+def _mode_stacks() -> tuple[list[Any], list[Any]]:
+    return _get_current_function_mode_stack(), _get_current_dispatch_mode_stack()
+
+
+def _leave_modes(before: tuple[list[Any], list[Any]]) -> None:
+    """Take what was entered and not left off the stacks; default devices are no such modes."""
+    functions = [torch._C._pop_torch_function_stack() for _ in _get_current_function_mode_stack()]
+    for mode in reversed(functions):
+        if isinstance(mode, DeviceContext) or any(mode is known for known in before[0]):
+            torch._C._push_on_torch_function_stack(mode)
+    while torch._C._len_torch_dispatch_stack() > len(before[1]):
+        torch._C._pop_torch_dispatch_stack(None)
+
+
+def _autocast_nesting() -> int:
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
 
 
 def seed_generators(seed: int, device: torch.device | None = None) -> None:

@@ -50,13 +50,13 @@ class GANLearner(Learner):
         self.discriminator.zero_grad()
         fake = self.call(self.generate, self._noise(real))
         total = self.backward(self._losses(real, fake.detach()), batch)
-        self.strategy.step(self.discriminator)
+        self.step(self.discriminator)
 
         self.generator.zero_grad()
         looks = self.call(self.judge, fake)
         fooled = cross_entropy(looks, torch.ones_like(looks), reduction="none")
         self.backward(fooled.flatten(), batch)
-        self.strategy.step(self.generator)
+        self.step(self.generator)
         return total
 
     def validate_batch(self, batch: Batch) -> tuple[None, Mapping[str, Tensor]]:

@@ -1,11 +1,13 @@
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rayfold.isolation import (
     Snapshot,
@@ -15,6 +17,23 @@ from rayfold.isolation import (
     seed_generators,
     set_generator_states,
 )
+
+
+class Doubling(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result * 2 if func is Tensor.add else result
+
+
+class Silent(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def enter(mode: Any) -> None:
+    """Enter a block that is never left."""
+    mode.__enter__()
+
 
 CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "grad mode": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
@@ -35,6 +54,30 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "cudnn": (
         lambda: setattr(torch.backends.cudnn, "benchmark", True),
         lambda: torch.backends.cudnn.benchmark,
+    ),
+    "numbers below the smallest normal one": (
+        lambda: torch.set_flush_denormal(True),
+        lambda: (torch.tensor([1e-310], dtype=torch.float64) * 1).item() == 0,
+    ),
+    "autocast": (
+        lambda: enter(torch.autocast("cpu")),
+        lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+    ),
+    "nested autocast": (
+        lambda: enter(torch.autocast("cpu")),
+        lambda: (torch.autocast_increment_nesting(), torch.autocast_decrement_nesting()),
+    ),
+    "a mode of functions": (
+        lambda: enter(Doubling()),
+        lambda: torch.ones(1).add(0).item(),
+    ),
+    "a mode of dispatch": (
+        lambda: enter(cast(Any, Silent)()),
+        torch._C._len_torch_dispatch_stack,
+    ),
+    "hooks of all modules": (
+        lambda: nn.modules.module.register_module_forward_hook(lambda *given: given[2] + 1),
+        lambda: nn.Identity()(torch.zeros(1)).item(),
     ),
     "anomalies": (
         lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),

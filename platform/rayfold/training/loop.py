@@ -28,6 +28,7 @@ from rayfold.isolation import (
     set_generator_states,
 )
 from rayfold.orders import FoldTask
+from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
 from rayfold.training.checkpoint import (
@@ -50,6 +51,9 @@ from rayfold.training.weights_file import save_weights
 EVALUATION_ROWS = 1024
 """Rows in a validation batch, over all workers; results do not depend on it."""
 
+RELOADED_ROWS = 8
+"""Rows that are predicted again with the weights that a fold leaves behind."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,6 +71,7 @@ class FoldRun:
         collective: The workers of the group.
     """
 
+    @guarded_process()
     def __init__(
         self,
         task: FoldTask,
@@ -125,6 +130,7 @@ class FoldRun:
         """Tell whether another group has taken the fold further: it left a newer checkpoint."""
         return bool(self._collective.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
+    @guarded_process()
     def advance(
         self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
     ) -> FoldResult | None:
@@ -369,6 +375,7 @@ class FoldRun:
         if predicts and self._collective.broadcast(self._predictions is None):
             self._predictions, _ = self._validate()  # restored at the last epoch
         weights = self._learner.weights()
+        self._check_reloads(weights)
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(
             fold=task.fold,
@@ -383,6 +390,19 @@ class FoldRun:
         )
         self._collective.on_rank_0(lambda: self._write(result, weights))
         return result
+
+    def _check_reloads(self, weights: dict[str, Any]) -> None:
+        """Check that the weights alone give the predictions of a few rows again."""
+        rows = self._fold.validation_rows[:RELOADED_ROWS]
+        batch = self._load(rows, Share(slice(0, len(rows))))
+        try:
+            with torch.no_grad():
+                self._learner.train(False)
+                problem = self._learner.reload_problem(batch, weights, self._seed)
+        except ModelError as error:  # the other ranks wait
+            problem = f"it cannot be built again: {str(error).removesuffix('.')}"
+        if problem := self._collective.broadcast(problem):
+            raise ModelError(f"{type(self.model).__name__}: {problem}.")
 
     def _write(self, result: FoldResult, weights: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -265,6 +265,8 @@ def evaluate(
     scores, truth = predictions.double().cpu().numpy(), labels.cpu().numpy()
     if not np.isfinite(scores).all():
         return {}
+    if task == "classification":
+        scores = scores.clip(0, 1)  # a sum or mean in float32 may exceed 1 by rounding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn tells of absent classes and single rows
         values = {name: METRICS[task][name].compute(truth, scores) for name in names}

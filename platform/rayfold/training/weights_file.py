@@ -66,6 +66,20 @@ def check_trainable(model: nn.Module) -> None:
             raise ModelError(f"{who}: {name!r} cannot be saved: {reason}.")
 
 
+def check_has_values(model: nn.Module) -> None:
+    """Check that no parameter or buffer is on the device ``meta``.
+
+    Raises:
+        ModelError: If one is; it is named.
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type == "meta":
+            raise ModelError(
+                f"{type(model).__name__}: {name!r} is on the device meta and has no values; "
+                "make it on the CPU."
+            )
+
+
 def _unstorable(tensor: Tensor) -> str | None:
     if tensor.layout != torch.strided:
         return "it is sparse; register its dense form, or its indices and values"

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import random
 from collections.abc import Callable
@@ -649,6 +650,31 @@ class TestIsolation:
         assert torch.get_num_threads() == threads
         assert torch.is_grad_enabled()
         assert torch.empty(0).dtype == torch.float32
+
+    def test_what_one_trial_does_to_pytorch_reaches_no_other(
+        self, make_setup: MakeSetup, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mlp: Any = resolve_model("mlp")
+
+        def zeros(layer: nn.Linear, rows: Tensor) -> Tensor:
+            return rows.new_zeros(len(rows), layer.out_features, requires_grad=True)
+
+        class Patching(mlp):
+            def forward(self, *features: Tensor) -> Tensor:
+                outputs: Tensor = super().forward(*features)
+                setattr(nn.Linear, "forward", zeros)  # noqa: B010
+                nn.modules.module.register_module_forward_hook(lambda *given: given[2] * 0)
+                torch.set_flush_denormal(True)
+                np.seterr(all="raise")
+                return outputs
+
+        before = losses(train(make_run(order(), make_setup("before")), order()))
+        setup = replace(make_setup("patching"), model=model_source(Patching))
+        task = order("0001")
+        with contextlib.suppress(Exception):  # its own training may fail by it
+            make_run(task, setup).advance(task)
+        assert losses(train(make_run(order(), make_setup("after")), order())) == before
+        assert "A model's code has replaced Linear.forward" in caplog.text
 
     def test_a_constructor_may_change_the_lists_that_it_is_given(
         self, make_setup: MakeSetup, make_run: MakeRun

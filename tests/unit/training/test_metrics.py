@@ -203,6 +203,17 @@ def test_what_is_undefined_is_left_out() -> None:
     assert evaluate(("mae",), "regression", VALUES * torch.nan, TRUE_VALUES) == {}
 
 
+def test_a_probability_above_1_by_rounding_changes_no_metric() -> None:
+    """A mean of float32 may be 1.0000001; logits would be another thing."""
+    exact = torch.tensor([[1.0, 0.0], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], dtype=torch.float64)
+    rounded = exact.clone()
+    rounded[0] += torch.tensor([1e-7, -1e-9])
+    names = tuple(METRICS["classification"])
+    assert evaluate(names, "classification", rounded, CLASSES) == evaluate(
+        names, "classification", exact, CLASSES
+    )
+
+
 def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldPlan, DataSet]:
     rows = np.arange(len(labels))
     data = DataSet(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
+from rayfold.errors import ModelError
 from rayfold.isolation import Guard
 from rayfold.model_construction import build_model, model_arguments
 from rayfold.results import Config, Mode
@@ -29,7 +30,7 @@ from rayfold.training.warm_start import (
     parameter_groups,
     rate_factors,
 )
-from rayfold.training.weights_file import check_trainable
+from rayfold.training.weights_file import check_has_values, check_trainable
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Learner(ABC):
             def train_batch(self, batch: Batch) -> Tensor:
                 self.optimizer.zero_grad()
                 total = self.backward(self.losses(batch), batch)
-                self.strategy.step(self.optimizer)
+                self.step(self.optimizer)
                 return total
 
             def validate_batch(self, batch: Batch) -> tuple[None, Mapping[str, Tensor]]:
@@ -112,15 +113,7 @@ class Learner(ABC):
         warm: tuple[int, int] | None = None,
     ) -> None:
         self.config, self.setup, self.data, self.strategy = config, setup, data, strategy
-        device = strategy.collective.device
-        arguments = model_arguments(
-            setup.model_class,
-            config,
-            input_shapes=data.input_shapes,
-            num_outputs=data.num_outputs,
-        )
-        self.model: nn.Module = build_model(setup.model_class, arguments).to(device)
-        materialise(self.model, blank_rows(data.input_shapes, device))
+        self.model = self.build_model()
         check_trainable(self.model)
         self._loaded = None if warm is None else self._load_initial_weights(*warm)
         self.initial = None if self._loaded is None else self._loaded.weights
@@ -129,6 +122,21 @@ class Learner(ABC):
         self._steps_per_epoch = steps_per_epoch
         self.train(True)
         self.build()
+
+    def build_model(self) -> nn.Module:
+        """Return a new model of this configuration, on the worker's device."""
+        setup, device = self.setup, self.strategy.collective.device
+        arguments = model_arguments(
+            setup.model_class,
+            self.config,
+            input_shapes=self.data.input_shapes,
+            num_outputs=self.data.num_outputs,
+        )
+        model = build_model(setup.model_class, arguments)
+        check_has_values(model)
+        model = model.to(device)
+        materialise(model, blank_rows(self.data.input_shapes, device))
+        return model
 
     @abstractmethod
     def build(self) -> None:
@@ -173,6 +181,38 @@ class Learner(ABC):
             rows: The training rows.
         """
         return False
+
+    def reload_problem(self, batch: Batch, weights: Mapping[str, Any], seed: int) -> str | None:
+        """Say why a model that is built anew with the weights is not this one.
+
+        It is called on every worker, with the model in evaluation mode, and counts on rank 0.
+
+        Args:
+            batch: Rows to predict, the same on every worker.
+            weights: What the fold leaves behind, at least on rank 0.
+            seed: Of the generators while the models predict.
+
+        Returns:
+            Two clauses for a message, or None: the weights hold all that counts.
+        """
+        return None
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take a step with the gradients of the whole batch.
+
+        Raises:
+            ModelError: If the optimiser does not take sparse gradients.
+        """
+        try:
+            self.strategy.step(optimizer)
+        except RuntimeError as error:
+            if "sparse" not in str(error):
+                raise
+            raise ModelError(
+                f"{type(self.model).__name__} gives sparse gradients, which "
+                f"{type(optimizer).__name__} does not take; leave sparse=True out of "
+                "nn.Embedding, or set optimizer.name to sgd without weight decay."
+            ) from error
 
     def add_optimizer(self, name: str, module: nn.Module) -> torch.optim.Optimizer:
         """Build the optimiser and the schedule that the configuration names, for a module.

@@ -1,6 +1,7 @@
 """Supervised learning of one model with one optimiser."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,9 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayfold.errors import ModelError
+from rayfold.isolation import Snapshot, own_generators
 from rayfold.training.hyperparameters import section
 from rayfold.training.learners.base import Batch, Learner
 from rayfold.training.losses import build_loss, check_loss
+from rayfold.training.reloading import kept_outside, misfit, told, unlike
+from rayfold.training.strategies.base import Forward
 
 EXPLODED = 1e6
 """A fold has diverged once a loss is above this many times the larger of three: the loss of its
@@ -45,9 +49,11 @@ class Supervised(Learner):
             ModelError: If the model returns no tensor ``(rows, classes or outputs)``.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._training_loss(self._outputs(batch), batch.labels)
-        total = self.backward(losses, batch)
-        self.strategy.step(self._optimizer)
+        outputs = self._outputs(batch)
+        if not outputs.requires_grad:
+            raise self._wrong("outputs without a gradient (detach, no_grad or .data)")
+        total = self.backward(self._training_loss(outputs, batch.labels), batch)
+        self.step(self._optimizer)
         return total
 
     def validate_batch(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -65,17 +71,61 @@ class Supervised(Learner):
         return loss > EXPLODED * float(self._plain_loss(blank, labels).mean())
 
     def _outputs(self, batch: Batch) -> Tensor:
-        """Return what the model returns, if it can be that; else the loss would puzzle."""
-        outputs: object = self.call(self._forward, *batch.features)
-        expected = (len(batch.labels), self._num_outputs)
-        if isinstance(outputs, Tensor) and outputs.shape == expected:
-            return outputs
-        got = (
-            f"shape {tuple(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else f"a {type(outputs).__name__}"
-        )
-        raise ModelError(
-            f"{type(self.model).__name__}.forward must return a tensor of shape {expected}, "
-            f"(rows, {'classes' if self._classification else 'values per row'}), got {got}."
+        return self._checked(self.call(self._forward, *batch.features), len(batch.labels))
+
+    def reload_problem(self, batch: Batch, weights: Mapping[str, Any], seed: int) -> str | None:
+        """Compare predictions: an ensemble has nothing but the weights.
+
+        State elsewhere, in a plain list say, would be lost without a word. Models that draw are
+        compared under the same seed.
+        """
+        collective = self.strategy.collective
+        trained = self._drawn(self._forward, batch, seed)
+        if collective.rank != 0:
+            return None
+        with own_generators(seed + 1, collective.device):
+            twin = self.build_model().eval()
+        if problem := misfit(twin.state_dict(), weights):
+            return (
+                f"the trained state does not fit the model that is built ({problem}); make all "
+                "parameters and buffers in __init__, with the shapes that they keep"
+            )
+        twin.load_state_dict(weights)
+        if not unlike(trained, self._drawn(twin, batch, seed)):
+            return None
+        found = told(kept_outside(self.model, twin))
+        return f"state_dict() lacks some of what it predicts with; {found}"
+
+    def _drawn(self, forward: Forward, batch: Batch, seed: int) -> Tensor:
+        """Return outputs under a seed; features are copies, and the model stays as it was."""
+        before = Snapshot(self.model, parameters=True)
+        features = tuple(feature.clone() for feature in batch.features)
+        with own_generators(seed, self.strategy.collective.device):
+            outputs = self._checked(self.call(forward, *features), len(batch.labels)).clone()
+        before.restore()
+        return outputs
+
+    def _checked(self, outputs: object, num_rows: int) -> Tensor:
+        """Return what the model has returned, if it can be that; else the loss would puzzle."""
+        if not isinstance(outputs, Tensor):
+            raise self._wrong(f"a {type(outputs).__name__}", num_rows)
+        if outputs.layout != torch.strided or outputs.device.type == "meta":
+            kind = "without values" if outputs.device.type == "meta" else f"{outputs.layout}"
+            raise self._wrong(f"a tensor that is {kind.removeprefix('torch.')}")
+        if outputs.shape != (num_rows, self._num_outputs):
+            raise self._wrong(f"shape {tuple(outputs.shape)}", num_rows)
+        if not outputs.is_floating_point():
+            raise self._wrong(str(outputs.dtype).removeprefix("torch."))
+        return outputs
+
+    def _wrong(self, got: str, num_rows: int | None = None) -> ModelError:
+        """Return the error for outputs of a wrong shape, or else of a wrong kind."""
+        expected = "floats that depend on its parameters"
+        if num_rows is not None:
+            expected = (
+                f"a tensor of shape {(num_rows, self._num_outputs)}, "
+                f"(rows, {'classes' if self._classification else 'values per row'})"
+            )
+        return ModelError(
+            f"{type(self.model).__name__}.forward must return {expected}, got {got}."
         )

@@ -102,9 +102,9 @@ def _leaves_out(model: nn.Module, inputs: tuple[Any, ...], device: torch.device)
     return found
 
 
-def _reached(outputs: Tensor) -> set[Tensor]:
-    """Return the tensors that a gradient of ``outputs`` would reach."""
-    waiting, seen, reached = [outputs.grad_fn], set(), set()
+def _reached(outputs: object) -> set[Tensor]:
+    """Return the tensors that a gradient of ``outputs`` would reach; of no tensor none."""
+    waiting, seen, reached = [getattr(outputs, "grad_fn", None)], set(), set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
+from rayfold.library import model_source
 from rayfold.results import Config
 from rayfold.training import Batch, SingleProcess, StudySetup
 from rayfold.training.checkpoint import ShrinkAndPerturb
@@ -265,3 +267,55 @@ def test_a_model_that_returns_something_else_is_told_so(
     for use in (learner.train_batch, learner.validate_batch):
         with pytest.raises(ModelError, match=expected):
             use(batch)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda outputs: outputs.long(), "got int64"),
+        (lambda outputs: outputs.to(torch.complex64), "got complex64"),
+        (lambda outputs: outputs.to_sparse(), "got a tensor that is sparse_coo"),
+        (lambda outputs: outputs.to("meta"), "got a tensor that is without values"),
+        (lambda outputs: outputs.detach(), "got outputs without a gradient"),
+    ],
+)
+def test_outputs_that_no_loss_can_take_are_told(
+    data: DataSet,
+    make_learner: MakeLearner,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    got: str,
+) -> None:
+    learner = make_learner()
+    plain = type(learner.model).forward
+    monkeypatch.setattr(type(learner.model), "forward", lambda *given: change(plain(*given)))
+    expected = f"MLP.forward must return floats that depend on its parameters, {got}"
+    with pytest.raises(ModelError, match=expected):
+        learner.train_batch(batch_of(data, slice(0, 5)))
+
+
+@pytest.mark.parametrize("fault", ["sparse", "meta"])
+def test_weights_that_cannot_be_trained_are_told(
+    data: DataSet, make_setup: MakeSetup, fault: str
+) -> None:
+    class Net(torch.nn.Module):
+        def __init__(self, *, num_outputs: int) -> None:
+            super().__init__()
+            device = "meta" if fault == "meta" else "cpu"
+            self.table = torch.nn.Embedding(2, num_outputs, sparse=True, device=device)
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.table((features[:, 0] > 0).long())
+
+    expected = {
+        "sparse": "Net gives sparse gradients, which AdamW does not take; leave sparse=True out",
+        "meta": "Net: 'table.weight' is on the device meta and has no values",
+    }
+    with pytest.raises(ModelError, match=expected[fault]):
+        Supervised(
+            {"optimizer.name": "adamw"},
+            setup=replace(make_setup(), model=model_source(Net)),
+            data=data,
+            strategy=AllReduce(SingleProcess()),
+            steps_per_epoch=1,
+        ).train_batch(batch_of(data, slice(0, 5)))
