@@ -19,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import RepresenterError, SafeRepresenter
 from ruamel.yaml.resolver import BaseResolver
 
-from rayfold.errors import RecipeError, did_you_mean
+from rayfold.errors import RecipeError, nearest
 from rayfold.storage import short_path
 
 MAX_DEPTH = 64
@@ -53,8 +53,14 @@ def read_file(path: Path, what: str) -> str:
             raise RecipeError(f"{shown} is no regular file; copy the {what} into one.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except RecipeError:
+        raise
     except FileNotFoundError:
-        hint = did_you_mean(path.name, sorted(file.name for file in path.parent.glob("*.y*ml")))
+        names = {file.stem: file.name for file in sorted(path.parent.glob("*.y*ml"))}
+        close = nearest(
+            path.stem, list(names)
+        )  # names that have their ending alone in common differ
+        hint = f" (did you mean {names[close]!r}?)" if close else ""
         raise RecipeError(f"{shown}: there is no such {what}{hint}.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

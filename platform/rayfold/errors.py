@@ -20,6 +20,7 @@ what came and what to do. Where an ensemble has no
 ``predict_proba`` or ``n_features_in_`` it raises ``AttributeError``, as scikit-learn expects.
 """
 
+import re
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=str)
@@ -71,6 +72,22 @@ class EnsembleError(RayfoldError, ValueError):
 
 class BundleError(RayfoldError, ValueError):
     """An exported bundle is damaged, foreign or of an unknown version."""
+
+
+def encodable(text: str) -> str:
+    r"""Return a text with escapes (``\ud800``) for what UTF-8 cannot hold: lone surrogates."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def storable(text: str) -> str:
+    r"""Return a text that files, databases and terminals take.
+
+    Lone surrogates and control characters but for line ends and tabs become escapes: ``\x1b``.
+    """
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], encodable(text))
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def did_you_mean(name: str, known: "list[str] | tuple[str, ...]") -> str:

@@ -134,6 +134,8 @@ _HOOKS: tuple[dict[int, Any], ...] = tuple(
 
 
 def _mode_stacks() -> tuple[list[Any], list[Any]]:
+    if not torch._C._len_torch_function_stack() and not torch._C._len_torch_dispatch_stack():
+        return [], []  # as nearly always, and quickly
     return _get_current_function_mode_stack(), _get_current_dispatch_mode_stack()
 
 

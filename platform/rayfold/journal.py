@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rayfold.errors import JournalError
+from rayfold.errors import JournalError, encodable
 from rayfold.events import EVENTS, Event
 from rayfold.storage import fsync_folder
 
@@ -128,7 +128,8 @@ class Journal:
 
         Args:
             event: What happened.
-            **fields: JSON values; NaN and infinities become null.
+            **fields: JSON values; NaN and infinities become null, and characters that no UTF-8
+                can hold escapes.
 
         Returns:
             The entry as a reader will see it.
@@ -155,7 +156,7 @@ class Journal:
                 sequence=self._num_entries,
                 time=time.time(),
                 event=event,
-                fields=_without_non_finite(fields),
+                fields=_storable(fields),
             )
             self._write(_encode(entry))
             self._num_entries += 1
@@ -260,6 +261,8 @@ def _decode(line: bytes) -> Entry:
     if zlib.crc32(body) != int(checksum[1], 16):
         raise ValueError("its checksum is wrong")
     record = json.loads(body)
+    if b"\\ud" in body:  # written when texts were kept as they came
+        record = _storable(record)
     return Entry(
         sequence=record.pop("sequence"),
         time=record.pop("time"),
@@ -294,14 +297,19 @@ def _parse(text: bytes, path: Path, *, first: int) -> tuple[list[Entry], int]:
     return entries, start
 
 
-def _without_non_finite(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: null for NaN and infinities, lists for tuples."""
+def _storable(value: Any) -> Any:
+    """Return ``value`` as JSON and UTF-8 can hold it.
+
+    NaN and infinities are null, tuples lists, and what no UTF-8 can hold of a text an escape.
+    """
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _without_non_finite(item) for key, item in value.items()}
+        return {encodable(str(key)): _storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_non_finite(item) for item in value]
+        return [_storable(item) for item in value]
     return value
 
 

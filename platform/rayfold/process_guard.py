@@ -22,6 +22,8 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
+_PYTORCH = Path(torch.__file__).parent
+
 _Place: TypeAlias = type | types.ModuleType
 _Original: TypeAlias = tuple[_Place, dict[str, Any], int]
 
@@ -101,6 +103,7 @@ def _restore_code(originals: tuple[_Original, ...]) -> list[str]:
         now = vars(place)
         if kept.items() <= now.items() and (len(now) == size or not isinstance(place, type)):
             continue  # as nearly always, and quickly
+        kept.update({name: now[name] for name in kept if _is_pytorchs(place, now.get(name))})
         changed = [name for name, value in kept.items() if now.get(name) is not value]
         added = [name for name, value in now.items() if name not in kept and _hides(place, value)]
         for name in changed:
@@ -109,6 +112,16 @@ def _restore_code(originals: tuple[_Original, ...]) -> list[str]:
             delattr(place, name)
         found += [f"{place.__name__}.{name}" for name in (*changed, *added)]
     return found
+
+
+def _is_pytorchs(place: _Place, value: object) -> bool:
+    """Tell whether a function of a module comes from PyTorch's files: it wraps its own late."""
+    code = getattr(value, "__code__", None)
+    return (
+        isinstance(place, types.ModuleType)
+        and code is not None
+        and Path(code.co_filename).is_relative_to(_PYTORCH)
+    )
 
 
 def _hides(place: _Place, value: object) -> bool:

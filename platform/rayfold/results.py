@@ -182,7 +182,8 @@ class TrialResult:
         score: Mean of the folds' scores; None when no fold finished.
         standard_error: Standard error of that mean; None with fewer than two folds.
         folds: The finished folds, in order of their index.
-        error: What went wrong, with the traceback, when the status is ``"failed"``.
+        error: What went wrong, with the traceback, when the status is ``"failed"``; why there is
+            no score when it was stopped without one.
         started_at: When the configuration was suggested, Unix seconds.
         finished_at: When the last fold was done, Unix seconds.
         exploits: The states that it has taken over, in order.

@@ -10,6 +10,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from rayfold.errors import storable
+
 _FRAME = re.compile(r'^  File "(?P<path>.+)", line (?P<line>\d+)(?:,? in (?P<function>.+))?$')
 _OWN_FOLDER = Path(__file__).parent
 _OWN_ERROR = re.compile(r"^rayfold\.errors\.\w+: ")
@@ -72,7 +74,8 @@ def summary(error: BaseException | str) -> str:
 
 
 def _text(error: BaseException | str) -> str:
-    return error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    told = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    return storable(told)
 
 
 def _blocks(text: str) -> list[list[CodePlace]]:

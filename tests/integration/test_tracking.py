@@ -197,6 +197,30 @@ def test_a_failed_trial_keeps_its_traceback(study: Study, client: mlflow.MlflowC
     assert Path(file).read_text() == TRACEBACK
 
 
+def test_an_error_that_no_utf8_can_hold_is_uploaded_and_so_is_what_follows(study: Study) -> None:
+    study.suggest("0000")
+    study.end("0000", "failed", error="ValueError: bad \ud800\n")
+    study.complete("0001")
+    study.upload()
+    failed, completed = study.read(completed_only=False).trials
+    assert failed.error == r"ValueError: bad \ud800"
+    assert completed.folds == (0, 1)
+
+
+def test_an_entry_that_mlflow_refuses_is_told_and_those_after_it_are_uploaded(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MLflow takes no parameter whose name holds a question mark."""
+    study.suggest("0000", **{"model.wide?": 1})
+    study.fold("0000", 0, (1.0,))
+    study.complete("0001")
+    study.upload()
+    [trial] = study.read().trials
+    assert trial.id == "0001"
+    [told] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith("MLflow refuses the suggestion of trial 0000 (")
+
+
 def test_a_stopped_trial_is_killed_with_the_mean_of_the_folds_it_has(
     study: Study, client: mlflow.MlflowClient
 ) -> None:

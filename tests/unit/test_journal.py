@@ -227,3 +227,11 @@ def test_a_value_that_json_cannot_hold_leaves_the_journal_as_it_was(path: Path) 
             journal.append("run", state={1, 2})
         journal.append("run", state="started")
     assert states(path) == ["started"]
+
+
+def test_a_text_that_no_utf8_can_hold_is_kept_as_escapes(path: Path) -> None:
+    """An emoji, a pair of surrogates in JSON, stays one."""
+    with Journal.open(path) as journal:
+        entry = journal.append("trial", error="bad \ud800", names=["\U0001f600"])
+    assert entry.fields == {"error": r"bad \ud800", "names": ["\U0001f600"]}
+    assert [*read_journal(path)] == [entry]

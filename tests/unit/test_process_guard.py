@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -102,6 +103,23 @@ def test_ordinary_training_replaces_nothing(caplog: pytest.LogCaptureFixture) ->
         model(torch.ones(3, 2)).sum().backward()
         optimizer.step()
     assert caplog.records == []
+
+
+def test_what_pytorch_wraps_by_itself_is_no_patch() -> None:
+    """Its compiler, imported late by data parallelism, wraps ``torch.manual_seed``."""
+    code = (
+        "import sys, torch\n"
+        "from rayfold.process_guard import guarded_process\n"
+        "before = torch.manual_seed\n"
+        "with guarded_process() as replaced:\n"
+        "    import torch._dynamo\n"
+        "assert torch.manual_seed is not before\n"
+        "print(replaced)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_a_block_within_a_block_tells_once(caplog: pytest.LogCaptureFixture) -> None:

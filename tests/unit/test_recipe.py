@@ -401,8 +401,13 @@ class TestFiles:
         with pytest.raises(RecipeError, match=r"there is no such .*did you mean 'digits\.yaml'"):
             load_recipe(tmp_path / "digit.yaml")
 
+    def test_of_names_that_share_their_ending_alone_none_is_near(self, tmp_path: Path) -> None:
+        (tmp_path / "py.yaml").write_text(DIGITS)
+        with pytest.raises(RecipeError, match=r"nope\.yaml: there is no such recipe\.$"):
+            load_recipe(tmp_path / "nope.yaml")
+
     def test_a_folder_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match="is a folder; give the recipe's YAML file"):
+        with pytest.raises(RecipeError, match=r"is a folder; give the recipe's YAML file\.$"):
             load_recipe(tmp_path)
 
     @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from rayfold.errors import RecipeError
+from rayfold.errors import RecipeError, TrackingError
 from rayfold.storage import fsync_folder, replacing, storage_folder
+from rayfold.tracking import check_store
 
 
 def names(folder: Path) -> list[str]:
@@ -117,3 +118,16 @@ def test_the_home_may_be_written_as_a_tilde(
     assert storage_folder() == tmp_path
     with pytest.raises(RecipeError, match=r"^storage ~nosuchuser/a: Could not determine home dir"):
         storage_folder("~nosuchuser/a")
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("postgresql+psycopg2://me:secret@host/runs", r"//host/runs needs .* psycopg2, .* pip "),
+        ("mysql://host/runs", r"needs the Python module MySQLdb, .*: pip install mysqlclient$"),
+        ("postgresql+nonsense://host/runs", r"cannot be asked: .*nonsense; check MLFLOW_TRACKING"),
+    ],
+)
+def test_a_database_without_its_driver_is_told_with_what_to_install(uri: str, told: str) -> None:
+    with pytest.raises(TrackingError, match=told):
+        check_store(uri)

@@ -110,3 +110,8 @@ def test_text_without_a_traceback_is_its_first_line() -> None:
     assert summary("fold 1 diverged.\nmore") == "fold 1 diverged"
     assert user_place("fold 1 diverged.") is None
     assert summary("") == "unknown"
+
+
+def test_an_error_is_told_in_characters_that_every_terminal_takes() -> None:
+    error = ValueError("bad \ud800 \x1b[31m \x00 é 漢")
+    assert summary(error) == r"ValueError: bad \ud800 \x1b[31m \x00 é 漢"

@@ -1,6 +1,7 @@
 """The command line: one file per command."""
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import typer
 
 from rayfold.cli.app import app
+from rayfold.cli.streams import OUTPUT, interrupted_by_signals, prepare_streams, silence_output
 from rayfold.errors import RayfoldError, RecipeError, SuspendedError, TrackingError
 from rayfold.machine import machine_fault
 from rayfold.storage import short_path
@@ -28,9 +30,14 @@ def main() -> None:
       on (``EX_TEMPFAIL`` of ``sysexits.h``).
     * 130: interrupted by Ctrl-C, SIGTERM or SIGHUP. Run the same again to go on.
     """
+    prepare_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what it cannot show
     try:
-        status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
-    except typer.Abort:
+        with interrupted_by_signals():
+            status = app(sys.argv[1:] or ["--help"], prog_name="rayfold", standalone_mode=False)
+            sys.stdout.flush()
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except typer.TyperException as error:
         status = _fail(error.format_message())
@@ -41,12 +48,19 @@ def main() -> None:
     except TrackingError as error:
         status = _fail(str(error))
     except SystemExit as error:  # our commands raise none
+        if isinstance(error.__context__, BrokenPipeError):
+            sys.exit(1)  # nobody reads what we print
         place = user_place(error)
         where = "" if place is None else f" ({place})"
         status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
     except Exception as error:
         fault = machine_fault(error, Path.cwd())
-        if fault is not None:
+        if isinstance(error, OSError) and error.filename == OUTPUT:
+            silence_output()
+            status = _fail(
+                f"standard output cannot be written ({error.strerror}).", os.EX_TEMPFAIL
+            )
+        elif fault is not None:
             known = str(error).rstrip(".") if isinstance(error, RayfoldError) else fault
             again = "When that is mended, run the same again."
             status = _fail(f"{known}. {again}", os.EX_TEMPFAIL)
@@ -56,6 +70,10 @@ def main() -> None:
             status = _fail(f"{short_path(error.filename)}: {error.strerror}.")
         else:
             raise
+    except BaseException as error:  # noqa: BLE001  neither ours nor a library's
+        place = user_place(error)
+        where = "" if place is None else f" ({place})"
+        status = _fail(f"code that was loaded has raised {type(error).__name__}{where}.")
     sys.exit(status if isinstance(status, int) else 0)
 
 

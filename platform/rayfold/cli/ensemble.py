@@ -35,7 +35,9 @@ def ensemble(
     ] = "greedy",
     num_members: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials, or rounds of greedy selection, with replacement."),
+        typer.Option(
+            min=1, max=10_000, help="Trials, or rounds of greedy selection, with replacement."
+        ),
     ] = None,
     max_members: Annotated[
         int | None, typer.Option(min=1, help="Trials in the ensemble, at most.")
@@ -61,7 +63,7 @@ def ensemble(
     shuffles: Annotated[
         int,
         typer.Option(
-            min=0, help="Shuffle each feature so often for its importance in the report."
+            min=0, max=1000, help="Shuffle each feature so often for its importance in the report."
         ),
     ] = 0,
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
@@ -82,7 +84,8 @@ def ensemble(
     """Build an ensemble from the trials of studies, say how good it is, and export it.
 
     The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
-    they were chosen, and scores on rows that they were not chosen on.
+    they were chosen, and scores on rows that they were not chosen on. What was asked for is
+    written in any case; the exit status is 1 if the recipe's accept is not met.
     """
     from rayfold.ensemble import (
         PROGRAMS,
@@ -134,6 +137,8 @@ def ensemble(
         if register is not None:
             number = register_bundle(export, register, storage=storage)
             typer.echo(f"registered as {register!r}, version {number}, alias champion")
+    if not all(verdict.met for verdict in judged.accept):
+        raise typer.Exit(1)
 
 
 def _builders(name: BuilderName, num_members: int | None) -> "Sequence[Builder] | None":

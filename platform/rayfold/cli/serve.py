@@ -10,12 +10,12 @@ def serve(
     bundle: Annotated[Path, typer.Argument(help="Folder of an exported ensemble.")],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
     max_batch_size: Annotated[
-        int, typer.Option(min=1, help="Requests that are predicted together.")
+        int, typer.Option(min=1, max=4096, help="Requests that are predicted together.")
     ] = 32,
     batch_wait: Annotated[
         float, typer.Option(min=0, max=10, help="Seconds that a request waits for others.")
     ] = 0.005,
-    replicas: Annotated[int, typer.Option(min=1, help="Processes that predict.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=1000, help="Processes that predict.")] = 1,
     allow_code: Annotated[
         bool,
         typer.Option(

@@ -22,7 +22,8 @@ def simulate(
         Path, typer.Option(help="Scores and running times: CSV, or HDF5 (.h5, .hdf5).")
     ],
     groups: Annotated[
-        int | None, typer.Option(min=1, help="Groups; else the recipe's groups.maximum.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Groups; else the recipe's groups.maximum."),
     ] = None,
     overrides: Overrides = None,
     max_seconds: Annotated[

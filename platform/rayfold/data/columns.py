@@ -147,9 +147,10 @@ def _check_memory(parts: Sequence[Part]) -> None:
 
 def _check_packing(part: Part) -> None:
     """Refuse values that take far more memory than the file holds: they may be a trap."""
-    if part.num_bytes > LARGE_BYTES and part.num_bytes > MAX_PACKING * part.stored_bytes:
+    num_bytes = max(part.num_bytes, part.chunk_bytes)
+    if num_bytes > LARGE_BYTES and num_bytes > MAX_PACKING * part.stored_bytes:
         raise DataError(
-            f"{place(part.path, part.name)}: it unpacks to {part.num_bytes / 1e9:,.1f} GB from "
+            f"{place(part.path, part.name)}: it unpacks to {num_bytes / 1e9:,.1f} GB from "
             f"{part.stored_bytes / 1e6:,.1f} MB in the file, more than {MAX_PACKING} to 1, as "
             "only constant values do; if they are right, store them without compression."
         )

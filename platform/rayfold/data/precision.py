@@ -15,6 +15,7 @@ TOLERANCE = 1e-3
 """Mean rounding error of floats that passes without a look, relative to the column's spread."""
 
 _HALF_STEP = 2.0**-25  # largest rounding error of a number, relative to the power of 2 above it
+_LEAST_ERROR = 2.0**-150  # half the step of the smallest numbers, below which all are 0
 _NUM_ROWS = 10_000
 _NUM_VALUES = 2**22
 
@@ -48,21 +49,24 @@ def check_single_precision(values: NDArray[Any], *, where: str) -> None:
         ends = np.stack([block.min(axis=0), block.max(axis=0)]).astype(np.float64)
         np.maximum(largest, np.abs(ends).max(axis=0), out=largest)
     is_whole = values.dtype.kind in "iu"
-    if is_whole:
-        suspects = np.flatnonzero(largest > WHOLE)
-    else:
-        spread = _spread(rows)
-        suspects = np.flatnonzero(2 * largest * _HALF_STEP > TOLERANCE * spread)
+    spread = _spread(rows)
+    error = np.maximum(2 * largest * _HALF_STEP, _LEAST_ERROR)
+    suspects = np.flatnonzero(largest > WHOLE if is_whole else error > TOLERANCE * spread)
     for column in suspects.tolist():
         exact = rows[:, column]
         single = exact.astype(np.float32)
-        if not is_whole:
-            error = np.abs(exact - single.astype(exact.dtype)).mean()
-            if error <= TOLERANCE * spread[column]:
-                continue
+        wide = exact.astype(np.float64)
+        is_small = np.abs(wide - single.astype(np.float64)).mean() <= TOLERANCE * spread[column]
+        if is_small and not is_whole:
+            continue
         before, after = len(np.unique(exact)), len(np.unique(single))
         if after < before:
-            raise DataError(_message(where, column, rows.shape[1], before, after, is_whole))
+            remedy = _remedy(is_whole=is_whole, passes_as_float=is_small)
+            which = f" in column {column}" if rows.shape[1] > 1 else ""
+            raise DataError(
+                f"{where}: models compute in float32, which keeps {after} of {before} distinct "
+                f"values{which}; {remedy}."
+            )
 
 
 def _spread(rows: NDArray[Any]) -> NDArray[np.float64]:
@@ -71,18 +75,13 @@ def _spread(rows: NDArray[Any]) -> NDArray[np.float64]:
     sample = np.asarray(rows[chosen], dtype=np.float64)
     low, high = np.quantile(sample, [0.25, 0.75], axis=0)
     between = np.asarray(high - low)
-    return np.where(between > 0, between, sample.std(axis=0))
+    largest = np.abs(sample).max(axis=0)  # squares of small numbers would be 0
+    scale = np.where(largest > 0, largest, 1.0)
+    return np.where(between > 0, between, (sample / scale).std(axis=0) * scale)
 
 
-def _message(
-    where: str, column: int, num_columns: int, before: int, after: int, is_whole: bool
-) -> str:
-    which = f" in column {column}" if num_columns > 1 else ""
-    remedy = "subtract an offset and divide by a scale before you store them"
-    if is_whole:
-        remedy = "subtract an offset, store ids as numbers from 0 on"
-        remedy += ", or store them as float64 if rounding does no harm"
-    return (
-        f"{where}: models compute in float32, which keeps {after} of {before} distinct values"
-        f"{which}; {remedy}."
-    )
+def _remedy(*, is_whole: bool, passes_as_float: bool) -> str:
+    if not is_whole:
+        return "subtract an offset and divide by a scale before you store them"
+    otherwise = ", or store them as float64 if rounding does no harm" if passes_as_float else ""
+    return f"subtract an offset, store ids as numbers from 0 on{otherwise}"

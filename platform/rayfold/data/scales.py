@@ -35,6 +35,16 @@ class FarScale:
     deviation: float
     num_others: int = 0
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it has one value alone, so that standardising it would divide by 0."""
+        return self.deviation == 0
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, in the file."""
+        return "drop the constant" if self.is_constant else "standardise it"
+
     def __str__(self) -> str:
         column = "" if self.column is None else f", column {self.column}"
         others = f" and {self.num_others} more" if self.num_others else ""
@@ -74,6 +84,14 @@ def far_scales(data: DataSet, rows: NDArray[np.int64] | None = None) -> tuple[Fa
     return tuple(scale for scale in found if scale is not None)
 
 
+def constant_targets(data: DataSet) -> tuple[int, ...]:
+    """Return the columns of a regression's targets that hold one value alone, by their number."""
+    if data.task != "regression" or not len(data.development_rows):
+        return ()
+    targets = data.labels[data.development_rows]
+    return tuple(np.flatnonzero((targets == targets[:1]).all(axis=0)).tolist())
+
+
 def _sample(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
     values_per_row = max(1, array[:1].size)
     number = max(2, min(len(rows), _NUM_ROWS, _NUM_VALUES // values_per_row))
@@ -88,7 +106,8 @@ def _farthest(name: str, values: NDArray[Any], *, is_target: bool) -> FarScale |
     is_table = values.ndim == 2
     columns = values if is_table else values.reshape(-1, 1)
     mean = columns.mean(axis=0, dtype=np.float64)
-    deviation = columns.std(axis=0, dtype=np.float64)
+    is_constant = (columns == columns[:1]).all(axis=0)  # whose computed deviation may be 1e-9
+    deviation = np.where(is_constant, 0.0, columns.std(axis=0, dtype=np.float64))
     size = np.hypot(mean, deviation)
     smallness = deviation if is_target else np.abs(columns).max(axis=0).astype(np.float64)
     varies = deviation > 0

@@ -1,6 +1,7 @@
 """An ensemble as one module, and predictions with it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from rayfold.ensemble.combination import Combination
 from rayfold.ensemble.records import Input, Signature
 from rayfold.errors import DataError, EnsembleError
 from rayfold.isolation import Snapshot, isolated, own_generators, seed_generators
+from rayfold.process_guard import guarded_process
 
 BATCH_SIZE = 1024
 
@@ -47,6 +49,7 @@ class EnsembleModule(nn.Module):
         self.num_outputs = signature.num_outputs
         self._is_class = signature.task == "classification"
         self._parameters_stay: set[nn.Module] = set()  # seen to leave them alone: no more copies
+        self._patches_nothing: set[nn.Module] = set()  # seen to leave the process alone
         self._buffers_change: set[nn.Module] = set()
         self.eval()
 
@@ -95,7 +98,10 @@ class EnsembleModule(nn.Module):
         num_rows, versions = len(inputs[0]), _versions(model)
         before = Snapshot(model, parameters=model not in self._parameters_stay)
         seed_generators(_SEED, inputs[0].device)
-        with isolated():
+        guard: AbstractContextManager[list[str]] = (
+            nullcontext([]) if model in self._patches_nothing else guarded_process()
+        )
+        with guard as patches, isolated():
             outputs: torch.Tensor = model(*inputs)
             if outputs.shape != (expected := (num_rows, self.num_outputs)):
                 raise EnsembleError(
@@ -103,6 +109,8 @@ class EnsembleModule(nn.Module):
                     f"expected {expected}."
                 )
             outputs = outputs.clone()  # it may be a part of the model
+        if not patches:
+            self._patches_nothing.add(model)
         changed = before.restore()
         if changed.buffers:
             self._buffers_change.add(model)

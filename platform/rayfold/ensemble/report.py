@@ -200,7 +200,7 @@ def scores_of(
     true = torch.from_numpy(np.asarray(target, dtype=np.int64))
     calibration_errors = [
         multiclass_calibration_error(
-            torch.from_numpy(probabilities),
+            torch.from_numpy(probabilities.clip(0, 1)),  # above 1 they are taken for logits
             true,
             num_classes=predictions.shape[2],
             n_bins=NUM_BINS,

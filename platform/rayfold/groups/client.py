@@ -24,6 +24,14 @@ Key = TypeVar("Key", int, str)
 GROUPS_PER_DISPATCHER = 4_000
 """How many groups one dispatcher serves well, see ``platform/docs/measurements.md``."""
 
+DEATHS = (
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+)
+"""What a call of an actor ends with whose process is gone; Ray has no common class for them."""
+
 MAX_CALLS = 1_000_000
 """How many calls may wait in the dispatcher at a time: two of each group and one of each trial.
 
@@ -182,7 +190,7 @@ class DispatcherClient:
     def _answer(self, reference: Any) -> Any:
         try:
             return ray.get(reference)
-        except ray.exceptions.RayActorError as error:
+        except DEATHS as error:
             raise DispatcherLostError(
                 "the process that gives out the orders of this run (its dispatcher) has died; "
                 "run the same command again to go on."

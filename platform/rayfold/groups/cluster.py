@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 
 from rayfold.errors import DispatcherLostError, ResourcesError
 from rayfold.groups.plan import Groups
@@ -57,10 +57,22 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     _connect(address)
     _protect_token()
     try:
-        with closing(RayProcesses.of_driver(own=address == "local")) as processes:
+        own = address == "local"
+        with closing(RayProcesses.of_driver(own=own)) as processes, _without_messages_of_ray():
             yield processes
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_messages_of_ray() -> Iterator[None]:
+    """Keep Ray from printing, in colours, guesses at why a worker died: we tell the cause."""
+    before = worker._worker_logs_enabled
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -86,9 +98,16 @@ def check_reachable(address: str | None = None) -> None:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
         return
+    if address in ("local", "auto"):
+        return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "local", "auto": Ray knows
+    if "://" in host:
+        return  # of a service that only Ray knows
+    if not colon or not host or not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ResourcesError(
+            f"address must be HOST:PORT, ray://HOST:PORT, 'auto' or 'local', got {address!r}; "
+            "check RAY_ADDRESS or address."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:

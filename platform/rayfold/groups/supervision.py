@@ -70,6 +70,7 @@ class Supervisor:
         self._grow_at = 0.0
         self._tell_at = math.inf
         self._failure = ""
+        self._last_end = ""
 
     def begin(self) -> None:
         """Ask for as many groups as there is room for, at least ``groups.minimum``."""
@@ -115,6 +116,7 @@ class Supervisor:
         """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
         for ending in self._launcher.endings(timeout):
             told = summary(f"{ending.details}\n{ending.cause}")
+            self._last_end = f" The last one that has ended: {told}." if ending.cause else ""
             if self._registry.group_died(
                 ending.group, ending.cause, ending.details, node_lost=ending.node_lost
             ):
@@ -174,9 +176,10 @@ class Supervisor:
         if not num_ready and now > self._tell_at:
             self._tell_at = math.inf
             logger.warning(
-                "No group is ready after %.0f s; one needs %s. The study waits.",
+                "No group is ready after %.0f s; one needs %s.%s The study waits.",
                 PATIENCE_SECONDS,
                 self._launcher.shortage(),
+                self._last_end,
             )
         if now < self._grow_at:
             return

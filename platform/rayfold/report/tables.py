@@ -140,11 +140,14 @@ def logged_table(study: LoggedStudy) -> pd.DataFrame:
 
 
 def failed_table(study: LoggedStudy) -> pd.DataFrame:
-    """Return one row per failed trial: ``trial``, ``error`` with file and line, its values."""
+    """Return one row per failed trial: ``trial``, ``error`` with file and line, its values.
+
+    Trials that were stopped without a score are among them.
+    """
     rows = [
         {"trial": trial.id, "error": trial.error or "unknown", **trial.config}
         for trial in study.trials
-        if trial.status == "failed"
+        if trial.status == "failed" or (trial.status == "stopped" and trial.score is None)
     ]
     return _frame(rows, ["trial", "error"])
 

@@ -95,15 +95,18 @@ def parse_request(body: bytes, signature: Signature) -> Features:
     if len(body) > MAX_BYTES:
         raise DataError(f"the body has more than {MAX_BYTES} bytes; send fewer rows at once.")
     try:
-        request = json.loads(body)
+        request = json.loads(body, object_pairs_hook=_without_repetition)
     except json.JSONDecodeError as error:
         raise DataError(f"the body is no JSON: {error}; send {_example(signature)}.") from None
+    except DataError:
+        raise
     except (ValueError, RecursionError):
         raise DataError(f"the body is no JSON of numbers; send {_example(signature)}.") from None
     if not isinstance(request, dict) or set(request) != {"inputs"}:
         raise DataError(f"expected an object with 'inputs' alone; send {_example(signature)}.")
+    may_hold_bools = b"true" in body or b"false" in body
     arrays = tuple(
-        _array(rows, entry)
+        _array(rows, entry, may_hold_bools=may_hold_bools)
         for rows, entry in zip(_columns(request, signature), signature.inputs, strict=True)
     )
     features = check_features(arrays, signature)
@@ -169,8 +172,25 @@ def _columns(request: dict[str, Any], signature: Signature) -> list[Any]:
     return [given[name] for name in names]
 
 
-def _array(rows: Any, entry: Input) -> NDArray[np.generic]:
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of two equal keys, one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the body names {twice[:100]!r} twice; give it once.")
+    return found
+
+
+def _holds_bools(rows: Any) -> bool:
+    """Tell whether a truth value is among the rows, which NumPy would take for 0 or 1."""
+    return any(map(_holds_bools, rows)) if isinstance(rows, list) else isinstance(rows, bool)
+
+
+def _array(rows: Any, entry: Input, *, may_hold_bools: bool) -> NDArray[np.generic]:
     """Return an input's rows as an array of the type that was trained on."""
+    if may_hold_bools and entry.dtype != "bool" and _holds_bools(rows):
+        raise DataError(f"{entry.name}: expected numbers, got true or false among the rows.")
     try:
         array = np.array(rows)
     except (ValueError, OverflowError):
@@ -183,7 +203,12 @@ def _array(rows: Any, entry: Input) -> NDArray[np.generic]:
     if array.dtype.kind not in ("biuf" if entry.dtype == "bool" else "iuf"):
         raise DataError(f"{entry.name}: expected numbers, got something else among the rows.")
     if entry.dtype != "uint8":
-        return array.astype(np.float64)
+        wide = array.astype(np.float64)
+        if (np.isfinite(wide) & (np.abs(wide) > np.finfo(np.float32).max)).any():
+            raise DataError(
+                f"{entry.name}: a number is beyond 3.4e38, the largest that models take."
+            )
+        return wide
     if array.dtype.kind == "f" or array.min() < 0 or array.max() > np.iinfo(np.uint8).max:
         raise DataError(
             f"{entry.name}: expected whole numbers from 0 to 255, as the data file had them."

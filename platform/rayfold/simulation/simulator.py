@@ -16,13 +16,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from rayfold.errors import DataError, RecipeError
-from rayfold.results import Mode, Status, mean_and_standard_error
+from rayfold.results import MAX_COUNT, Mode, Status, mean_and_standard_error
 from rayfold.schedulers import Scheduler
 from rayfold.search import Suggestion
 from rayfold.simulation.charges import Charges
 from rayfold.simulation.record import SimulatedTrial, Simulation
 from rayfold.simulation.table import Table
 from rayfold.space import SearchSpace
+from rayfold.space.values import show
+
+MAX_TRIALS = 1_000_000
 
 
 class Asked(Protocol):
@@ -79,7 +82,8 @@ def simulate(
         searcher: A started searcher of the table's space; it is used up.
         table: Scores and running times.
         num_groups: Groups that train at the same time.
-        num_trials: Trials at most; None: as many as the searcher has, or ``max_seconds`` allow.
+        num_trials: Trials at most, up to a million; None: as many as the searcher has, or
+            ``max_seconds`` allow.
         num_folds: Folds of each trial.
         groups_per_trial: Groups that a trial takes at once, at most one per fold.
         waiting_trials: Trials that are asked for before there is a group for them; None: a
@@ -109,6 +113,11 @@ def simulate(
         (name,) = scheduler.settings()
         raise RecipeError(
             f"scheduler {name} judges epochs, but the table holds whole folds; simulate racing."
+        )
+    if num_trials is not None and num_trials > MAX_TRIALS:
+        raise RecipeError(
+            f"num_trials must be at most {MAX_TRIALS:,} in a simulation, got {show(num_trials)}; "
+            "lower it (search.num_trials in a recipe)."
         )
     limits = [limit for limit in (num_trials, searcher.capacity) if limit is not None]
     if not limits and max_seconds is None:
@@ -383,4 +392,6 @@ class _Simulator:
 
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RecipeError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        raise RecipeError(f"{name} must be a whole number of at least 1, got {show(value)}.")
+    if value > MAX_COUNT:
+        raise RecipeError(f"{name} must be at most {MAX_COUNT}, got {show(value)}.")

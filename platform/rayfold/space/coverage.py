@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 from rayfold.results import Value
+from rayfold.space.domains import Choice, Domain, Int
 from rayfold.space.space import SearchSpace
 from rayfold.space.values import typed
 
@@ -46,6 +47,35 @@ def end_configurations(space: SearchSpace, *, limit: int = MAX_CONFIGS) -> list[
         others = dict(reversed(missing.values()))
         add({**low, **others, **_needed(space, name), name: value})
     return found
+
+
+def count_configurations(space: SearchSpace) -> int | None:
+    """Return how many different configurations a space holds at most; None without a limit.
+
+    A parameter that applies only sometimes counts as if it always did.
+    """
+    number = 1
+    for domain in space.values():
+        size = _size(domain)
+        if size is None:
+            return None
+        number *= size
+    return number
+
+
+def count_searched(space: SearchSpace) -> int:
+    """Return how many parameters have more than one value."""
+    return sum(_size(domain) != 1 for domain in space.values())
+
+
+def _size(domain: Domain) -> int | None:
+    """Return how many values a domain has; None without a limit."""
+    low, high = domain.extremes[0], domain.extremes[-1]
+    if isinstance(domain, Choice):
+        return len(domain.values)
+    if isinstance(domain, Int):
+        return int(high) - int(low) + 1
+    return 1 if low == high else None
 
 
 def _needed(space: SearchSpace, name: str) -> dict[str, Value]:

@@ -154,11 +154,22 @@ class SearchSpace(Mapping[str, Domain]):
         """Rebuild a space from ``to_dict()``, or from the YAML that a person wrote.
 
         Raises:
-            SpaceError: As the class itself, and if a parameter describes no domain.
+            SpaceError: As the class itself, and if parameters describe no domains: one sentence
+                for each.
         """
         if not isinstance(mapping, Mapping):
             raise SpaceError(f"a search space maps names to domains, got {show(mapping)}.")
-        return cls({name: domain_from_dict(str(name), mapping[name]) for name in mapping})
+        domains: dict[str, Domain] = {}
+        problems = []
+        for name, described in mapping.items():
+            try:
+                _check_name(name)
+                domains[name] = domain_from_dict(name, described)
+            except SpaceError as error:
+                problems.append(str(error))
+        if problems:
+            raise SpaceError(" ".join(problems))
+        return cls(domains)
 
     def to_yaml(self) -> str:
         """Return the space as a YAML document."""

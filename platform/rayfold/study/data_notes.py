@@ -6,7 +6,7 @@ from torch import nn
 
 from rayfold.data import Channels, DataSet
 from rayfold.data.inputs import has_channels_last, model_shape
-from rayfold.data.scales import far_scales
+from rayfold.data.scales import constant_targets, far_scales
 from rayfold.model_construction import takes_any_shape
 
 CHANNELS = (1, 3, 4)
@@ -31,7 +31,7 @@ def data_warnings(data: DataSet, model_class: type[nn.Module]) -> tuple[str, ...
     """Return what about the data may make models train badly, a line each.
 
     These are images that look as if their channels were where they are not said to be, where the
-    model cares, and features and targets whose scale is far from 1.
+    model cares, features and targets whose scale is far from 1, and constant targets.
     """
     shapes = [array.shape[1:] for array in data.features]
     layouts = [
@@ -42,10 +42,15 @@ def data_warnings(data: DataSet, model_class: type[nn.Module]) -> tuple[str, ...
     ]
     scales = [
         f"{scale}: the scale is far from 1, with which models train badly or diverge; "
-        "standardise it in the file."
+        f"{scale.remedy} in the file."
         for scale in far_scales(data)
     ]
-    return (*layouts, *scales)
+    constants = [
+        f"{data.label_name}{f', column {column}' if data.num_outputs > 1 else ''}: all rows for "
+        "development have the same value, so that there is nothing to learn; leave it out."
+        for column in constant_targets(data)
+    ]
+    return (*layouts, *scales, *constants)
 
 
 def _layout(shape: Sequence[int], channels: Channels) -> str:
@@ -63,8 +68,12 @@ def _layout(shape: Sequence[int], channels: Channels) -> str:
 
 
 def _looks_wrong(shape: Sequence[int], channels: Channels) -> bool:
-    """Tell whether the other end of a row's shape looks like the number of its channels."""
+    """Tell whether the other end of a row's shape looks like the number of its channels.
+
+    It does if it is one that images have, or if all other axes are of one length: square images.
+    """
     if len(shape) < 3 or (channels == "last" and not has_channels_last(shape, channels)):
         return False
-    taken, other = (shape[0], shape[-1]) if channels == "first" else (shape[-1], shape[0])
-    return other in CHANNELS and taken > max(CHANNELS)
+    taken, *between, other = shape if channels == "first" else shape[::-1]
+    is_square = {taken} == set(between) != {other}
+    return (other in CHANNELS or is_square) and taken > max(CHANNELS)

@@ -17,7 +17,7 @@ from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source, resolve_model
 from rayfold.results import Config
 from rayfold.schedulers import Scheduler
-from rayfold.space.coverage import MAX_CONFIGS, end_configurations
+from rayfold.space.coverage import MAX_CONFIGS, count_configurations, end_configurations
 from rayfold.specification import Specification
 from rayfold.storage import storage_folder
 from rayfold.study.data_notes import data_warnings, input_lines
@@ -224,7 +224,10 @@ class Preparation:
             epochs=options.epochs,
             data_bytes=self.data.num_bytes,
             inputs=input_lines(self.data),
-            warnings=data_warnings(self.data, self.model_class),
+            warnings=(
+                *self._space_warnings(num_trials),
+                *data_warnings(self.data, self.model_class),
+            ),
             hints=self._hints(),
             past=(*start.lines, *(weights.lines if weights else ())),
             parts=tuple(part._part_plan() for part in self.parts),
@@ -284,6 +287,21 @@ class Preparation:
         assert self.part is not None
         problem = self.part.problem
         return PartPlan(self.specification.name, problem.num_rows, self.specification.limit())
+
+    def _space_warnings(self, num_trials: int) -> tuple[str, ...]:
+        """Warn of more trials than there are configurations: some are the same training again."""
+        options = self.specification
+        number = count_configurations(options.space)
+        chosen = options.searcher.configs or (
+            options.scheduler is not None and options.scheduler.trains_side_by_side
+        )
+        if chosen or number is None or num_trials <= number:
+            return ()
+        different = "one configuration" if number == 1 else f"{number} configurations at most"
+        return (
+            f"the space holds {different}, so that {num_trials} trials train some again; lower "
+            f"num_trials to {number}, or widen the space.",
+        )
 
     def _hints(self) -> tuple[str, ...]:
         num_rows = len(self.data.development_rows)

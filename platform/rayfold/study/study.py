@@ -15,6 +15,7 @@ from rayfold.events import FoldTrained
 from rayfold.groups.plan import Plan
 from rayfold.recipe import Recipe
 from rayfold.results import shortened
+from rayfold.space.coverage import count_searched
 from rayfold.specification import Specification
 from rayfold.study.data_notes import data_warnings, input_lines
 from rayfold.study.opened import Call
@@ -81,10 +82,11 @@ class Study:
         """Return what it is in a line; the data are not read for it."""
         options = self.specification
         searcher = next(iter(options.searcher.settings()))
+        number = count_searched(options.space)
         return (
             f"<Study {self.name!r}: {shortened(self.preparation.model.reference, 50)} by "
-            f"{searcher}, {len(options.space)} hyperparameters, {options.folds.total} folds x "
-            f"{options.epochs} epochs>"
+            f"{searcher}, {number} hyperparameter{'' if number == 1 else 's'}, "
+            f"{options.folds.total} folds x {options.epochs} epochs>"
         )
 
     @property

@@ -30,7 +30,7 @@ from rayfold.results import Exploit, FoldResult
 from rayfold.study_folder import StudyFolder
 from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
-from rayfold.tracking.store import open_experiment, search_runs
+from rayfold.tracking.store import describe, is_refusal, open_experiment, search_runs
 from rayfold.tracking.trial_run import RUN_STATUS, TrialRun
 
 if TYPE_CHECKING:
@@ -68,12 +68,32 @@ class StudyMirror:
         self._parent_status = ""
         self._children: dict[str, TrialRun] = {}
         self._state: tuple[State, float] | None = None
+        self._refused: set[Any] = set()
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Log the entries, given in the order of the journal and from its first one on."""
         for entry in entries:
-            self._apply(entry.read(), entry.time)
+            if entry.fields.get("trial") in self._refused:
+                continue
+            try:
+                self._apply(entry.read(), entry.time)
+            except Exception as error:
+                if entry.event == StudyBegun.event or not is_refusal(error):
+                    raise
+                self._leave_out(entry, error)
         self._update_statuses()
+
+    def _leave_out(self, entry: Entry, error: Exception) -> None:
+        """Go on without an entry that the store refuses; without its beginning goes a trial."""
+        trial = entry.fields.get("trial")
+        if entry.event == Suggested.event:
+            self._refused.add(trial)
+        logger.warning(
+            "MLflow refuses the %s%s (%s); it is left out there, and is in the journal.",
+            entry.event,
+            f" of trial {trial}" if trial else "",
+            describe(error),
+        )
 
     def _apply(self, event: Event | None, at: float) -> None:
         if isinstance(event, StudyBegun):

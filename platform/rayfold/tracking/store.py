@@ -1,6 +1,7 @@
 """The MLflow store: where it is, opening it quietly, and creating it whole."""
 
 import fcntl
+import importlib
 import logging
 import os
 import re
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_DRIVERS = {
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 _PAGE_SIZE = 1000
 _ESCAPES = str.maketrans({sign: quote(sign) for sign in "%?#"})
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -50,14 +56,16 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def check_store(uri: str) -> None:
-    """Check that an SQLite file is a database, if it is there; it takes milliseconds.
+    """Check that an SQLite file is a database, if it is there, or that a database has a driver.
 
     MLflow would try for minutes to open it.
 
     Raises:
-        StoreError: If it is none.
+        StoreError: If it is none, or the driver is not installed.
     """
     file = sqlite_file(uri)
+    if file is None and holds_own_artifacts(uri):
+        _check_driver(uri)
     if file is None or not file.exists():
         return
     what = "is a folder" if file.is_dir() else None
@@ -76,6 +84,24 @@ def check_store(uri: str) -> None:
         )
 
 
+def _check_driver(uri: str) -> None:
+    """Check that the package is installed by which a database is asked."""
+    engine: Any = importlib.import_module("sqlalchemy.engine")  # MLflow's dependency, not ours
+    try:
+        engine.make_url(uri).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        module = str(error.name)
+        raise StoreError(
+            f"MLflow's store at {without_password(uri)} needs the Python module {module}, which "
+            f"is not installed; run: pip install {_DRIVERS.get(module, module)}"
+        ) from None
+    except Exception as error:  # a malformed URI, say
+        raise StoreError(
+            f"MLflow's store at {without_password(uri)} cannot be asked: {describe(error)}; "
+            "check MLFLOW_TRACKING_URI."
+        ) from error
+
+
 def holds_own_artifacts(uri: str) -> bool:
     """Tell whether ``uri`` is a database, with no server that decides where artifacts lie."""
     return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
@@ -84,6 +110,14 @@ def holds_own_artifacts(uri: str) -> bool:
 def describe(error: Exception) -> str:
     """Return what went wrong in one line, without the password that a URI may hold."""
     return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether the store refuses what it is given, so that no later try helps."""
+    return (
+        isinstance(error, UnicodeError | TypeError)
+        or getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
+    )
 
 
 def without_password(text: str) -> str:

@@ -301,9 +301,10 @@ class FoldRun:
         scales = far_scales(self._data, self._fold.training_rows)
         if not scales:
             return "a smaller optimizer.learning_rate may help"
+        remedies = dict.fromkeys(scale.remedy for scale in scales)
         return (
-            f"the scale of {' and of '.join(map(str, scales))} is far from 1: standardise, "
-            "or try a smaller optimizer.learning_rate"
+            f"the scale of {' and of '.join(map(str, scales))} is far from 1: "
+            f"{' and '.join(remedies)} in the file, or try a smaller optimizer.learning_rate"
         )
 
     def _due(self) -> bool:

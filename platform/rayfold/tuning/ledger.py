@@ -27,6 +27,9 @@ from rayfold.schedulers import Decision, Scheduler
 from rayfold.search import Searcher
 from rayfold.transfer.cold_starts import Beginning, ColdStarts
 
+NO_RESULT = "its time (max_time_per_trial) was up before its first result"
+"""What is told of a trial that was stopped without a score."""
+
 
 class Ledger:
     """Joins a searcher and a scheduler to the study's journal.
@@ -230,6 +233,8 @@ class Ledger:
         """
         scores = self._scores(trial)
         score, standard_error = mean_and_standard_error(scores) if scores else (None, None)
+        if status == "stopped" and not scores:
+            error = error or NO_RESULT
         event = TrialEnded(
             trial=trial, status=status, score=score, standard_error=standard_error, error=error
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
-from rayfold.errors import ModelError
+from rayfold.errors import ModelError, storable
 from rayfold.user_code.imports import (
     Gathered,
     gather,
@@ -144,7 +144,11 @@ class Source:
                 ) from error
 
     def told(self, text: str) -> str:
-        """Return a traceback or message with the user's own files and modules in it."""
+        """Return a traceback or message with the user's own files and modules in it.
+
+        Characters that no file, store or terminal takes are written as escapes.
+        """
+        text = storable(text)
         if self.kind != "files":
             return text
         folder = copies_folder(self.digest)
@@ -264,14 +268,17 @@ def source_of_files(
 def _of_file(reference: str, path: Path, name: str, base: Path) -> Source:
     """Return the source of a class in a file, which may lie in a package."""
     try:
+        reached = path.parent.resolve()
+        module = path.stem  # of a link its own name: what it links to may be called otherwise
         path = path.resolve()
-        folder, module = path.parent, path.stem
+        folder = path.parent
         if imports_relatively(read_text(path)):
+            module = path.stem
             while (folder / "__init__.py").is_file():
                 folder, module = folder.parent, f"{folder.name}.{module}"
     except (OSError, ValueError) as error:
         raise _UnreadableError(f"{_cut(reference)}: {_unreadable(path, error)}") from None
-    return _of_files(reference, path, module, name, [folder, base, Path.cwd()])
+    return _of_files(reference, path, module, name, [folder, reached, base, Path.cwd()])
 
 
 def _of_files(reference: str, file: Path, module: str, name: str, roots: list[Path]) -> Source:

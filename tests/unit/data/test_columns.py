@@ -215,6 +215,16 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert "unpacks to 2.1 GB from 0.0 MB in the file, more than 500 to 1" in str(caught.value)
 
 
+def test_a_chunk_that_takes_far_more_than_its_values_is_refused(tmp_path: Path) -> None:
+    """3 kB of values in a chunk of 1.6 GB, all of which HDF5 would unpack."""
+    path = tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        options = {"chunks": (20_000, 20_000), "maxshape": (None, None), "compression": "gzip"}
+        file.create_dataset("features", (30, 25), "f4", **options)
+    with pytest.raises(DataError, match=r"unpacks to 1\.6 GB from 0\.0 MB in the file"):
+        survey([path], ["features"])
+
+
 def test_few_values_may_be_packed_as_they_like(tmp_path: Path) -> None:
     path = tmp_path / "zeros.h5"
     with h5py.File(path, "w") as file:

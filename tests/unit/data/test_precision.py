@@ -26,6 +26,9 @@ REFUSED: dict[str, Any] = {
     "one column of a table": np.stack([STEPS, 1e8 + STEPS], axis=1),
     "a pixel of an image": np.stack([STEPS, 1e8 + STEPS], axis=1).reshape(60, 1, 2),
     "a step that float32 does not have": 1 + np.arange(60) * 1e-9,
+    "numbers that float32 takes for 0": STEPS * 1e-50,
+    "numbers whose squares are 0": STEPS * 1e-200,
+    "numbers in its smallest steps": (1 + STEPS / 15) * 1e-44,
     "one value that is missing": np.append(5.8e6 + STEPS, 0),
 }
 
@@ -40,6 +43,8 @@ ACCEPTED: dict[str, Any] = {
     "bytes": np.arange(60, dtype=np.uint8),
     "float32 itself": np.arange(60, dtype=np.float32) + 2**24,
     "booleans": np.arange(60) > 7,
+    "a few numbers that float32 takes for 0": np.append(STEPS, [1e-50, 1e-300]),
+    "small numbers with steps that it has": STEPS * 1e-30,
     "no rows": np.zeros((0, 3)),
     "no columns": np.zeros((60, 0)),
     "a rare value": np.append(np.zeros(10_000), [0.1, 0.2]),
@@ -70,3 +75,18 @@ def test_one_merged_pair_of_many_floats_does_no_harm_but_of_integers_it_does() -
 def test_the_column_is_named() -> None:
     with pytest.raises(DataError, match=r"keeps 3 of 60 distinct values in column 1;"):
         check_single_precision(REFUSED["one column of a table"], where="x")
+
+
+def test_float64_is_named_as_a_remedy_only_where_it_is_one() -> None:
+    """Of ids that float32 merges to 1 of 60, float64 would be refused as well."""
+    near, spread = 2**53 + np.arange(60), np.arange(60) * 2**30 + np.arange(60) // 2
+    for values, is_remedy in ((near, False), (np.append(spread, [2**24, 2**24 + 1]), True)):
+        with pytest.raises(DataError) as caught:
+            check_single_precision(values, where="x")
+        assert ("store them as float64" in str(caught.value)) is is_remedy
+        as_floats = values.astype(np.float64)
+        if is_remedy:
+            check_single_precision(as_floats, where="x")
+        else:
+            with pytest.raises(DataError):
+                check_single_precision(as_floats, where="x")

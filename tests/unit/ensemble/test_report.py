@@ -33,6 +33,12 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
     assert scores.calibration_error == pytest.approx(0.4)
 
 
+def test_a_probability_above_1_by_rounding_is_no_logit() -> None:
+    """Sure by 1 and right in one row of two: off by 0.5."""
+    scores = scores_of(np.array([[[1.0 + 1e-7, 0.0], [1.0, 0.0]]]), np.array([0, 1]))
+    assert scores.calibration_error == pytest.approx(0.5, abs=1e-6)
+
+
 def test_values_have_squared_errors_alone() -> None:
     scores = scores_of(np.array([[[1.0], [3.0]]]), np.array([[0.0], [0.0]], np.float32))
     assert (scores.loss.value, scores.error, scores.calibration_error) == (5.0, None, None)

@@ -243,6 +243,23 @@ def test_what_is_missing_is_told_once_when_no_group_becomes_ready(
     ]
 
 
+def test_why_the_last_group_has_ended_is_told_when_none_becomes_ready(
+    registry: Direct,
+    launcher: Processes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervision, "PATIENCE_SECONDS", 0.0)
+    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor.begin()
+    launcher.processes[0].kill()
+    launcher.processes[0].wait()
+    supervisor.look(10.0)
+    assert caplog.messages[-1].endswith(
+        "(0 free). The last one that has ended: it ended with status -9. The study waits."
+    )
+
+
 def test_a_supervisor_that_fails_says_so_at_each_check_from_then_on(
     registry: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

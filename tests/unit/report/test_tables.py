@@ -179,10 +179,15 @@ def test_failed_trials_are_listed_with_what_went_wrong() -> None:
         id="a",
         run_id="b",
         description={"metric": "val_loss", "mode": "min"},
-        trials=(trial, dataclasses.replace(trial, id="0004", status="completed", error=None)),
+        trials=(
+            trial,
+            dataclasses.replace(trial, id="0004", status="completed", error=None),
+            dataclasses.replace(trial, id="0005", status="stopped", score=0.5, error=None),
+            dataclasses.replace(trial, id="0006", status="stopped", error="its time was up"),
+        ),
         _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
     table = failed_table(study)
-    assert table["trial"].tolist() == ["0003"]
+    assert table["trial"].tolist() == ["0003", "0006"]
     assert "net.py line 10, in __init__" in table_text(table)
     assert table_text(table.iloc[:0], empty="no failed trials") == "no failed trials"

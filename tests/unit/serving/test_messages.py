@@ -58,6 +58,9 @@ def test_rows_of_the_only_input_need_no_name() -> None:
         ({"inputs": {"age": ["x"], "images": [[1, 2]]}}, "age: expected numbers"),
         ({"inputs": {"age": [None], "images": [[1, 2]]}}, "age: expected numbers"),
         ({"inputs": {"age": [True], "images": [[1, 2]]}}, "age: expected numbers"),
+        ({"inputs": {"age": [30, True], "images": [[1, 2]] * 2}}, "age: .* got true or false"),
+        ({"inputs": {"age": [1], "images": [[1, False]]}}, "images: .* got true or false among"),
+        ({"inputs": {"age": [1e39], "images": [[1, 2]]}}, "age: a number is beyond 3.4e38"),
         ({"inputs": {"age": [], "images": []}}, "images: expected at least one row"),
         (
             {"rows": []},
@@ -69,6 +72,12 @@ def test_rows_of_the_only_input_need_no_name() -> None:
 def test_what_does_not_fit_is_told(body: object, match: str) -> None:
     with pytest.raises(DataError, match=match):
         parse_request(json.dumps(body).encode(), TWO_INPUTS)
+
+
+def test_a_key_that_comes_twice_is_refused() -> None:
+    for body in (b'{"inputs": [[1, 2]], "inputs": [[3, 4]]}', b'{"inputs": {"a": [], "a": []}}'):
+        with pytest.raises(DataError, match=r"the body names '(inputs|a)' twice; give it once"):
+            parse_request(body, ONE_INPUT)
 
 
 def test_numbers_that_are_none_are_told_by_row() -> None:

@@ -285,6 +285,8 @@ def test_the_same_seeds_give_the_same_simulation_when_nothing_is_charged() -> No
     ("changes", "message"),
     [
         ({"num_groups": 0}, r"num_groups must be .* at least 1, got 0"),
+        ({"num_groups": 10**10}, r"num_groups must be at most 1000000000, got 10000000000"),
+        ({"num_trials": 10**9}, r"num_trials must be at most 1,000,000 in a sim.*; lower it"),
         ({"num_folds": 1.5}, r"num_folds must be a whole number .* got 1\.5"),
         ({"groups_per_trial": 3}, r"num_groups is 2, .* takes 3 .* choose a multiple"),
         ({}, "num_trials is missing .*, and this searcher never ends by itself"),

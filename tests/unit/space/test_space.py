@@ -333,3 +333,12 @@ def test_yaml_that_is_no_space_is_refused_with_its_source(text: str, message: st
 def test_a_repeated_parameter_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"^search space line 2: the key 'a' stands here again"):
         SearchSpace.from_yaml("a: {int: [1, 2]}\na: {int: [1, 3]}\n")
+
+
+def test_all_wrong_parameters_are_told_at_once() -> None:
+    wrong = {"a": {"flaot": [0, 1]}, "b": {"int": [1, 9]}, "C": {"int": [1]}, "d": {"int": [9, 1]}}
+    with pytest.raises(SpaceError) as caught:
+        SearchSpace.from_dict(wrong)
+    told = str(caught.value)
+    assert told.startswith("a: expected one of float, int and choice, ")
+    assert "such as model.channels, got 'C'. d: Int: low must be below high" in told

@@ -46,6 +46,28 @@ def test_images_whose_channels_come_last_are_warned_of(study_of: Any) -> None:
     ]
 
 
+def test_square_images_of_many_bands_that_come_last_are_warned_of(study_of: Any) -> None:
+    """Two axes of 16 and one of 13: an image of 13 bands."""
+    random = np.random.default_rng(0)
+    for shape, expected in (((16, 16, 13), 1), ((13, 16, 16), 0), ((16, 16, 16), 0)):
+        study = study_of(random.random((60, *shape), np.float32))
+        assert len(lines(study, "warning")) == expected
+    last = study_of(random.random((60, 13, 16, 16), np.float32), channels="last")
+    [warning] = lines(last, "warning")
+    assert warning.endswith("if the first axis holds the channels, leave channels out.")
+
+
+def test_what_is_constant_is_not_to_be_standardised(study_of: Any) -> None:
+    features = np.random.default_rng(0).random((60, 2), np.float32)
+    features[:, 1] = 700.1
+    assert lines(study_of(features, np.full(60, 0.1), model="mlp"), "warning") == [
+        "warning    features, column 1 (mean 700, deviation 0): the scale is far from 1, with "
+        "which models train badly or diverge; drop the constant in the file.",
+        "warning    labels: all rows for development have the same value, so that there is "
+        "nothing to learn; leave it out.",
+    ]
+
+
 def test_what_is_said_to_be_last_is_told_as_that(study_of: Any) -> None:
     images = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
     study = study_of(images, channels="last")

@@ -97,6 +97,19 @@ def test_where_some_configurations_work_the_others_are_warned_of(tried: Any) -> 
     )
 
 
+def test_a_model_that_no_ensemble_could_load_is_refused_with_the_cause(
+    tried: Any, tmp_path: Path
+) -> None:
+    text = NET.replace("nn.Linear(64, width)", "[nn.Linear(64, width)]")
+    (tmp_path / "net.py").write_text(text.replace("self.first(", "self.first[0]("))
+    with pytest.raises(ModelError) as caught:
+        tried(SearchSpace({"model.width": Int(8, 16)}))
+    assert str(caught.value) == (
+        "model './net.py:Net' tried with model.width=8: Net: state_dict() lacks some of what it "
+        "predicts with; it is in first (modules in a plain list: use nn.ModuleList)."
+    )
+
+
 def test_a_crash_is_told_with_file_and_line(tried: Any) -> None:
     with pytest.raises(ModelError, match=r"ended by SIGSEGV \(net.py line 18, in forward\)"):
         tried(SearchSpace({"model.width": Int(8, 16)}), fault="segfault")

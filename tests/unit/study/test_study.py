@@ -787,3 +787,17 @@ class TestCode:
         plan = make()._checked_plan(4)
         assert plan.done == "2 trials: 1 completed, 1 failed"
         assert plan.lines()[0] == "done       2 trials: 1 completed, 1 failed"
+
+
+def test_more_trials_than_configurations_are_warned_of(make_study: MakeStudy) -> None:
+    """Of whole numbers from 4 to 6 there are three; one in the other space."""
+    three: Study = make_study(space={"model.hidden": {"int": [4, 6]}})
+    assert not any("the space holds" in line for line in three.plan(3).warnings)
+    assert three.plan(4).warnings[0] == (
+        "the space holds 3 configurations at most, so that 4 trials train some again; lower "
+        "num_trials to 3, or widen the space."
+    )
+    one: Study = make_study(space={"model.hidden": 4})
+    assert one.plan(2).warnings[0].startswith("the space holds one configuration, so that 2 ")
+    assert "by genetic, 0 hyperparameters, " in repr(one)
+    assert "by genetic, 1 hyperparameter, " in repr(three)

@@ -11,7 +11,7 @@ from rayfold.search import Bayesian, Genetic, Random, Searcher
 from rayfold.search.base import Observation
 from rayfold.space import Choice, Float, SearchSpace
 from rayfold.transfer.cold_starts import ColdStarts
-from rayfold.tuning.ledger import Ledger
+from rayfold.tuning.ledger import NO_RESULT, Ledger
 
 SPACE = SearchSpace(
     {
@@ -229,6 +229,7 @@ class TestUnhappyEnds:
         searcher = make_genetic()
         ledger = open_ledger(searcher)
         ledger.trial_finished(take(ledger).id, "stopped")
+        assert ledger.results[0].error == NO_RESULT
         assert searcher.best is None
         with pytest.raises(RecipeError, match="'0000' is observed already"):
             searcher.observe("0000", failed=True)

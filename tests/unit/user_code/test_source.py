@@ -113,6 +113,16 @@ class TestFiles:
         ]
         assert set(source.packages) == {"torch"}
 
+    def test_a_link_to_the_same_text_is_the_same_code(self, project: Path) -> None:
+        """What it links to has another name and lies elsewhere, as do the modules beside it."""
+        before = model_source("./net.py:Net", base=project)
+        (project / "kept").mkdir()
+        (project / "net.py").rename(project / "kept" / "net_v1.py")
+        (project / "net.py").symlink_to(project / "kept" / "net_v1.py")
+        after = model_source("./net.py:Net", base=project)
+        assert after.digest == before.digest
+        assert float(after.load()()(torch.ones(()))) == 17.0
+
     def test_it_runs_in_another_process_without_the_files(self, project: Path) -> None:
         source = model_source("./net.py:Net", base=project)
         for name in ("net.py", "layers.py", "deep/inside.py"):

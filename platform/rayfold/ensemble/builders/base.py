@@ -12,6 +12,8 @@ from rayfold.ensemble.combination import Combination, WeightedMean
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.temperature import fit_temperature
 from rayfold.errors import EnsembleError
+from rayfold.results import MAX_COUNT
+from rayfold.space.values import show
 
 LEAST_WEIGHT = 1e-3
 """Candidates of a smaller weight are left out."""
@@ -116,12 +118,14 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def count(name: str, value: object, *, at_least: int) -> int:
+def count(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:
     """Return an argument that is a whole number, checked.
 
     Raises:
-        EnsembleError: If it is none, or too small.
+        EnsembleError: If it is none, too small or too large.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise EnsembleError(f"{name} must be an integer, at least {at_least}, got {value!r}.")
+        raise EnsembleError(f"{name} must be an integer, at least {at_least}, got {show(value)}.")
+    if value > at_most:
+        raise EnsembleError(f"{name} must be at most {at_most}, got {show(value)}.")
     return value

@@ -10,6 +10,7 @@ from rayfold.ensemble.builders.base import Builder, Selection, count, flag
 from rayfold.ensemble.combination import LEAST_PROBABILITY
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError
+from rayfold.results import MAX_SEED
 
 _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
@@ -17,6 +18,8 @@ _PRIOR_ROWS = 1000.0
 _PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
 """The best candidates whose plain mean is the prior: so many at most, and no more than this share
 of all or as many as the rounds chose; that of all would let the worst ones in."""
+
+MAX_ROUNDS, MAX_BAGS = 10_000, 1000
 
 
 class Greedy(Builder):
@@ -27,10 +30,10 @@ class Greedy(Builder):
     rows are few.
 
     Args:
-        num_rounds: Candidates that are added, at least 1. One that is added twice weighs twice.
+        num_rounds: Candidates that are added, 1 to 10,000. One that is added twice weighs twice.
         num_start: The best candidates to start from, which count as rounds; 0: none.
-        num_bags: Random parts of the library, the selections from which are averaged; 1: the
-            library itself.
+        num_bags: Random parts of the library, 1 to 1,000, the selections from which are averaged;
+            1: the library itself.
         bag_fraction: Share of the candidates in each part, in (0, 1].
         prior_rows: With so many rows the selection and the plain mean of the best candidates
             count alike; with fewer rows the mean counts more; 0: it does not count. The best ones
@@ -63,10 +66,10 @@ class Greedy(Builder):
             raise EnsembleError(f"bag_fraction must be in (0, 1], got {bag_fraction!r}.")
         if prior_rows is not None and not 0 <= prior_rows < np.inf:
             raise EnsembleError(f"prior_rows must be at least 0 and finite, got {prior_rows!r}.")
-        self._num_rounds = count("num_rounds", num_rounds, at_least=1)
+        self._num_rounds = count("num_rounds", num_rounds, at_least=1, at_most=MAX_ROUNDS)
         self._num_start = count("num_start", num_start, at_least=0)
-        self._num_bags = count("num_bags", num_bags, at_least=1)
-        self._random_seed = count("random_seed", random_seed, at_least=0)
+        self._num_bags = count("num_bags", num_bags, at_least=1, at_most=MAX_BAGS)
+        self._random_seed = count("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
         self._bag_fraction, self._prior_rows = bag_fraction, prior_rows
         self._calibrate = flag("calibrate", calibrate)
 

@@ -121,6 +121,8 @@ def test_a_probability_of_zero_costs_much_and_not_everything() -> None:
     [
         ({"num_rounds": 0}, "num_rounds must be an integer, at least 1, got 0"),
         ({"num_rounds": 2.5}, "num_rounds must be an integer, at least 1, got 2.5"),
+        ({"num_rounds": 10**10}, "num_rounds must be at most 10000, got 10000000000"),
+        ({"num_bags": 10**5000}, "num_bags must be at most 1000, got an integer of 16610 bits"),
         ({"num_start": -1}, "num_start must be an integer, at least 0, got -1"),
         ({"num_bags": True}, "num_bags must be an integer, at least 1, got True"),
         ({"bag_fraction": 0}, r"bag_fraction must be in \(0, 1\], got 0"),

@@ -1,0 +1,25 @@
+"""The examples of ``platform/docs/extending.md`` keep the contracts."""
+
+from rayfold.ensemble import Builder
+from rayfold.schedulers import Scheduler
+from rayfold.search import Searcher
+from rayfold.testing import SchedulerContract, SearcherContract
+from rayfold.testing.builders import BuilderContract
+from tests.examples.hill_climber import HillClimber
+from tests.examples.median_loss import MedianLoss
+from tests.examples.median_stopping import MedianStopping
+
+
+class TestHillClimber(SearcherContract):
+    def make_searcher(self, random_seed: int) -> Searcher:
+        return HillClimber(random_seed=random_seed)
+
+
+class TestMedianStopping(SchedulerContract):
+    def make_scheduler(self) -> Scheduler:
+        return MedianStopping()
+
+
+class TestMedianLoss(BuilderContract):
+    def make_builder(self) -> Builder:
+        return MedianLoss()
