@@ -1,12 +1,10 @@
 """The training loop of one fold: epochs, validation, checkpoints, and what it leaves behind."""
 
-import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from rayfold.orders import FoldTask
 from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
+from rayfold.training.batches import batches_of, fold_seed
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     newest_checkpoint,
@@ -437,21 +436,3 @@ def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
         logger.warning("result %s cannot be read (%s); the fold is trained again.", path, error)
         put_aside(path)
         return None
-
-
-def batches_of(num_rows: int, batch_size: int) -> list[slice]:
-    """Cut an epoch's rows into batches.
-
-    A last batch of a single row joins the batch before: batch normalisation cannot train on one
-    row, and for no model is one row a good estimate of the gradient.
-    """
-    starts = [*range(0, num_rows, batch_size)]
-    if batch_size > 1 and len(starts) > 1 and num_rows - starts[-1] == 1:
-        starts.pop()
-    return [slice(*bounds) for bounds in pairwise([*starts, num_rows])]
-
-
-def fold_seed(random_seed: int, trial: str, fold: int) -> int:
-    """Return the seed of one fold, in [0, 2**31), from the study's seed, trial id and fold."""
-    digest = hashlib.sha256(f"{random_seed}/{trial}/{fold}".encode()).digest()
-    return int.from_bytes(digest[:4], "little") >> 1

@@ -17,12 +17,13 @@ from rayfold.library import model_source, resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
+from rayfold.training.batches import batches_of, fold_seed
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     load_checkpoint,
     newest_checkpoint,
 )
-from rayfold.training.loop import batches_of, finished_result, fold_seed
+from rayfold.training.loop import finished_result
 from rayfold.tuning.states import take_over
 
 # Everything that has a state of its own: dropout, a schedule and an optimiser with moments.
