@@ -50,7 +50,8 @@ class _RunHere(Run):
                 fold=fold.index,
                 until_epoch=setup.settings.epochs,
             )
-            run = FoldRun(task, setup=setup, data=self._study.data, strategy=SingleProcess())
+            data = self._study.data
+            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
             result = run.advance(task)
             assert result is not None
             opened.ledger.fold_finished(trial.id, result)

@@ -124,7 +124,7 @@ class Digits:
         with TemporaryDirectory() as folder:
             setup = self.setup(Path(folder), epochs=epochs)
             task = FoldTask(trial=trial, config=config, fold=0, until_epoch=epochs)
-            run = FoldRun(task, setup=setup, data=self.data, strategy=SingleProcess())
+            run = FoldRun(task, setup=setup, data=self.data, collective=SingleProcess())
             try:
                 result = run.advance(task)
             except FloatingPointError:

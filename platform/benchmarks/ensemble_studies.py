@@ -191,7 +191,7 @@ def _refit(
         )
         done = finished_result(task, folder)
         if done is None:
-            done = FoldRun(task, setup=setup, data=data, strategy=SingleProcess()).advance(task)
+            done = FoldRun(task, setup=setup, data=data, collective=SingleProcess()).advance(task)
         assert done is not None
         shapes = data.input_shapes
         models.append(

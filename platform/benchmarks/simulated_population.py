@@ -92,7 +92,7 @@ def train_population(
         setup = digits.setup(Path(folder), epochs=epochs, random_seed=random_seed)
 
         def begin(task: FoldTask) -> FoldRun:
-            return FoldRun(task, setup=setup, data=digits.data, strategy=SingleProcess())
+            return FoldRun(task, setup=setup, data=digits.data, collective=SingleProcess())
 
         return _SimulatedPopulation(
             scheduler, exploiter, begin=begin, step_seconds=step_seconds, epochs=epochs

@@ -182,7 +182,7 @@ def train(trial: Trial, opened: OpenStudy, data: DataSet) -> None:
                 until_epoch=setup.settings.epochs,
                 warm=trial.warm and fold.index != trial.control,
             )
-            run = FoldRun(task, setup=setup, data=data, strategy=SingleProcess())
+            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
             result = run.advance(task)
             assert result is not None
             ledger.fold_finished(trial.id, result)

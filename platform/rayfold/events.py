@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from rayfold.orders import StateSource
 from rayfold.results import Config, Exploit, FoldResult, Status
 from rayfold.user_code import CodeRecord
 
@@ -193,7 +192,6 @@ class EpochTrained(Event):
         trial: Their trial.
         epoch: How many epochs that makes.
         scores: Each fold with its score.
-        taken_up: Each fold whose state was taken up for it, and where that came from.
     """
 
     event = "epoch"
@@ -201,12 +199,6 @@ class EpochTrained(Event):
     trial: str
     epoch: int
     scores: Sequence[tuple[int, float]]
-    taken_up: Sequence[tuple[int, StateSource]] = ()
-
-    def to_fields(self) -> dict[str, Any]:
-        """Return it as JSON-ready values."""
-        fields = super().to_fields()
-        return fields if self.taken_up else {k: v for k, v in fields.items() if k != "taken_up"}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ from rayfold.study_folder import TRIALS
 FoldOrder: TypeAlias = Literal["in_turn", "together"]
 """One fold of a trial after another, or all folds of it epoch by epoch."""
 
-StateSource: TypeAlias = Literal["memory", "file"]
-"""Where a fold's state came from: the worker's own memory, or a file of the study's folder."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FoldTask:
@@ -77,7 +74,6 @@ class FoldOutcome:
         fault: Which fault of the machine ended the order, or None. The order is to be given out
             again when it is over; it says nothing about the configuration.
         diverged: Whether that is a loss, or the study's metric, which is no longer finite.
-        taken_up: Where the state came from that the order took up; None where it took up none.
     """
 
     task: FoldTask
@@ -87,7 +83,6 @@ class FoldOutcome:
     error: str | None = None
     fault: str | None = None
     diverged: bool = False
-    taken_up: StateSource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,8 @@ class FoldResult:
         finished_at: When everything was written, Unix seconds.
         busy_seconds: Time spent in training steps and validation.
         weights: Path of the safetensors weights, relative to the study's folder.
-        predictions: Path of the out-of-fold predictions, relative to the study's folder.
+        predictions: Path of the out-of-fold predictions, relative to the study's folder; None of a
+            learner that predicts nothing.
         initial: Where the weights come from that it began with; None: it began cold.
     """
 
@@ -143,7 +144,7 @@ class FoldResult:
     finished_at: float
     busy_seconds: float
     weights: str
-    predictions: str
+    predictions: str | None
     initial: LoadedWeights | None = None
 
     def __repr__(self) -> str:

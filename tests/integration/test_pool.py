@@ -107,7 +107,7 @@ def hazardous(hazard: str) -> dict[str, Any]:
 def train_here(data: DataSet, folder: Path, order: FoldTask) -> FoldResult:
     """Train the same fold in this process, to its end."""
     setup = make_setup(data, folder)
-    result = FoldRun(order, setup=setup, data=data, strategy=SingleProcess()).advance(order)
+    result = FoldRun(order, setup=setup, data=data, collective=SingleProcess()).advance(order)
     assert result is not None
     return result
 
@@ -214,7 +214,7 @@ class TestOneGroupOfTwoWorkers:
         assert after.num_starts == before.num_starts + 1
         assert after.process_id != before.process_id
         assert outcome.result.score == pytest.approx(alone.score, abs=1e-4)
-        written = load_file(folder / outcome.result.predictions)
+        written = load_file(folder / str(outcome.result.predictions))
         assert written["predictions"].sum(1).numpy() == pytest.approx(1.0, abs=1e-5)
 
     def test_an_exception_in_the_model_is_an_outcome_and_leaves_both_workers_alive(

@@ -143,29 +143,14 @@ def test_every_fold_gets_the_donors_state_of_the_same_fold(run: Run) -> None:
         for given, taken in zip(copied.given, copied.taken, strict=True):
             assert len(given["history"]) == copied.epoch
             assert taken["history"] == given["history"]
-            assert taken["model"].keys() == given["model"].keys()
-            for name, weights in given["model"].items():
-                assert torch.equal(taken["model"][name], weights)
-            for parameter, moments in given["optimizer"]["state"].items():
-                other = taken["optimizer"]["state"][parameter]
+            assert taken["learner"]["model"].keys() == given["learner"]["model"].keys()
+            for name, weights in given["learner"]["model"].items():
+                assert torch.equal(taken["learner"]["model"][name], weights)
+            for parameter, moments in given["learner"]["optimizer"]["state"].items():
+                other = taken["learner"]["optimizer"]["state"][parameter]
                 assert torch.equal(other["exp_avg"], moments["exp_avg"])
-        first, second = (given["model"]["layers.0.weight"] for given in copied.given)
+        first, second = (given["learner"]["model"]["layers.0.weight"] for given in copied.given)
         assert not torch.equal(first, second)  # folds differ: they could be mixed up
-
-
-def test_states_come_from_the_memory_of_the_group_that_has_trained_them(run: Run) -> None:
-    """The one group has trained everything: copied states, and each trial's own at its turn."""
-    all_folds = [[fold, "memory"] for fold in range(NUM_FOLDS)]
-    copied: set[str] = set()
-    for entry in run.entries:
-        trial = entry.fields.get("trial", "")
-        if entry.event == "exploit":
-            copied.add(trial)
-        elif entry.event == "epoch":
-            assert entry.fields.get("taken_up", all_folds) == all_folds
-            assert "taken_up" in entry.fields or trial not in copied
-            copied.discard(trial)
-    assert not copied
 
 
 def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path) -> None:
@@ -191,7 +176,7 @@ def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path
             save_checkpoint(
                 tmp_path / task.checkpoints, run.exploits[number].epoch, given, milestone=True
             )
-            alone = FoldRun(task, setup=setup, data=run.study.dataset, strategy=SingleProcess())
+            alone = FoldRun(task, setup=setup, data=run.study.dataset, collective=SingleProcess())
             assert alone.advance(task) is not None
             torch.testing.assert_close(
                 load_file(run.study.folder / result.folds[fold].weights),
@@ -209,7 +194,7 @@ def test_no_fold_sees_the_rows_that_it_is_validated_with(run: Run) -> None:
         for fold in trial.folds:
             rows = plan.folds[fold.fold]
             predictions = torch.from_numpy(rows.validation_rows)
-            file = run.study.folder / fold.predictions
+            file = run.study.folder / str(fold.predictions)
             assert torch.equal(load_file(file)["rows"], predictions)
             assert not set(rows.validation_rows) & set(rows.training_rows)
             if trial.id in last:

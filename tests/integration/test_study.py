@@ -400,7 +400,7 @@ def test_a_trial_gives_what_each_of_its_folds_gives_alone(
     )
     for fold in trial.folds:
         task = FoldTask(trial=trial.id, config=trial.config, fold=fold.fold, until_epoch=40)
-        run = FoldRun(task, setup=setup, data=study.dataset, strategy=SingleProcess())
+        run = FoldRun(task, setup=setup, data=study.dataset, collective=SingleProcess())
         alone = run.advance(task)
         assert alone is not None
         assert fold.score == pytest.approx(alone.score, abs=1e-5)

@@ -174,10 +174,10 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
             assert set(data.labels[fold.training_rows] % 2) == {parity}
             unseen = {*whole.validation_rows, *data.test_rows}
             assert not unseen & set(fold.training_rows)
-            tensors = load_file(sub_study.folder.path / done.predictions)
+            tensors = load_file(sub_study.folder.path / str(done.predictions))
             assert np.array_equal(tensors["rows"], whole.validation_rows)
             task = FoldTask(trial=trial.id, config=trial.config, fold=fold.index, until_epoch=3)
-            replayed = FoldRun(task, setup=setup, data=data, strategy=SingleProcess()).advance(
+            replayed = FoldRun(task, setup=setup, data=data, collective=SingleProcess()).advance(
                 task
             )
             assert replayed is not None

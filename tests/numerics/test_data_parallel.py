@@ -21,19 +21,19 @@ from torch import Tensor, nn
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.library import model_source
-from rayfold.orders import FoldTask, StateSource
+from rayfold.orders import FoldTask
 from rayfold.tasks import Classification
 from rayfold.training import (
     Batch,
-    DataParallel,
+    Collective,
+    Distributed,
     FoldRun,
-    Learner,
     Settings,
     SingleProcess,
-    Strategy,
     StudySetup,
 )
-from rayfold.training.state_memory import StateMemory
+from rayfold.training.learners import Supervised
+from rayfold.training.strategies import AllReduce
 
 WORLD_SIZE = 2
 NUM_TRAINING, NUM_VALIDATION = 50, 25
@@ -127,63 +127,49 @@ def make_setup(model: str, folder: Path) -> StudySetup:
     )
 
 
-def start(
-    model: str,
-    strategy: Strategy,
-    folder: Path,
-    config: dict[str, Any],
-    memory: StateMemory | None = None,
-) -> FoldRun:
+def start(model: str, collective: Collective, folder: Path, config: dict[str, Any]) -> FoldRun:
     # a small number, so that the last of the validation batches has a single row, too
     rayfold.training.loop.EVALUATION_ROWS = 8
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    return FoldRun(
-        task, setup=make_setup(model, folder), data=make_data(), strategy=strategy, memory=memory
-    )
+    return FoldRun(task, setup=make_setup(model, folder), data=make_data(), collective=collective)
 
 
 def train(
     model: str,
-    strategy: Strategy,
+    collective: Collective,
     folder: Path,
     config: dict[str, Any],
     *,
-    pause: StateSource | None = None,
+    pause: bool = False,
 ) -> list[dict[str, float]]:
     """Train a fold, all at once or taken up after its second epoch; return its history."""
     task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    memory = StateMemory() if pause == "memory" else None
-    run = start(model, strategy, folder, config, memory)
-    if pause is not None:
+    run = start(model, collective, folder, config)
+    if pause:
         assert run.advance(dataclasses.replace(task, until_epoch=2, save=True)) is None
-        assert run.milestone is not None
-        if memory is not None:
-            memory.keep(*run.milestone)
-        run = start(model, strategy, folder, config, memory)
-        assert (run.epoch, run.taken_up) == (2, pause)
+        run = start(model, collective, folder, config)
+        assert run.epoch == 2
     assert run.advance(task) is not None
     names = ("train_loss", "val_loss", "val_accuracy", "learning_rate")
     return [{name: epoch[name] for name in names} for epoch in run.history]
 
 
-def gradients(model: str, strategy: Strategy, num_rows: int) -> dict[str, Tensor]:
+def gradients(model: str, collective: Collective, num_rows: int) -> dict[str, Tensor]:
     """Return the gradients that a step on a batch of ``num_rows`` rows leaves behind."""
     data = make_data()
     torch.manual_seed(0)
-    learner = Learner(
+    strategy = AllReduce(collective)
+    learner = Supervised(
         CONFIGS[model],
         setup=make_setup(model, Path()),
         data=data,
         strategy=strategy,
         steps_per_epoch=1,
     )
-    part = strategy.training_part(num_rows)
-    borrows = part.start == part.stop
-    rows = slice(0, 2) if borrows else part
-    features = tuple(torch.from_numpy(array[rows]) for array in data.features)
-    labels = torch.from_numpy(data.labels[rows])
-    weight = 0.0 if borrows else 1.0
-    learner.train_batch(Batch(features, labels, total_rows=num_rows, weight=weight))
+    share = strategy.training_share(num_rows)
+    features = tuple(torch.from_numpy(array[share.rows]) for array in data.features)
+    labels = torch.from_numpy(data.labels[share.rows])
+    learner.train_batch(Batch(features, labels, total_rows=num_rows, weight=share.weight))
     found = {}
     for name, parameter in learner.model.named_parameters():
         assert parameter.grad is not None
@@ -196,27 +182,25 @@ def work(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=WORLD_SIZE
     )
-    strategy = DataParallel()
+    collective = Distributed()
     known: dict[str, Any] = {"histories": {}}
     for model, config in CONFIGS.items():
-        known["histories"][model] = train(model, strategy, folder / model, config)
+        known["histories"][model] = train(model, collective, folder / model, config)
         for num_rows in BATCHES:
-            found = gradients(model, strategy, num_rows)
+            found = gradients(model, collective, num_rows)
             save_file(found, folder / f"gradients_{model}_{num_rows}_{rank}.safetensors")
-    pauses: dict[str, StateSource | None] = {"whole": None, "file": "file", "memory": "memory"}
-    for name, pause in pauses.items():
-        known["histories"][name] = train("mlp", strategy, folder / name, DROPOUT, pause=pause)
-    train("normalised", strategy, folder / "normalised", {"batch_size": 10})
-    train("normalised", strategy, folder / "lone", {"batch_size": 7})
-    known["histories"]["choosy"] = train("choosy", strategy, folder / "choosy", CHOOSY)
-    rows = torch.arange(5)[strategy.part(5)]
-    gathered = strategy.gather_rows(rows, 5)
+    for name, pause in (("whole", False), ("paused", True)):
+        known["histories"][name] = train("mlp", collective, folder / name, DROPOUT, pause=pause)
+    train("normalised", collective, folder / "normalised", {"batch_size": 10})
+    train("normalised", collective, folder / "lone", {"batch_size": 7})
+    known["histories"]["choosy"] = train("choosy", collective, folder / "choosy", CHOOSY)
+    gathered = collective.gather_rows(torch.arange(5)[:2] if rank == 0 else torch.arange(2, 5))
     known["gathered"] = None if gathered is None else gathered.tolist()
-    known["summed"] = strategy.sum(torch.tensor([1.0, float(rank)])).tolist()
-    known["broadcast"] = strategy.broadcast({"from": rank})
-    known["written"] = strategy.on_rank_0(lambda: rank)
+    known["summed"] = collective.sum(torch.tensor([1.0, float(rank)])).tolist()
+    known["broadcast"] = collective.broadcast({"from": rank})
+    known["written"] = collective.on_rank_0(lambda: rank)
     try:
-        strategy.on_rank_0(lambda: Path("/dev/full").write_text("x"))
+        collective.on_rank_0(lambda: Path("/dev/full").write_text("x"))
     except OSError as error:
         known["fault"] = error.errno
     (folder / f"known_{rank}.json").write_text(json.dumps(known))
@@ -295,13 +279,12 @@ def test_each_workers_gradient_is_that_of_the_whole_batch(
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("source", ["file", "memory"])
 def test_two_workers_go_on_from_their_checkpoint_with_the_dropout_of_each(
-    source: str, folder: Path, known: list[dict[str, Any]]
+    folder: Path, known: list[dict[str, Any]]
 ) -> None:
-    assert known[0]["histories"][source] == known[0]["histories"]["whole"]
+    assert known[0]["histories"]["paused"] == known[0]["histories"]["whole"]
     place = Path("trials/0000/fold_0/weights.safetensors")
-    paused, whole = load_file(folder / source / place), load_file(folder / "whole" / place)
+    paused, whole = load_file(folder / "paused" / place), load_file(folder / "whole" / place)
     assert all(torch.equal(paused[name], whole[name]) for name in whole)
 
 

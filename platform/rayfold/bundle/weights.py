@@ -29,7 +29,7 @@ _SHARED = 4
 def save_state(model: nn.Module, file: Path) -> None:
     """Write a model's state dict, or a combination's."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(model, file)
+    save_weights(model.state_dict(), file)
     open_to_readers(file)
 
 

@@ -22,7 +22,7 @@ from rayfold.data.hdf5 import (
     place,
 )
 from rayfold.data.holdout import split_test
-from rayfold.data.inputs import Channels, has_channels_last, model_shape
+from rayfold.data.inputs import Channels, Features, has_channels_last, model_shape, to_float
 from rayfold.data.labels import encode_row_groups, one_column
 from rayfold.data.precision import check_single_precision
 from rayfold.errors import DataError, did_you_mean
@@ -130,6 +130,20 @@ class DataSet:
     def num_rows(self) -> int:
         """Rows of development and test together."""
         return len(self.labels)
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Features, NDArray[Any]]:
+        """Return copies of some rows, as models take them.
+
+        Args:
+            rows: Row numbers, in any order.
+
+        Returns:
+            Features, one array for each input, float32 with channels first; and labels.
+        """
+        features = tuple(
+            to_float(array.take(rows, axis=0), self.channels) for array in self.features
+        )
+        return features, self.labels.take(rows, axis=0)  # three times as fast as an index
 
     @property
     def num_bytes(self) -> int:

@@ -11,6 +11,9 @@ from rayfold.errors import DataError
 Channels: TypeAlias = Literal["first", "last"]
 """Which axis of a row holds the channels of an image, as it is stored."""
 
+Features: TypeAlias = tuple[NDArray[np.float32], ...]
+"""A model's inputs: one array for each, rows first."""
+
 _LARGEST_BYTE = np.float32(255)
 _IMAGE_AXES = (3, 4)  # height x width x channels, depth x height x width x channels
 
@@ -54,6 +57,8 @@ def to_float(array: NDArray[Any], channels: Channels = "first") -> NDArray[np.fl
         raise DataError(f"features have type {array.dtype}, expected numbers; convert them first.")
     if has_channels_last(array.shape[1:], channels):
         array = np.moveaxis(array, -1, 1)
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array)
     if array.dtype == np.uint8:
         scaled: NDArray[np.float32] = np.divide(array, _LARGEST_BYTE, dtype=np.float32, order="C")
         return scaled

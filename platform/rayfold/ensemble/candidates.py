@@ -92,11 +92,12 @@ def read_candidates(
             parts, averaged, are a candidate, too.
 
     Raises:
-        EnsembleError: If no trial is complete, studies or trials were validated on different
-            folds, or a completed trial lacks folds or rows.
+        EnsembleError: If a study predicts nothing, no trial is complete, studies or trials were
+            validated on different folds, or a completed trial lacks folds or rows.
         TrackingError: If an artifact is not there.
     """
     for study in studies:
+        _check_predicts(study)
         _check_same(studies[0], study)
     read = [
         _Read(number, trial, found)
@@ -240,6 +241,16 @@ def _averaged(of_trials: OutOfFold, made_of: Sequence[tuple[int, ...]]) -> OutOf
         present=np.concatenate([some.present, np.ones((len(means), len(of_trials.target)), bool)]),
         complete=np.concatenate([some.complete, np.ones(len(means), bool)]),
     )
+
+
+def _check_predicts(study: LoggedStudy) -> None:
+    """Refuse a study whose learner predicts nothing, in one line."""
+    if study.description.get("predicts", True) is False:
+        learner = study.description.get("learner", "its learner")
+        raise EnsembleError(
+            f"study {study.name!r} has no predictions to combine, since {learner} predicts "
+            "nothing; choose a study with another learner."
+        )
 
 
 def _check_same(one: LoggedStudy, other: LoggedStudy) -> None:

@@ -9,6 +9,8 @@ from torch import nn
 from rayfold.errors import EnsembleError, ModelError
 from rayfold.library import model_reference, model_source
 from rayfold.tracking import LoggedStudy
+from rayfold.training.references import learner_source, strategy_source
+from rayfold.user_code import CodeRecord
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +58,19 @@ def check_trials_left(
 
 
 def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) -> LoggedStudy:
+    description = study.description
     try:
-        source = model_source(model or study.description["model"])
+        source = model_source(model or description["model"])
+        others = (
+            learner_source(description.get("learner", "supervised")),
+            strategy_source(description.get("strategy", "all_reduce")),
+        )
     except ModelError:
         return study  # told when its models are built
-    if not source.digest:
+    digest = CodeRecord.of(source, *others).digest
+    if not digest:
         return study
-    kept = tuple(trial for trial in study.trials if trial.code in ("", source.digest))
+    kept = tuple(trial for trial in study.trials if trial.code in ("", digest))
     if len(kept) == len(study.trials):
         return study
     other = [trial.id for trial in study.trials if trial not in kept]

@@ -16,16 +16,9 @@ from rayfold.errors import DispatcherLostError
 from rayfold.groups.client import DispatcherClient
 from rayfold.machine import machine_fault
 from rayfold.orders import FoldOutcome, FoldTask, Order
-from rayfold.training import (
-    DataParallel,
-    FoldRun,
-    SingleProcess,
-    Strategy,
-    StudySetup,
-)
+from rayfold.training import Collective, Distributed, FoldRun, SingleProcess, StudySetup
 from rayfold.training.loop import finished_result
 from rayfold.training.metrics import load_metrics
-from rayfold.training.state_memory import StateMemory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +44,14 @@ def serve(config: dict[str, GroupWork]) -> None:
     load_metrics()
     device = ray.train.torch.get_device()
     context = ray.train.get_context()
-    strategy: Strategy = (
-        DataParallel(device) if context.get_world_size() > 1 else SingleProcess(device)
+    collective: Collective = (
+        Distributed(device) if context.get_world_size() > 1 else SingleProcess(device)
     )
-    trainer = _FoldTrainer(work.setups, ray.get(work.data), strategy)
-    link = _Link(work, strategy, node=ray.get_runtime_context().get_node_id())
+    trainer = _FoldTrainer(work.setups, ray.get(work.data), collective)
+    link = _Link(work, collective, node=ray.get_runtime_context().get_node_id())
     outcome: FoldOutcome | None = None
     while True:
-        order: Order = strategy.broadcast(link.exchange(outcome))
+        order: Order = collective.broadcast(link.exchange(outcome))
         if order.stop:
             link.close()
             return
@@ -69,17 +62,13 @@ def serve(config: dict[str, GroupWork]) -> None:
 
 
 class _FoldTrainer:
-    """Carries out orders, and keeps the folds of the present trial in memory between them.
-
-    Of other trials, which take turns in a population, it keeps states alone, and not too many.
-    """
+    """Carries out orders, and keeps the folds of the present trial in memory between them."""
 
     def __init__(
-        self, setups: Mapping[str, StudySetup], data: DataSet, strategy: Strategy
+        self, setups: Mapping[str, StudySetup], data: DataSet, collective: Collective
     ) -> None:
-        self._setups, self._data, self._strategy = setups, data, strategy
+        self._setups, self._data, self._collective = setups, data, collective
         self._runs: dict[tuple[str, str, int, int], FoldRun] = {}
-        self._memory = StateMemory()
         self.present: FoldRun | None = None
 
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
@@ -97,8 +86,8 @@ class _FoldTrainer:
             self._runs.clear()
             fault = machine_fault(error, self._setups[task.study].folder)
             diverged = isinstance(error, FloatingPointError)
-            model = self._setups[task.study].model
-            text = str(error) if diverged else model.told(traceback.format_exc())
+            setup = self._setups[task.study]
+            text = str(error) if diverged else setup.told(traceback.format_exc())
             if not link.all_ranks_failed(text, fault):
                 raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             if fault is not None:
@@ -107,7 +96,7 @@ class _FoldTrainer:
 
     def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
         setup = self._setups[task.study]
-        done = self._strategy.broadcast(finished_result(task, setup.folder))
+        done = self._collective.broadcast(finished_result(task, setup.folder))
         if done is not None:
             return FoldOutcome(
                 task=task,
@@ -117,16 +106,10 @@ class _FoldTrainer:
             )
         self._keep_only(task)
         key = (*task.key, task.lineage)
-        run, taken_up = self._runs.get(key), None
+        run = self._runs.get(key)
         if run is None or run.is_outdated():
-            run = FoldRun(
-                task,
-                setup=setup,
-                data=self._data,
-                strategy=self._strategy,
-                memory=self._memory,
-            )
-            self._runs[key], taken_up = run, run.taken_up
+            run = FoldRun(task, setup=setup, data=self._data, collective=self._collective)
+            self._runs[key] = run
         self.present = run
         result = run.advance(task, should_stop=should_stop)
         if result is not None:
@@ -136,17 +119,14 @@ class _FoldTrainer:
             epoch=run.epoch,
             metrics=_metrics_at(run.history, task.until_epoch),
             result=result,
-            taken_up=taken_up,
         )
 
     def _keep_only(self, task: FoldTask) -> None:
-        """End the runs of other trials; of those that stand at a milestone the state stays."""
-        for key, run in list(self._runs.items()):
-            study, trial, _, lineage = key
-            if (study, trial, lineage) != (task.study, task.trial, task.lineage):
-                del self._runs[key]
-                if run.milestone is not None:
-                    self._memory.keep(*run.milestone)
+        """End the runs of other trials, and those of this one's earlier lineages."""
+        present = task.study, task.trial, task.lineage
+        for study, trial, fold, lineage in list(self._runs):
+            if (study, trial, lineage) != present:
+                del self._runs[study, trial, fold, lineage]
 
 
 def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[str, float]:
@@ -157,19 +137,19 @@ def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[s
 class _Link:
     """A worker's connection to the dispatcher; ranks other than 0 only report failures."""
 
-    def __init__(self, work: GroupWork, strategy: Strategy, *, node: str) -> None:
-        self._work, self._strategy = work, strategy
+    def __init__(self, work: GroupWork, collective: Collective, *, node: str) -> None:
+        self._work, self._collective = work, collective
         self._trainer: _FoldTrainer | None = None
         self._orders = 0
         self._order_to_stop = 0
         self._closed = False
         self._changed = threading.Condition()  # guards the four above
         token = ""
-        if strategy.rank == 0:
+        if collective.rank == 0:
             with suppress(DispatcherLostError):  # the first exchange will tell
                 token = work.dispatcher.announce(work.group, node, os.getpid())
-        self._token = strategy.broadcast(token)
-        if strategy.rank == 0:
+        self._token = collective.broadcast(token)
+        if collective.rank == 0:
             threading.Thread(target=self._listen, name="listener", daemon=True).start()
 
     def exchange(self, outcome: FoldOutcome | None) -> Order | None:
@@ -177,7 +157,7 @@ class _Link:
 
         If the dispatcher is gone, there is nothing more to do.
         """
-        if self._strategy.rank != 0:
+        if self._collective.rank != 0:
             return None
         try:
             return self._work.dispatcher.exchange(self._work.group, self._token, outcome)
@@ -202,12 +182,12 @@ class _Link:
 
     def all_ranks_failed(self, error: str, fault: str | None) -> bool:
         """Tell that this rank has failed, and find out whether all have."""
-        world_size = self._strategy.world_size
+        world_size = self._collective.world_size
         if world_size == 1:
             return True
         try:
             return self._work.dispatcher.rank_failed(
-                self._work.group, self._token, self._strategy.rank, world_size, error, fault
+                self._work.group, self._token, self._collective.rank, world_size, error, fault
             )
         except DispatcherLostError:
             return False

@@ -104,9 +104,10 @@ def dry_run(
             of a wide space may, that is a warning.
     """
     began = time.monotonic()
-    if setup.model_class.__module__.partition(".")[0] == "rayfold":
+    if all(source.is_ours for source in setup.code):
         return _try_here(setup, data, configs)
-    setup.model.check_travels()
+    for source in setup.code:
+        source.check_travels()
     has_gpu = uses_gpu and torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         order = DryRunOrder(
@@ -209,7 +210,7 @@ class _Watch:
         """
         if self._is_done or self.warning is not None:
             return
-        place = user_place(self._order.setup.model.told(errors))
+        place = user_place(self._order.setup.told(errors))
         where = "" if place is None else f" ({place})"
         if "Timeout (" in errors:
             self.warning = self._told(f"no end within {self._order.seconds:g} s{where}")

@@ -1,8 +1,17 @@
 """Contracts: tests that everyone who writes a part of their own can inherit. They need pytest."""
 
 from rayfold.testing.builders import BuilderContract
+from rayfold.testing.learners import LearnerContract
 from rayfold.testing.schedulers import SchedulerContract
 from rayfold.testing.searchers import SearcherContract
+from rayfold.testing.strategies import StrategyContract
 from rayfold.testing.tasks import TaskContract
 
-__all__ = ["BuilderContract", "SchedulerContract", "SearcherContract", "TaskContract"]
+__all__ = [
+    "BuilderContract",
+    "LearnerContract",
+    "SchedulerContract",
+    "SearcherContract",
+    "StrategyContract",
+    "TaskContract",
+]

@@ -251,7 +251,8 @@ class StudyMirror:
         if child.takes_nothing or child.uploaded.get(result.fold, -math.inf) >= result.finished_at:
             return
         folder = f"fold_{result.fold}"
-        files = [self._folder / result.weights, self._folder / result.predictions]
+        paths = (result.weights, result.predictions)
+        files = [self._folder / path for path in paths if path is not None]
         missing = [file for file in files if not file.is_file()]
         if missing:
             logger.warning(

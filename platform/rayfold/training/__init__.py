@@ -4,17 +4,20 @@ Nothing here knows of Ray: a fold trains in one plain process, or in several tha
 ``torch.distributed`` already connects.
 """
 
-from rayfold.training.learner import Batch, Learner
+from rayfold.training.collective import Collective, Distributed, SingleProcess
+from rayfold.training.learners import Batch, Learner
 from rayfold.training.loop import FoldRun
 from rayfold.training.settings import Settings, StudySetup
-from rayfold.training.strategies import DataParallel, SingleProcess, Strategy
+from rayfold.training.strategies import Share, Strategy
 
 __all__ = [
     "Batch",
-    "DataParallel",
+    "Collective",
+    "Distributed",
     "FoldRun",
     "Learner",
     "Settings",
+    "Share",
     "SingleProcess",
     "Strategy",
     "StudySetup",

@@ -32,7 +32,7 @@ A milestone that others may copy is therefore there until all folds have written
 
 _NOTE = "restart.json"
 
-_FIELDS = frozenset({"model", "optimizer", "schedule", "generators", "history"})
+_FIELDS = frozenset({"generators", "history"})
 
 _NAME = re.compile(r"(epoch|milestone)_(\d{5})\.pt")
 

@@ -29,10 +29,10 @@ from rayfold.model_construction import build_model, model_arguments
 from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tracebacks import summary, user_place
+from rayfold.training.collective import SingleProcess
 from rayfold.training.loop import FoldRun
 from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
-from rayfold.training.strategies import SingleProcess
 
 WORDS = "words.txt"
 """File beside the order: what ended the process, if it did not come to its end."""
@@ -109,7 +109,7 @@ def _import_the_rest() -> None:
 def _train(order: DryRunOrder, number: int, config: Config) -> int:
     """Train an epoch, validate, and write what a fold leaves behind."""
     task = FoldTask(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
-    run = FoldRun(task, setup=order.setup, data=order.data, strategy=SingleProcess(order.device))
+    run = FoldRun(task, setup=order.setup, data=order.data, collective=SingleProcess(order.device))
     run.advance(task)
     return _count(run.model)
 
@@ -119,7 +119,7 @@ def _count(model: nn.Module) -> int:
 
 
 def _told(error: BaseException, setup: StudySetup) -> str:
-    text = setup.model.told("".join(traceback.format_exception(error)))
+    text = setup.told("".join(traceback.format_exception(error)))
     if isinstance(error, SystemExit):
         place = user_place(text)
         return f"it calls sys.exit({error.code!r}){'' if place is None else f' ({place})'}"

@@ -1,13 +1,10 @@
 """The training loop of one fold: epochs, validation, checkpoints, and what it leaves behind."""
 
-import copy
-import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +14,22 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rayfold.data import DataSet, to_float
+from rayfold.data import DataSet
 from rayfold.data.scales import far_scales
 from rayfold.errors import ModelError
 from rayfold.isolation import (
+    Snapshot,
     generator_states,
+    isolated,
     own_generators,
     seed_generators,
     set_generator_states,
 )
-from rayfold.orders import FoldTask, StateSource
+from rayfold.orders import FoldTask
 from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
+from rayfold.training.batches import batches_of, fold_seed
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     newest_checkpoint,
@@ -39,12 +39,12 @@ from rayfold.training.checkpoint import (
     remove_checkpoints,
     save_checkpoint,
 )
+from rayfold.training.collective import Collective
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
-from rayfold.training.learner import Batch, Learner
+from rayfold.training.learners import Batch, load_learner
 from rayfold.training.metrics import check_defined, evaluate
 from rayfold.training.settings import StudySetup
-from rayfold.training.state_memory import FileIdentity, StateMemory, file_identity
-from rayfold.training.strategies import Strategy
+from rayfold.training.strategies import Share, load_strategy
 from rayfold.training.weights_file import save_weights
 
 EVALUATION_ROWS = 1024
@@ -54,14 +54,6 @@ RELOADED_ROWS = 8
 """Rows that are predicted again with the weights that a fold leaves behind."""
 
 logger = logging.getLogger(__name__)
-
-EXPLODED = 1e6
-"""A fold has diverged once a loss is above this many times the larger of three: the loss of its
-untrained model (on the first batch), that of outputs of 0 for the training rows, and 1.
-
-No epoch of a training that learns anything comes near, the first included, since the untrained
-model is what it is compared with; the 1 keeps targets of tiny scale out of it.
-"""
 
 
 class FoldRun:
@@ -75,13 +67,7 @@ class FoldRun:
         task: The first order for this fold; later ones go to ``advance``.
         setup: What all folds of the study share.
         data: The data set.
-        strategy: How the workers of the group share a batch.
-        memory: The states that this worker has at hand; None reads all from their files.
-
-    Attributes:
-        taken_up: Where this worker has the state from that it began with; None of a new fold.
-        milestone: The state that it stands at, if that is a milestone, and its file's identity.
-            It goes with the next epoch, which changes its tensors.
+        collective: The workers of the group.
     """
 
     @guarded_process()
@@ -91,11 +77,9 @@ class FoldRun:
         *,
         setup: StudySetup,
         data: DataSet,
-        strategy: Strategy,
-        memory: StateMemory | None = None,
+        collective: Collective,
     ) -> None:
-        self._setup, self._data, self._strategy = setup, data, strategy
-        self.milestone: tuple[FileIdentity, dict[str, Any]] | None = None
+        self._setup, self._data, self._collective = setup, data, collective
         self._fold = setup.plan.folds[task.fold]
         self._trial = task.trial
         self._folder = setup.folder / task.folder
@@ -104,25 +88,27 @@ class FoldRun:
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
         self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
-        seed_generators(self._seed, strategy.device)
-        self._learner = Learner(
-            config,
-            setup=setup,
-            data=data,
-            strategy=strategy,
-            steps_per_epoch=len(self._batches),
-            warm=(task.fold, int(task.trial)) if task.warm else None,
-        )
+        seed_generators(self._seed, collective.device)
+        with isolated():  # what the code of a learner or a strategy sets ends here
+            self._strategy = load_strategy(setup.strategy)(collective)
+            self._learner = load_learner(setup.learner)(
+                config,
+                setup=setup,
+                data=data,
+                strategy=self._strategy,
+                steps_per_epoch=len(self._batches),
+                warm=(task.fold, int(task.trial)) if task.warm else None,
+            )
         # Dropout differs between workers.
-        seed_generators(self._seed + 1 + strategy.rank, strategy.device)
-        self._generators = generator_states(strategy.device)
+        seed_generators(self._seed + 1 + collective.rank, collective.device)
+        self._generators = generator_states(collective.device)
         self._history: list[dict[str, float]] = []
         self._untrained_loss = 0.0  # of the first batch, before the first step
         self._predictions: Tensor | None = None
         self._started_at = time.time()
         self._saved_at = time.monotonic()
         self._busy_seconds = 0.0
-        self.taken_up: StateSource | None = self._take_up(memory)
+        self._take_up()
 
     @property
     def model(self) -> nn.Module:
@@ -141,7 +127,7 @@ class FoldRun:
 
     def is_outdated(self) -> bool:
         """Tell whether another group has taken the fold further: it left a newer checkpoint."""
-        return bool(self._strategy.broadcast(newest_epoch(self._checkpoints) > self.epoch))
+        return bool(self._collective.broadcast(newest_epoch(self._checkpoints) > self.epoch))
 
     @guarded_process()
     def advance(
@@ -158,21 +144,23 @@ class FoldRun:
             The fold's result when its last epoch is trained, else None.
 
         Raises:
-            FloatingPointError: If a loss or the study's metric is no longer finite, or a loss has
-                exploded (see ``EXPLODED``).
+            FloatingPointError: If a loss or the study's metric is no longer finite, or the learner
+                finds that a loss has exploded.
         """
-        set_generator_states(self._generators, self._strategy.device)
+        device = self._collective.device
+        set_generator_states(self._generators, device)
         try:
-            return self._advance(task, should_stop)
+            with isolated():
+                return self._advance(task, should_stop)
         finally:
-            self._generators = generator_states(self._strategy.device)
+            self._generators = generator_states(device)
 
     def _advance(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldResult | None:
         epochs = self._setup.settings.epochs
         while self.epoch < task.until_epoch:
             self._train_epoch()
             self._check_converging(task)
-            stop = self._strategy.broadcast(self.epoch < task.until_epoch and should_stop())
+            stop = self._collective.broadcast(self.epoch < task.until_epoch and should_stop())
             if stop:
                 self._save()
                 return None
@@ -186,20 +174,27 @@ class FoldRun:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
-        self.milestone = None
-        learner, strategy = self._learner, self._strategy
+        learner, strategy, collective = self._learner, self._strategy, self._collective
         learning_rate = learner.learning_rate
         learner.train(True)
-        total = torch.zeros((), device=strategy.device)
+        total = torch.zeros((), device=collective.device)
         order = np.random.default_rng([self._seed, self.epoch]).permutation(
             self._fold.training_rows
         )
+        sizes = {batch.stop - batch.start for batch in self._batches}
+        shares = {size: strategy.training_share(size) for size in sizes}
         for batch in self._batches:
             rows = order[batch]
-            total += learner.train_batch(self._load(rows, strategy.training_part(len(rows))))
+            share = shares[len(rows)]
+            if share is None:
+                strategy.assist(learner.optimizers)
+            else:
+                total += learner.train_batch(self._load(rows, share))
+            learner.end_batch()
             if not self._untrained_loss:
-                self._untrained_loss = float(strategy.sum(total)) / len(rows)
-        training_loss = float(strategy.sum(total)) / len(self._fold.training_rows)
+                self._untrained_loss = float(collective.sum(total)) / len(rows)
+        strategy.end_epoch(learner.model, learner.optimizers)
+        training_loss = float(collective.sum(total)) / len(self._fold.training_rows)
         self._predictions, validation = self._validate()
         self._busy_seconds += time.perf_counter() - began
         self._history.append(
@@ -212,80 +207,93 @@ class FoldRun:
             }
         )
 
-    def _load(self, rows: NDArray[np.int64], part: slice) -> Batch:
-        """Load this worker's part of a batch; without rows of its own it takes the first two."""
-        mine = rows[part]
-        weight = 1.0 if len(mine) else 0.0
-        features, labels = self._read(mine if len(mine) else rows[:2])
-        return Batch(features, labels, total_rows=len(rows), weight=weight)
-
-    def _read(self, rows: NDArray[np.int64]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return copies of the rows: features as a model takes them, and labels."""
-        device = self._strategy.device
-        features = tuple(
-            torch.from_numpy(to_float(array[rows], self._data.channels)).to(device)
-            for array in self._data.features
+    def _load(self, rows: NDArray[np.int64], share: Share) -> Batch:
+        """Return this worker's share of a batch, on its device."""
+        features, labels = self._data.batch(rows[share.rows])
+        device = self._collective.device
+        return Batch(
+            tuple(torch.as_tensor(array, device=device) for array in features),
+            torch.as_tensor(labels, device=device),
+            total_rows=len(rows),
+            weight=share.weight,
         )
-        return features, torch.from_numpy(self._data.labels[rows]).to(device)
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
         """Predict the validation rows, and score those that count; the same on every rank.
 
         What a model draws while it predicts follows from the fold's seed alone, and training goes
-        on with the numbers that it would have drawn without.
-        """
-        with own_generators(self._seed + self._strategy.rank, self._strategy.device):
-            return self._predict_and_score()
+        on with the numbers that it would have drawn without. What a batch changes of the model is
+        put back, so that no batch depends on another and what predicts is what is saved.
 
-    def _predict_and_score(self) -> tuple[Tensor | None, dict[str, float]]:
-        learner, strategy = self._learner, self._strategy
-        learner.train(False)
-        strategy.share_buffers(learner.model)  # what is predicted with is what is saved
+        Returns:
+            The predictions on rank 0, if there are some, and the metrics.
+        """
+        before = Snapshot(self._learner.model, parameters=True)
+        seed = self._seed + self._collective.rank
+        with own_generators(seed, self._collective.device), torch.no_grad():
+            self._learner.train(False)
+            return self._predict_and_score(before)
+
+    def _predict_and_score(self, before: Snapshot) -> tuple[Tensor | None, dict[str, float]]:
+        collective = self._collective
         rows, scored = self._fold.validation_rows, self._fold.scored
-        if scored is None:
-            scored = np.ones(len(rows), np.bool_)
-        total = torch.zeros((), device=strategy.device)
+        totals: dict[str, Tensor] = {}
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
             together = rows[start : start + EVALUATION_ROWS]
-            part = strategy.part(len(together))
-            batch = self._load(together, part)
-            counted = scored[start : start + EVALUATION_ROWS][part]
-            predictions, losses = learner.predict_batch(batch)
-            joined = strategy.gather_rows(predictions[: batch.num_own_rows], batch.total_rows)
-            total += losses[: batch.num_own_rows][torch.from_numpy(counted)].sum()
-            if joined is not None:
-                parts.append(joined.cpu())
-        values = {"val_loss": float(strategy.sum(total)) / int(np.count_nonzero(scored))}
+            share = self._strategy.validation_share(len(together))
+            batch = self._load(together, share)
+            predictions, measured = self._learner.validate_batch(batch)
+            before.restore()
+            self._check_predicted(predictions)
+            own = slice(batch.num_own_rows)
+            for name, values in measured.items():
+                mine = values[own]
+                if scored is not None:
+                    counted = scored[start : start + EVALUATION_ROWS][share.rows][own]
+                    mine = mine[torch.from_numpy(counted)]
+                totals[name] = totals[name] + mine.sum() if name in totals else mine.sum()
+            if predictions is not None:
+                joined = collective.gather_rows(predictions[own])
+                parts += [] if joined is None else [joined.cpu()]
+        num_scored = len(rows) if scored is None else int(np.count_nonzero(scored))
+        metrics = {
+            f"val_{name}": float(collective.sum(total)) / num_scored
+            for name, total in totals.items()
+        }
         gathered = torch.cat(parts) if parts else None
-        if gathered is not None:
-            labels = torch.from_numpy(self._data.labels[rows[scored]])
-            metrics = evaluate(
-                self._setup.settings.metrics,
-                self._data.task,
-                gathered[torch.from_numpy(scored)],
-                labels,
+        names = self._setup.settings.metrics
+        if gathered is not None and names:
+            which = slice(None) if scored is None else torch.from_numpy(scored)
+            labels = torch.from_numpy(self._data.labels[rows])
+            found = evaluate(names, self._data.task, gathered[which], labels[which])
+            metrics |= {f"val_{name}": value for name, value in found.items()}
+        return gathered, collective.broadcast(metrics)
+
+    def _check_predicted(self, predictions: Tensor | None) -> None:
+        if (predictions is not None) != self._learner.predicts:
+            name = type(self._learner).__name__
+            returned = "no predictions" if predictions is None else "predictions"
+            raise ModelError(
+                f"{name}.validate_batch returns {returned}, but {name}.predicts is "
+                f"{self._learner.predicts}; change one of the two."
             )
-            values |= {f"val_{name}": value for name, value in metrics.items()}
-        return gathered, strategy.broadcast(values)
 
     def _check_converging(self, task: FoldTask) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric
         if wanted not in metrics:
             check_defined(wanted, self._setup.plan, self._data)
-        for name in ("train_loss", "val_loss", wanted):
+        reported = [f"val_{name}" for name in self._learner.reports]
+        for name in dict.fromkeys(["train_loss", *reported, wanted]):
             value = metrics.get(name, math.nan)
-            if not math.isfinite(value) or (name.endswith("_loss") and self._has_exploded(value)):
+            exploded = name.endswith("_loss") and self._learner.has_exploded(
+                value, untrained=self._untrained_loss, rows=self._fold.training_rows
+            )
+            if exploded or not math.isfinite(value):
                 raise FloatingPointError(
                     f"fold {task.fold} diverged: {name} is {value:.4g} after epoch {self.epoch}; "
                     f"{self._remedy()}."
                 )
-
-    def _has_exploded(self, loss: float) -> bool:
-        if loss <= EXPLODED * max(1.0, self._untrained_loss):
-            return False
-        labels = torch.from_numpy(self._data.labels[self._fold.training_rows])
-        return loss > EXPLODED * self._learner.blank_loss(labels)
 
     def _remedy(self) -> str:
         """Say what may help: scales far from 1 are the usual reason."""
@@ -300,61 +308,53 @@ class FoldRun:
 
     def _due(self) -> bool:
         elapsed = time.monotonic() - self._saved_at >= self._setup.settings.checkpoint_seconds
-        return bool(self._strategy.broadcast(elapsed))
+        return bool(self._collective.broadcast(elapsed))
 
     def _save(self, *, milestone: bool = False) -> None:
-        """Write a checkpoint on rank 0; at a milestone every worker stands at the same state."""
+        """Write a checkpoint on rank 0; which another trial may copy if it is a milestone."""
         state = {
-            **self._learner.state_dict(),
+            "learner": self._learner.state_dict(),
+            "strategy": self._strategy.state_dict(),
             "generators": self._gathered_generators(),
             "history": self._history,
             "started_at": self._started_at,
             "busy_seconds": self._busy_seconds,
             "untrained_loss": self._untrained_loss,
         }
-        path = self._strategy.on_rank_0(
+        self._collective.on_rank_0(
             lambda: save_checkpoint(self._checkpoints, self.epoch, state, milestone=milestone)
         )
-        if milestone:
-            identity = file_identity(path)
-            self.milestone = (identity, state) if identity is not None else None
         self._saved_at = time.monotonic()
 
     def _gathered_generators(self) -> dict[str, Tensor]:
         """Return the generators' states, of each kind those of all workers, on every worker."""
-        strategy = self._strategy
+        collective = self._collective
         gathered = {
-            name: strategy.gather_rows(state[None], strategy.world_size)
-            for name, state in generator_states(strategy.device).items()
+            name: collective.gather_rows(state[None])
+            for name, state in generator_states(collective.device).items()
         }
         on_rank_0 = {name: states.cpu() for name, states in gathered.items() if states is not None}
-        generators: dict[str, Tensor] = strategy.broadcast(on_rank_0)
+        generators: dict[str, Tensor] = collective.broadcast(on_rank_0)
         return generators
 
-    def _take_up(self, memory: StateMemory | None) -> StateSource | None:
+    def _take_up(self) -> None:
         """Go on from the newest checkpoint that every worker can read; damaged ones go aside."""
-        strategy = self._strategy
-        while (path := strategy.broadcast(newest_checkpoint(self._checkpoints))) is not None:
-            kept = memory.find(path) if memory is not None else None
-            if kept is not None:  # the optimiser goes on in the very tensors that it is given
-                state: dict[str, Any] | None = {
-                    **kept,
-                    "optimizer": copy.deepcopy(kept["optimizer"]),
-                }
-            else:
-                state = readable_checkpoint(path, strategy.device)
-            damaged = float(strategy.sum(torch.tensor(float(state is None))))
+        collective = self._collective
+        while (path := collective.broadcast(newest_checkpoint(self._checkpoints))) is not None:
+            state = readable_checkpoint(path, collective.device)
+            damaged = float(collective.sum(torch.tensor(float(state is None))))
             if state is not None and not damaged:
                 self._restore(path, state)
-                return "file" if kept is None else "memory"
-            if strategy.rank == 0:
+                return
+            if collective.rank == 0:
                 put_aside(path)
-        return None
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         """Go on from the state in a checkpoint."""
-        restart = self._strategy.broadcast(ShrinkAndPerturb.read(path))
-        self._learner.load_state_dict(state, restart=restart)
+        restart = self._collective.broadcast(ShrinkAndPerturb.read(path))
+        # versions before strategies had a state wrote the learner's beside all else
+        self._learner.load_state_dict(state.get("learner", state), restart=restart)
+        self._strategy.load_state_dict(state.get("strategy", {}))
         self._history = list(state["history"])
         self._started_at = state["started_at"]
         self._busy_seconds = state["busy_seconds"]
@@ -363,17 +363,19 @@ class FoldRun:
         generators = state["generators"]
         if isinstance(generators, list):  # written when PyTorch's alone were kept
             generators = dict(zip(("torch", "cuda"), generators, strict=False))
-        if all(len(states) == self._strategy.world_size for states in generators.values()):
+        if all(len(states) == self._collective.world_size for states in generators.values()):
             self._generators |= {
-                name: states[self._strategy.rank].cpu().clone()  # PyTorch crashes on a view
+                name: states[self._collective.rank].cpu().clone()  # PyTorch crashes on a view
                 for name, states in generators.items()
             }
 
     def _finish(self, task: FoldTask) -> FoldResult:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
-        if self._strategy.broadcast(self._predictions is None):  # restored at the last epoch
-            self._predictions, _ = self._validate()
-        self._check_reloads()
+        predicts = self._learner.predicts
+        if predicts and self._collective.broadcast(self._predictions is None):
+            self._predictions, _ = self._validate()  # restored at the last epoch
+        weights = self._learner.weights()
+        self._check_reloads(weights)
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(
             fold=task.fold,
@@ -383,39 +385,38 @@ class FoldRun:
             finished_at=time.time(),
             busy_seconds=self._busy_seconds,
             weights=str(task.folder / "weights.safetensors"),
-            predictions=str(task.folder / "predictions.safetensors"),
+            predictions=str(task.folder / "predictions.safetensors") if predicts else None,
             initial=self._learner.initial,
         )
-        self._strategy.on_rank_0(lambda: self._write(result))
+        self._collective.on_rank_0(lambda: self._write(result, weights))
         return result
 
-    def _check_reloads(self) -> None:
-        """Check on rank 0 that the weights alone give the predictions of a few rows again."""
-        problem: str | None = None
-        if self._strategy.rank == 0:
-            self._learner.train(False)
-            rows = self._fold.validation_rows[:RELOADED_ROWS]
-            batch = self._load(rows, slice(0, len(rows)))
-            try:
-                problem = self._learner.reload_problem(batch, self._seed)
-            except ModelError as error:  # the other ranks wait
-                problem = f"it cannot be built again: {str(error).removesuffix('.')}"
-        if problem := self._strategy.broadcast(problem):
+    def _check_reloads(self, weights: dict[str, Any]) -> None:
+        """Check that the weights alone give the predictions of a few rows again."""
+        rows = self._fold.validation_rows[:RELOADED_ROWS]
+        batch = self._load(rows, Share(slice(0, len(rows))))
+        try:
+            with torch.no_grad():
+                self._learner.train(False)
+                problem = self._learner.reload_problem(batch, weights, self._seed)
+        except ModelError as error:  # the other ranks wait
+            problem = f"it cannot be built again: {str(error).removesuffix('.')}"
+        if problem := self._collective.broadcast(problem):
             raise ModelError(f"{type(self.model).__name__}: {problem}.")
 
-    def _write(self, result: FoldResult) -> None:
-        assert self._predictions is not None
+    def _write(self, result: FoldResult, weights: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        rows = self._fold.validation_rows
-        predictions = {
-            "rows": torch.from_numpy(rows.copy()),
-            "predictions": self._predictions.float().contiguous(),
-            "labels": torch.from_numpy(self._data.labels[rows]),
-        }
         with replacing(self._setup.folder / result.weights) as temporary:
-            save_weights(self._learner.model, temporary)
-        with replacing(self._setup.folder / result.predictions) as temporary:
-            save_file(predictions, temporary)
+            save_weights(weights, temporary)
+        if result.predictions is not None and self._predictions is not None:
+            rows = self._fold.validation_rows
+            predictions = {
+                "rows": torch.from_numpy(rows.copy()),
+                "predictions": self._predictions.float().contiguous(),
+                "labels": torch.from_numpy(self._data.labels[rows]),
+            }
+            with replacing(self._setup.folder / result.predictions) as temporary:
+                save_file(predictions, temporary)
         with replacing(self._folder / "result.json") as temporary:
             temporary.write_text(json.dumps(result.to_dict()))
         remove_checkpoints(self._folder)
@@ -435,21 +436,3 @@ def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
         logger.warning("result %s cannot be read (%s); the fold is trained again.", path, error)
         put_aside(path)
         return None
-
-
-def batches_of(num_rows: int, batch_size: int) -> list[slice]:
-    """Cut an epoch's rows into batches.
-
-    A last batch of a single row joins the batch before: batch normalisation cannot train on one
-    row, and for no model is one row a good estimate of the gradient.
-    """
-    starts = [*range(0, num_rows, batch_size)]
-    if batch_size > 1 and len(starts) > 1 and num_rows - starts[-1] == 1:
-        starts.pop()
-    return [slice(*bounds) for bounds in pairwise([*starts, num_rows])]
-
-
-def fold_seed(random_seed: int, trial: str, fold: int) -> int:
-    """Return the seed of one fold, in [0, 2**31), from the study's seed, trial id and fold."""
-    digest = hashlib.sha256(f"{random_seed}/{trial}/{fold}".encode()).digest()
-    return int.from_bytes(digest[:4], "little") >> 1

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -29,24 +29,31 @@ def check_metrics(names: Sequence[str], task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or task.default_metrics
 
 
-def metric_mode(metric: str, metrics: Sequence[str], task: Task) -> Mode:
+_LOSS: Mapping[str, Mode] = {"loss": "min"}
+
+
+def metric_mode(
+    metric: str, metrics: Sequence[str], task: Task, reports: Mapping[str, Mode] = _LOSS
+) -> Mode:
     """Return whether a small or a large ``metric`` is good.
 
     Args:
-        metric: ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
-        metrics: The metrics that the study computes.
+        metric: ``"val_"`` + one of ``metrics`` or ``reports``.
+        metrics: The metrics that the study computes of predictions.
         task: The kind of problem.
+        reports: What the study's learner measures, see ``Learner.reports``.
 
     Raises:
         RecipeError: If the study computes no such metric.
     """
-    known = ("val_loss", *(f"val_{name}" for name in metrics))
+    known = tuple(f"val_{name}" for name in (*reports, *metrics))
     if metric not in known:
         raise RecipeError(
             f"metric {metric!r} is not computed{did_you_mean(metric, known)}; "
             f"choose one of {', '.join(known)}, or add it to the study's metrics."
         )
-    return "min" if metric == "val_loss" else task.metrics[metric.removeprefix("val_")].mode
+    name = metric.removeprefix("val_")
+    return reports[name] if name in reports else task.metrics[name].mode
 
 
 def check_defined(metric: str, plan: FoldPlan, data: DataSet) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from rayfold.errors import RecipeError, did_you_mean
 from rayfold.results import MAX_COUNT, Value
@@ -27,7 +26,7 @@ def build_schedule(
     epochs: int,
     steps_per_epoch: int,
     rate_factors: Sequence[Callable[[float], float]] = (),
-) -> LambdaLR:
+) -> "Schedule":
     """Build the schedule that a configuration names; it is stepped after every batch.
 
     Args:
@@ -60,7 +59,53 @@ def build_schedule(
     def of_group(rate_factor: Callable[[float], float]) -> Callable[[int], float]:
         return lambda step: factor(step) * rate_factor(step / steps_per_epoch)
 
-    return LambdaLR(optimizer, [of_group(each) for each in rate_factors] or factor)
+    num_groups = len(optimizer.param_groups)
+    factors = [of_group(each) for each in rate_factors] or [factor] * num_groups
+    changes = name != "constant" or warmup_steps > 0 or bool(rate_factors)
+    return Schedule(optimizer, factors, changes=changes)
+
+
+class Schedule:
+    """The learning rates of an optimiser's groups, each a function of the steps taken.
+
+    It does what PyTorch's ``LambdaLR`` does, but leaves ``optimizer.step`` as it is, which costs a
+    small model some percent of a step.
+
+    Args:
+        optimizer: Whose learning rates are scheduled, from now on.
+        factors: For each of its groups a function of the steps taken, whose value its learning
+            rate is multiplied by.
+        changes: Whether a factor ever changes.
+
+    Attributes:
+        num_steps: Steps taken so far.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        factors: Sequence[Callable[[int], float]],
+        *,
+        changes: bool,
+    ) -> None:
+        self._optimizer = optimizer
+        self._changes = changes
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self._rates = list(zip(rates, factors, strict=True))
+        self.go_to(0)
+
+    def step(self) -> None:
+        """Go on by a step."""
+        if self._changes:
+            self.go_to(self.num_steps + 1)
+        else:
+            self.num_steps += 1
+
+    def go_to(self, num_steps: int) -> None:
+        """Set the learning rates that come after so many steps."""
+        self.num_steps = num_steps
+        for group, (rate, factor) in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor(num_steps)
 
 
 def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from rayfold.data import FoldPlan
 from rayfold.library import resolve_model
 from rayfold.results import Config, Mode
+from rayfold.training.references import learner_source, strategy_source
 from rayfold.training.warm_start import WarmStart
 from rayfold.user_code import Source
 
@@ -47,6 +48,8 @@ class StudySetup:
         parameters: Hyperparameters that are not searched, dotted name to value.
         folder: The study's folder; every worker of every node can write there.
         warm_start: What warm trials begin with; None: all begin cold.
+        learner: Code of what a fold learns and how.
+        strategy: Code of how the workers of a group train together.
     """
 
     model: Source
@@ -55,6 +58,19 @@ class StudySetup:
     folder: Path
     parameters: Config = field(default_factory=dict)
     warm_start: WarmStart | None = None
+    learner: Source = field(default_factory=learner_source)
+    strategy: Source = field(default_factory=strategy_source)
+
+    @property
+    def code(self) -> tuple[Source, ...]:
+        """All code that may be the user's."""
+        return self.model, self.learner, self.strategy
+
+    def told(self, text: str) -> str:
+        """Return a traceback or message with the user's own files and modules in it."""
+        for source in self.code:
+            text = source.told(text)
+        return text
 
     @property
     def model_class(self) -> type[nn.Module]:

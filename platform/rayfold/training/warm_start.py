@@ -251,18 +251,26 @@ def output_tensors(model_class: type[nn.Module], config: Config, data: DataSet) 
     return frozenset(name for name, shape in shapes.items() if larger.get(name) != shape)
 
 
-def parameter_groups(model: nn.Module) -> Iterator[dict[str, Any]]:
+def parameter_groups(module: nn.Module) -> Iterator[dict[str, Any]]:
     """Yield a group for each parameter, so that an optimiser can give each its own rate."""
-    for parameter in model.parameters():
+    for parameter in module.parameters():
         yield {"params": [parameter]}
 
 
 def rate_factors(
-    model: nn.Module, warm_start: WarmStart, loaded: Loaded | None
+    model: nn.Module, module: nn.Module, warm_start: WarmStart, loaded: Loaded | None
 ) -> list[Callable[[float], float]]:
-    """Return a function of the epoch for each of ``parameter_groups``."""
+    """Return a function of the epoch for each of a module's ``parameter_groups``.
+
+    Args:
+        model: The model whose weights were loaded.
+        module: The model, or a part of it.
+        warm_start: How trials begin.
+        loaded: What the model has begun with.
+    """
     names = loaded.names if loaded is not None else frozenset()
+    warm = {parameter for name, parameter in model.named_parameters() if name in names}
     return [
-        warm_start.rate_factor if name in names else (lambda epoch: 1.0)
-        for name, _ in model.named_parameters()
+        warm_start.rate_factor if parameter in warm else (lambda epoch: 1.0)
+        for parameter in module.parameters()
     ]

@@ -16,10 +16,10 @@ _EXTRA = "extra_state"
 """Key in the file's metadata of what ``get_extra_state`` returned, if that is no tensor."""
 
 
-def save_weights(model: nn.Module, file: Path) -> None:
+def save_weights(state: Mapping[str, Any], file: Path) -> None:
     """Write a model's state dict; tensors that share memory are written once each."""
     tensors, extra = {}, {}
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         if isinstance(value, Tensor):
             tensors[name] = value.detach().cpu().contiguous().clone()
         else:

@@ -210,8 +210,7 @@ def book(ledger: Ledger, trial: str, result: dict[str, Any]) -> Decision:
     decision: Decision = "go on"
     if result.get("epoch_scores"):
         scores = [(int(fold), float(score)) for fold, score in result["epoch_scores"]]
-        taken_up = result.get("taken_up", ())
-        decision = ledger.epoch_finished(trial, result["epoch"], scores, taken_up=taken_up)
+        decision = ledger.epoch_finished(trial, result["epoch"], scores)
     for fold in result.get("folds", ()):
         decision = ledger.fold_finished(trial, FoldResult.from_dict(fold))
     return decision

@@ -14,7 +14,6 @@ from rayfold.events import (
     TrialEnded,
 )
 from rayfold.journal import Entry, Journal
-from rayfold.orders import StateSource
 from rayfold.results import (
     Config,
     Exploit,
@@ -207,8 +206,6 @@ class Ledger:
         trial: str,
         epoch: int,
         scores: Sequence[tuple[int, float]],
-        *,
-        taken_up: Sequence[tuple[int, StateSource]] = (),
     ) -> Decision:
         """Book an epoch of folds that advance together; a known one is not written twice.
 
@@ -216,15 +213,12 @@ class Ledger:
             trial: Its id.
             epoch: How many epochs have been trained.
             scores: Each fold with its score after that epoch.
-            taken_up: Each fold whose state was taken up for it, and where that came from.
 
         Returns:
             Whether the trial goes on.
         """
         if epoch > self._epochs.get(trial, (0, {}))[0]:
-            self._journal.record(
-                EpochTrained(trial=trial, epoch=epoch, scores=scores, taken_up=taken_up)
-            )
+            self._journal.record(EpochTrained(trial=trial, epoch=epoch, scores=scores))
         return self._enter_epoch(trial, epoch, dict(scores))
 
     def exploited(self, exploit: Exploit) -> None:

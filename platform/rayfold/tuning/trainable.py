@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 
 from rayfold.groups.client import DispatcherClient
-from rayfold.orders import FoldOrder, FoldOutcome, FoldTask, StateSource
+from rayfold.orders import FoldOrder, FoldOutcome, FoldTask
 from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
@@ -50,8 +50,7 @@ class TrialRunner(Trainable):
 
     Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
     ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
-    and score, and ``taken_up``, pairs of fold and where the state came from of folds that a group
-    has taken up; ``complete``, ``error`` or ``interrupted`` in the last one. A step that met a
+    and score; ``complete``, ``error`` or ``interrupted`` in the last one. A step that met a
     ``fault`` of the machine says so; the next one waits a little and does the same again.
 
     Together with ``milestones``: after these epochs every fold writes its state, and the trial
@@ -100,7 +99,6 @@ class TrialRunner(Trainable):
         self._faulty = False
         self._scores: dict[int, float] = {}
         self._finished: set[int] = set()
-        self._taken_up: list[tuple[int, StateSource]] = []
         self._epoch = 0
         self._to_submit = list(range(self._num_folds))
         self._num_submitted = 0
@@ -216,7 +214,6 @@ class TrialRunner(Trainable):
             self._scores |= {fold.fold: fold.score for fold in folds}
             epoch_scores = ()
         errors = [outcome.error for outcome in outcomes if outcome.error]
-        taken_up, self._taken_up = sorted(self._taken_up), []
         scores = [score for _, score in sorted(self._scores.items())]
         mean, standard_error = mean_and_standard_error(scores) if scores else (None, None)
         trained = self._epoch >= self._epochs or self._order == "in_turn"
@@ -227,7 +224,6 @@ class TrialRunner(Trainable):
             "num_folds": len(scores),
             "epoch": self._epoch if epoch_scores else self._epochs,
             "epoch_scores": epoch_scores,
-            "taken_up": taken_up,
             "folds": [fold.to_dict() for fold in folds],
             "error": errors[0] if errors else None,
             "fault": _fault_of(outcomes),
@@ -272,9 +268,7 @@ class TrialRunner(Trainable):
     def _wait(self) -> list[FoldOutcome]:
         """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""
         left = None if self._deadline == math.inf else max(0.0, self._time_left)
-        outcomes = self._dispatcher.wait(self._study, self._trial, left)
-        self._taken_up += [(out.task.fold, out.taken_up) for out in outcomes if out.taken_up]
-        return outcomes
+        return self._dispatcher.wait(self._study, self._trial, left)
 
     @property
     def _time_left(self) -> float:

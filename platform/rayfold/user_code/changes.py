@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rayfold.user_code.source import Source
+from rayfold.user_code.source import Source, digest_of, digests_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeRecord:
-    """What is recorded of a source: digests and versions.
+    """What is recorded of a model and of what trains it: digests and versions.
 
     Attributes:
-        reference: What the class is called.
+        reference: What the model's class is called.
         digest: Digest of all files; empty for an installed module, which its packages' versions
             stand for, and for a class whose text is unknown.
         files: SHA-256 of each file.
@@ -25,13 +25,17 @@ class CodeRecord:
     packages: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: Source) -> Self:
-        """Return the record of a source."""
+    def of(cls, model: Source, *others: Source) -> Self:
+        """Return the record of a model, and of a learner or a strategy of the user's own."""
+        own = [source for source in others if not source.is_ours]
+        files, packages = all_files(model, *own), dict(model.packages)
+        for source in own:
+            packages |= source.packages
         return cls(
-            reference=source.reference,
-            digest=source.digest,
-            files=source.file_digests,
-            packages=dict(sorted(source.packages.items())),
+            reference=model.reference,
+            digest=digest_of(files),
+            files=digests_of(files),
+            packages=dict(sorted(packages.items())),
         )
 
     @classmethod
@@ -47,6 +51,19 @@ class CodeRecord:
             "files": dict(self.files),
             "packages": dict(self.packages),
         }
+
+
+def all_files(model: Source, *others: Source) -> dict[str, str]:
+    """Return the text of each file, one that several use once.
+
+    Where two folders have a file of the same name and other text, its kind stands before it.
+    """
+    files = dict(model.files)
+    for source in others:
+        for name, text in source.files.items():
+            same = files.get(name, text) == text
+            files[name if same else f"{source.what}/{name}"] = text
+    return files
 
 
 def changed_files(before: CodeRecord, now: CodeRecord) -> tuple[str, ...]:

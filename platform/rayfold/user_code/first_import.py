@@ -79,7 +79,7 @@ def _told(source: Source, status: int | None, text: str) -> str:
         what = f"its import ends the process with status {status}; remove that call (os._exit)"
     place = user_place(text)
     where = source.module if place is None else f"{place.path}, line {place.line}"
-    return f"model {source.reference!r}: cannot run {where}: {what}."
+    return f"{source.what} {source.reference!r}: cannot run {where}: {what}."
 
 
 def main(folder: Path, seconds: float) -> None:

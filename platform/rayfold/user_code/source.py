@@ -1,4 +1,4 @@
-"""A model's class and the code that it consists of, as something that can travel."""
+"""A class and the code that it consists of, as something that can travel."""
 
 import hashlib
 import importlib
@@ -50,6 +50,7 @@ class Source:
         origins: Where each file was read, for messages.
         packages: Version of each installed distribution that the files import, or that the module
             belongs to.
+        what: What kind of thing it is, for messages.
     """
 
     reference: str
@@ -59,23 +60,19 @@ class Source:
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     packages: Mapping[str, str] = field(default_factory=dict)
+    what: str = "model"
     _here: type | None = field(default=None, repr=False)
     _pickled: bytes | None = field(default=None, repr=False)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the files' names and texts; empty where there are none."""
-        if not self.files:
-            return ""
-        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
+        return digest_of(self.files)
 
     @property
-    def file_digests(self) -> dict[str, str]:
-        """SHA-256 of each file."""
-        return {
-            name: hashlib.sha256(text.encode()).hexdigest()
-            for name, text in sorted(self.files.items())
-        }
+    def is_ours(self) -> bool:
+        """Whether it comes with Rayfold."""
+        return self.kind == "installed" and self.module.partition(".")[0] == "rayfold"
 
     @property
     def entry(self) -> str:
@@ -117,7 +114,7 @@ class Source:
         except BaseException as error:
             if isinstance(error, OSError) and self._place(error) is None:
                 raise  # the machine's fault, a full disk say
-            raise ModelError(f"model {self.reference!r}: {self._failure(error)}.") from error
+            raise ModelError(f"{self.what} {self.reference!r}: {self._failure(error)}.") from error
 
     def check_travels(self) -> None:
         """Check that another process can load the class.
@@ -131,19 +128,19 @@ class Source:
         elif self.kind == "notebook" and self._here is not None:
             remedy = (
                 "write the class into a file of its own and name that: "
-                f"model='./net.py:{self._here.__name__}'."
+                f"{self.what}='./net.py:{self._here.__name__}'."
             )
             if files := local_files(self._here):
                 raise ModelError(
-                    f"model {self.reference!r} is no class of a file and uses {files[0]}, which "
-                    f"would not travel with it; {remedy}"
+                    f"{self.what} {self.reference!r} is no class of a file and uses {files[0]}, "
+                    f"which would not travel with it; {remedy}"
                 )
             try:
                 pickled(self._here)
             except Exception as error:
                 raise ModelError(
-                    f"model {self.reference!r} cannot be sent to workers: {_one_line(error)}; "
-                    f"{remedy}"
+                    f"{self.what} {self.reference!r} cannot be sent to workers: "
+                    f"{_one_line(error)}; {remedy}"
                 ) from error
 
     def told(self, text: str) -> str:
@@ -187,39 +184,64 @@ class Source:
         return f"cannot run {where}: {what}"
 
 
+def digest_of(files: Mapping[str, str]) -> str:
+    """Return the SHA-256 of files' names and texts; empty where there are none."""
+    if not files:
+        return ""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def digests_of(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of each file."""
+    return {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(files.items())
+    }
+
+
 def is_file_reference(reference: str) -> bool:
     """Tell whether a reference names a class in a file: ``"./net.py:Net"``."""
     location, separator, _ = reference.rpartition(":")
     return bool(separator) and (location.endswith(".py") or "/" in location or "\\" in location)
 
 
-def find_source(model: str | type, *, base: Path | None = None) -> Source:
+def find_source(given: str | type, *, base: Path | None = None, what: str = "model") -> Source:
     """Return the code that a reference or a class stands for, read anew.
 
     Args:
-        model: ``"package.module:Net"``, ``"./net.py:Net"``, or the class itself.
+        given: ``"package.module:Net"``, ``"./net.py:Net"``, or the class itself.
         base: Folder that files are relative to; None is the current folder.
+        what: What kind of thing it is, for messages.
 
     Raises:
         ModelError: If a file cannot be read.
     """
+    try:
+        found = _of_class(given) if isinstance(given, type) else _of_reference(given, base)
+    except _UnreadableError as error:
+        raise ModelError(f"{what} {error}.") from None
+    return replace(found, what=what)
+
+
+class _UnreadableError(Exception):
+    """A file of the code cannot be read."""
+
+
+def _of_reference(reference: str, base: Path | None) -> Source:
     base = (base or Path()).absolute()
-    if isinstance(model, type):
-        return _of_class(model)
-    location, _, name = model.rpartition(":")
-    if is_file_reference(model):
-        return _of_file(model, base / location, name, base)
+    location, _, name = reference.rpartition(":")
+    if is_file_reference(reference):
+        return _of_file(reference, base / location, name, base)
     found = None if location.partition(".")[0] == "rayfold" else local_module(location, base)
     if found is None:
         return Source(
-            reference=model,
+            reference=reference,
             kind="installed",
             module=location,
             name=name,
             packages=packages_of(location.partition(".")[0]),
         )
     root, file = found
-    return _of_files(model, file, location, name, [root, base, Path.cwd()])
+    return _of_files(reference, file, location, name, [root, base, Path.cwd()])
 
 
 def source_of_files(
@@ -255,7 +277,7 @@ def _of_file(reference: str, path: Path, name: str, base: Path) -> Source:
             while (folder / "__init__.py").is_file():
                 folder, module = folder.parent, f"{folder.name}.{module}"
     except (OSError, ValueError) as error:
-        raise ModelError(f"model {_cut(reference)}: {_unreadable(path, error)}.") from None
+        raise _UnreadableError(f"{_cut(reference)}: {_unreadable(path, error)}") from None
     return _of_files(reference, path, module, name, [folder, reached, base, Path.cwd()])
 
 
@@ -263,7 +285,7 @@ def _of_files(reference: str, file: Path, module: str, name: str, roots: list[Pa
     try:
         found = gather(file, module, list(dict.fromkeys(roots)))
     except (OSError, ValueError) as error:
-        raise ModelError(f"model {_cut(reference)}: {_unreadable(file, error)}.") from None
+        raise _UnreadableError(f"{_cut(reference)}: {_unreadable(file, error)}") from None
     return _remembered(_from(found, reference, module, name))
 
 

@@ -77,6 +77,13 @@ def test_rows_come_sorted_with_the_fold_that_validated_them(store: Store) -> Non
     assert out_of_fold.predictions.dtype == np.float32
 
 
+def test_a_study_whose_learner_predicts_nothing_says_so_in_a_line(store: Store) -> None:
+    study = store.study(store.trial(), predicts=False, learner="./gan.py:GANLearner")
+    message = r"^study 'numbers' has no predictions to combine, since ./gan.py:GANLearner predicts"
+    with pytest.raises(EnsembleError, match=message):
+        read_candidates([study], min_share=0.5)
+
+
 def test_the_predictions_of_repeated_folds_are_averaged_row_by_row(store: Store) -> None:
     """Two cuts of 4 rows into 2 folds: row 0 gets 1 and 3, row 1 gets 2 and 6, and so on."""
     trial = store.trial({0: 1, 1: 2}, {2: 5, 3: 0}, {0: 3, 2: 6}, {1: 6, 3: 4})

@@ -10,7 +10,6 @@ from rayfold.library import model_source
 from rayfold.orders import FoldTask
 from rayfold.tasks import Classification, Regression
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
-from rayfold.training.state_memory import StateMemory
 
 MakeRun = Callable[..., FoldRun]
 MakeSetup = Callable[..., StudySetup]
@@ -80,12 +79,7 @@ def make_setup(data: DataSet, tmp_path: Path) -> MakeSetup:
 def make_run(data: DataSet) -> MakeRun:
     """Start, or take up, a fold in this process: ``make_run(task, setup)``."""
 
-    def make(
-        task: FoldTask,
-        setup: StudySetup,
-        data: DataSet = data,
-        memory: StateMemory | None = None,
-    ) -> FoldRun:
-        return FoldRun(task, setup=setup, data=data, strategy=SingleProcess(), memory=memory)
+    def make(task: FoldTask, setup: StudySetup, data: DataSet = data) -> FoldRun:
+        return FoldRun(task, setup=setup, data=data, collective=SingleProcess())
 
     return make

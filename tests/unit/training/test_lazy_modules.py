@@ -49,7 +49,7 @@ def test_a_lazy_model_is_trained_paused_saved_and_loaded(
     file = setup.folder / result.weights
     model = load_model(Lazy, {"num_outputs": 3}, file, input_shapes=[(4,)])
     assert type(model.layers[0]) is nn.Linear  # type: ignore[index]
-    saved = load_file(setup.folder / result.predictions)
+    saved = load_file(setup.folder / str(result.predictions))
     features = torch.from_numpy(data.features[0][saved["rows"].numpy()])
     torch.testing.assert_close(model(features).softmax(1), saved["predictions"])
 

@@ -16,14 +16,14 @@ from rayfold.data import DataSet
 from rayfold.library import model_source, resolve_model
 from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
-from rayfold.training import FoldRun, SingleProcess, StudySetup
+from rayfold.training import FoldRun, StudySetup
+from rayfold.training.batches import batches_of, fold_seed
 from rayfold.training.checkpoint import (
     ShrinkAndPerturb,
     load_checkpoint,
     newest_checkpoint,
 )
-from rayfold.training.loop import batches_of, finished_result, fold_seed
-from rayfold.training.state_memory import StateMemory
+from rayfold.training.loop import finished_result
 from rayfold.tuning.states import take_over
 
 # Everything that has a state of its own: dropout, a schedule and an optimiser with moments.
@@ -80,8 +80,8 @@ def assert_same(
         (first.predictions, second.predictions),
     ):
         assert_equal_tensors(
-            load_file(first_setup.folder / first_file),
-            load_file(second_setup.folder / second_file),
+            load_file(first_setup.folder / str(first_file)),
+            load_file(second_setup.folder / str(second_file)),
         )
 
 
@@ -279,13 +279,6 @@ def copy_states(setup: StudySetup, *, restart: ShrinkAndPerturb | None = None) -
     )
 
 
-def keep(memory: StateMemory, run: FoldRun, task: FoldTask) -> None:
-    """Train to a milestone and keep it; the run must not go on."""
-    run.advance(replace(task, save=True))
-    assert run.milestone is not None
-    memory.keep(*run.milestone)
-
-
 class TestLineages:
     def test_every_fold_begins_with_the_donors_weights_of_the_same_fold(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -306,67 +299,14 @@ class TestLineages:
             assert run.epoch == 2
             giver = order("0000", fold)
             given = load_checkpoint(setup.folder / giver.folder / "milestone_00002.pt", CPU)
-            state = run._learner.state_dict()
             assert list(run.history) == given["history"]
-            assert state["model"].keys() == given["model"].keys()
-            assert all(
-                torch.equal(state["model"][key], given["model"][key]) for key in given["model"]
-            )
+            assert_equal_tensors(run._learner.state_dict()["model"], given["learner"]["model"])
             run.advance(task)
             # the cosine over 4 epochs stands at a half
             assert run.history[2]["learning_rate"] == pytest.approx(0.5 * 0.005)
             own = setup.folder / task.checkpoints
             assert own.name == "lineage_1"
             assert newest_checkpoint(own) == own / "milestone_00003.pt"
-
-    @pytest.mark.parametrize("restart", [None, ShrinkAndPerturb(epoch=2, shrink=0.25, noise=0.1)])
-    def test_a_state_from_memory_is_gone_on_with_as_one_from_its_file(
-        self, make_setup: MakeSetup, make_run: MakeRun, restart: ShrinkAndPerturb | None
-    ) -> None:
-        """To the bit, twice, dropout included; and each fold's is the donor's of that fold."""
-        setup, memory = make_setup(), StateMemory()
-        for fold in range(3):
-            keep(memory, make_run(order(fold=fold), setup), order(fold=fold, until_epoch=2))
-        copy_states(setup, restart=restart)
-        for fold in range(3):
-            task = order("0001", fold, lineage=1)
-            ends = []
-            for at_hand in (memory, memory, None):
-                run = make_run(task, setup, memory=at_hand)
-                assert (run.taken_up, run.epoch) == ("memory" if at_hand else "file", 2)
-                result = train(run, task)
-                ends.append((losses(result), weights_of(result, setup)))
-            for of_epochs, weights in ends[1:]:
-                assert of_epochs == ends[0][0]
-                assert_equal_tensors(weights, ends[0][1])
-            donor = make_run(order(fold=fold), setup, memory=memory)
-            assert donor.taken_up == "memory"
-            path = setup.folder / order(fold=fold).folder / "milestone_00002.pt"
-            given = load_checkpoint(path, CPU)["model"]
-            assert_equal_tensors(donor._learner.state_dict()["model"], given)
-
-    def test_a_run_stands_at_a_milestone_until_its_next_epoch(
-        self, make_setup: MakeSetup, make_run: MakeRun
-    ) -> None:
-        run = make_run(order(), make_setup())
-        run.advance(order(until_epoch=1))
-        assert run.milestone is None
-        run.advance(order(until_epoch=2, save=True))
-        assert run.milestone is not None
-        run.advance(order(until_epoch=3))
-        assert run.milestone is None
-
-    def test_the_newest_file_counts_though_an_older_one_is_in_memory(
-        self, make_setup: MakeSetup, make_run: MakeRun
-    ) -> None:
-        setup, memory = make_setup(), StateMemory()
-        run = make_run(order(), setup)
-        assert run.taken_up is None
-        keep(memory, run, order(until_epoch=2))
-        other = make_run(order(), setup)  # another group takes the fold over, and is interrupted
-        assert other.advance(order(), should_stop=lambda: other.epoch == 3) is None
-        again = make_run(order(), setup, memory=memory)
-        assert (again.taken_up, again.epoch) == ("file", 3)
 
     def test_it_goes_on_from_another_folds_state_as_that_one_does(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -397,7 +337,7 @@ class TestLineages:
         task = order("0001", until_epoch=3, save=True, lineage=1)
         run = make_run(task, setup)
         given = load_checkpoint(setup.folder / order().folder / "milestone_00002.pt", CPU)
-        for name, weights in given["model"].items():
+        for name, weights in given["learner"]["model"].items():
             torch.testing.assert_close(run._learner.state_dict()["model"][name], 0.25 * weights)
         run.advance(task)
         again = make_run(task, setup)._learner.state_dict()["model"]
@@ -418,14 +358,14 @@ class TestResults:
             "weights.safetensors",
         ]
         assert setup.folder / result.weights == folder / "weights.safetensors"
-        assert setup.folder / result.predictions == folder / "predictions.safetensors"
+        assert setup.folder / str(result.predictions) == folder / "predictions.safetensors"
 
     def test_predictions_are_the_validation_rows_out_of_fold(
         self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup(metrics=("accuracy",))
         result = train(make_run(order(), setup), order())
-        saved = load_file(setup.folder / result.predictions)
+        saved = load_file(setup.folder / str(result.predictions))
         rows = setup.plan.folds[0].validation_rows
         assert saved["rows"].tolist() == rows.tolist()
         assert saved["labels"].tolist() == data.labels[rows].tolist()
@@ -445,7 +385,7 @@ class TestResults:
         rows = setup.plan.folds[0].validation_rows
         with torch.no_grad():
             outputs = model(torch.from_numpy(data.features[0][rows])).softmax(1)
-        saved = load_file(setup.folder / result.predictions)
+        saved = load_file(setup.folder / str(result.predictions))
         torch.testing.assert_close(outputs, saved["predictions"])
 
     def test_the_history_tells_every_epoch(self, make_setup: MakeSetup, make_run: MakeRun) -> None:
@@ -507,7 +447,7 @@ class TestTasksAndInputs:
         data = regression(num_outputs)
         setup = make_setup(data=data, metrics=("mse", "mae", "r2"), metric="val_r2", mode="max")
         result = train(make_run(order(), setup, data), order())
-        saved = load_file(setup.folder / result.predictions)
+        saved = load_file(setup.folder / str(result.predictions))
         rows = setup.plan.folds[0].validation_rows
         assert saved["predictions"].shape == saved["labels"].shape == (len(rows), num_outputs)
         assert saved["labels"].dtype == torch.float32
@@ -542,7 +482,7 @@ class TestTasksAndInputs:
         first, second = (torch.from_numpy(array[rows]) for array in two_inputs.features)
         with torch.no_grad():
             outputs = model(first, second.float() / 255).softmax(1)
-        saved = load_file(setup.folder / result.predictions)
+        saved = load_file(setup.folder / str(result.predictions))
         torch.testing.assert_close(outputs, saved["predictions"])
 
 
@@ -586,7 +526,7 @@ def test_a_fold_within_a_part_trains_on_it_is_scored_by_it_and_predicts_all(
     setup = replace(whole, plan=whole.plan.within(part))
     run = make_run(order(), setup)
     result = train(run, order())
-    tensors = load_file(setup.folder / result.predictions)
+    tensors = load_file(setup.folder / str(result.predictions))
     assert tensors["rows"].tolist() == whole.plan.folds[0].validation_rows.tolist()
     mine = torch.from_numpy(part)[tensors["rows"]]
     assert 0 < mine.sum() < len(mine)
@@ -649,6 +589,20 @@ class TestGenerators:
         path = setup.folder / order().folder / "milestone_00002.pt"
         state = load_checkpoint(path, CPU)
         torch.save({**state, "generators": [state["generators"]["torch"]]}, path)
+        assert losses(train(make_run(order(), setup), order())) == losses(whole)
+
+    def test_a_checkpoint_of_0_1_0_is_taken_up(
+        self, make_setup: MakeSetup, make_run: MakeRun
+    ) -> None:
+        """It held the learner's state beside the rest, and none of a strategy."""
+        setup = make_setup()
+        whole = train(make_run(order(), make_setup("whole")), order())
+        make_run(order(), setup).advance(order(until_epoch=2, save=True))
+        path = setup.folder / order().folder / "milestone_00002.pt"
+        state = load_checkpoint(path, CPU)
+        learner = state.pop("learner")
+        del state["strategy"]
+        torch.save({**learner, **state}, path)
         assert losses(train(make_run(order(), setup), order())) == losses(whole)
 
     def test_drawing_while_it_predicts_shifts_nothing_of_the_training(
@@ -762,7 +716,7 @@ class TestIsolation:
         setup = replace(make_setup(), model=model_source(Counting))
         task = bare()
         result = train(make_run(task, setup), task)
-        saved = load_file(setup.folder / result.predictions)["predictions"]
+        saved = load_file(setup.folder / str(result.predictions))["predictions"]
         weights = weights_of(result, setup)
         assert weights["calls"].item() == 4 * 3  # epochs times batches of 16 in 40 rows
         expected = (weights["bias"] * (weights["calls"] + 1)).softmax(0)
@@ -789,20 +743,6 @@ class TestBatchSizes:
         batches = [rows[batch] for batch in batches_of(num_rows, batch_size)]
         assert [len(batch) for batch in batches] == expected
         assert [row for batch in batches for row in batch] == list(rows)
-
-    @pytest.mark.parametrize("num_rows", range(1, 12))
-    @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
-    def test_no_worker_trains_on_a_single_row_of_several(
-        self, num_rows: int, world_size: int
-    ) -> None:
-        strategy = SingleProcess()
-        parts = []
-        for rank in range(world_size):
-            strategy.rank, strategy.world_size = rank, world_size
-            parts.append([*range(num_rows)[strategy.training_part(num_rows)]])
-        assert [row for part in parts for row in part] == [*range(num_rows)]
-        assert len(parts[0]) > 0
-        assert num_rows == 1 or all(len(part) != 1 for part in parts)
 
     def test_batch_normalisation_trains_where_one_row_is_left_over(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -843,7 +783,6 @@ class TestDamagedFiles:
             (folder / f"milestone_0000{number}.pt").write_bytes(damage)
         again = make_run(order(), setup)
         assert again.epoch == (0 if both else 1)
-        assert again.taken_up == (None if both else "file")
         assert (folder / "milestone_00002.pt.damaged").read_bytes() == damage
         assert "milestone_00002.pt cannot be read" in caplog.text
         assert losses(train(again, order())) == losses(whole)

@@ -13,7 +13,9 @@ from torch import Tensor
 from rayfold.data import DataSet
 from rayfold.orders import FoldTask
 from rayfold.results import Config
-from rayfold.training import Batch, FoldRun, Learner, SingleProcess, StudySetup
+from rayfold.training import Batch, FoldRun, SingleProcess, StudySetup
+from rayfold.training.learners import Supervised
+from rayfold.training.strategies import AllReduce
 from rayfold.training.warm_start import Source, WarmStart, output_tensors, tensor_shapes
 
 MakeSetup = Callable[..., StudySetup]
@@ -24,8 +26,12 @@ CONFIG: Config = {"model.hidden": 8, "model.depth": 1, "optimizer.name": "sgd"}
 @pytest.fixture
 def past(data: DataSet, make_setup: MakeSetup) -> dict[str, Tensor]:
     """The weights of a model of CONFIG, all of them 2."""
-    learner = Learner(
-        CONFIG, setup=make_setup(), data=data, strategy=SingleProcess(), steps_per_epoch=1
+    learner = Supervised(
+        CONFIG,
+        setup=make_setup(),
+        data=data,
+        strategy=AllReduce(SingleProcess()),
+        steps_per_epoch=1,
     )
     return {name: torch.full_like(t, 2.0) for name, t in learner.model.state_dict().items()}
 
@@ -61,19 +67,19 @@ def warm_setup(make_setup: MakeSetup, past: dict[str, Tensor]) -> Callable[..., 
 
 def learner_of(
     setup: StudySetup, data: DataSet, warm: tuple[int, int] | None, steps: int = 1, **config: Any
-) -> Learner:
+) -> Supervised:
     torch.manual_seed(0)
-    return Learner(
+    return Supervised(
         {**CONFIG, **config},
         setup=setup,
         data=data,
-        strategy=SingleProcess(),
+        strategy=AllReduce(SingleProcess()),
         steps_per_epoch=steps,
         warm=warm,
     )
 
 
-def state_of(learner: Learner) -> dict[str, Tensor]:
+def state_of(learner: Supervised) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
 
 
@@ -145,7 +151,7 @@ def test_the_source_that_fits_most_is_taken_and_studies_take_turns(
     assert WarmStart.from_dict(warm_start.to_dict()) == warm_start
 
 
-def train(learner: Learner, data: DataSet, steps: int) -> None:
+def train(learner: Supervised, data: DataSet, steps: int) -> None:
     rows = Batch(
         tuple(torch.from_numpy(array) for array in data.features),
         torch.from_numpy(data.labels),
@@ -153,6 +159,7 @@ def train(learner: Learner, data: DataSet, steps: int) -> None:
     )
     for _ in range(steps):
         learner.train_batch(rows)
+        learner.end_batch()
 
 
 def test_loaded_weights_are_frozen_first_and_learn_slowly_then(
@@ -165,7 +172,7 @@ def test_loaded_weights_are_frozen_first_and_learn_slowly_then(
     frozen = state_of(learner)
     assert torch.equal(start["layers.0.weight"], frozen["layers.0.weight"])
     assert not torch.equal(start["layers.3.weight"], frozen["layers.3.weight"])
-    rates = [group["lr"] for group in learner._optimizer.param_groups]
+    rates = [group["lr"] for group in learner.optimizers["optimizer"].param_groups]
     assert rates == pytest.approx([0.05, 0.05, 0.5, 0.5])
     assert learner.learning_rate == pytest.approx(0.5)
     train(learner, data, 1)
@@ -184,7 +191,9 @@ def test_a_cold_trial_of_the_same_study_takes_over_a_warm_ones_state(
         torch.equal(tensor, warm.model.state_dict()[name])
         for name, tensor in cold.model.state_dict().items()
     )
-    assert {group["lr"] for group in cold._optimizer.param_groups} == {cold.learning_rate}
+    assert {group["lr"] for group in cold.optimizers["optimizer"].param_groups} == {
+        cold.learning_rate
+    }
 
 
 def test_a_fold_tells_in_its_result_what_it_began_with(

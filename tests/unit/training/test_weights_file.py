@@ -137,7 +137,7 @@ def test_it_is_trained_paused_saved_and_loaded(
         else:
             assert value == loaded[name]
     features = torch.rand(5, 4)
-    run._learner.train(False)
+    run._learner.model.eval()
     torch.testing.assert_close(model(features), run._learner.model(features))
 
 

@@ -439,18 +439,6 @@ class TestScheduling:
         assert again.results[0].score == 0.375
         assert open_ledger(scheduler=Halving(reduction=2)).results == again.results
 
-    def test_where_states_came_from_stands_beside_the_epochs_scores(
-        self, open_ledger: Open, path: Path
-    ) -> None:
-        ledger = open_ledger()
-        trial = take(ledger)
-        ledger.epoch_finished(trial.id, 1, [(0, 0.5), (1, 0.5)])
-        ledger.epoch_finished(trial.id, 2, [(0, 0.25), (1, 0.25)], taken_up=[(1, "memory")])
-        first, second = (e.fields for e in read_journal(path) if e.event == "epoch")
-        assert "taken_up" not in first
-        assert second["taken_up"] == [[1, "memory"]]
-        assert take(open_ledger()) == trial
-
     def test_the_searcher_is_told_of_how_many_folds_a_score_is_the_mean(
         self, open_ledger: Open
     ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.dispatcher import Dispatcher
-from rayfold.orders import FoldOutcome, FoldTask, StateSource
+from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.tuning.trainable import TrialRunner, write_pointer
 
@@ -50,7 +50,6 @@ class Pool:
         self.reached: dict[int, int] = {}
         self.errors: dict[int, tuple[str, bool]] = {}
         self.faults: dict[int, str] = {}
-        self.taken_up: dict[int, StateSource] = {}
         self.cancelled: list[int] = []
         self._hangs = hangs
         self._loop = asyncio.new_event_loop()
@@ -112,7 +111,6 @@ class Pool:
             epoch=max(task.until_epoch, self.reached.get(task.fold, 0)),
             metrics=metrics,
             result=result if done else None,
-            taken_up=self.taken_up.pop(task.fold, None),
         )
 
 
@@ -320,15 +318,6 @@ def test_a_trial_taken_up_begins_with_the_last_epoch_that_all_folds_have(start: 
     assert [report["epoch"] for report in reports] == [2, 3, 4]
     assert reports[0]["epoch_scores"] == [(0, 2.125), (1, 2.25), (2, 2.375)]
     assert sorted(pool.orders[:6]) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
-
-
-def test_a_report_tells_once_where_the_states_came_from(start: Start) -> None:
-    """Those that an order took up before the epoch that is reported, too: fold 1 is ahead."""
-    runner, pool = start("together", milestones=[2])
-    pool.reached = {0: 2, 1: 3, 2: 2}
-    pool.taken_up = {2: "memory", 0: "file"}
-    reports = run(runner)
-    assert [report["taken_up"] for report in reports] == [[(0, "file"), (2, "memory")], [], []]
 
 
 def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(

@@ -1,7 +1,18 @@
-"""How the workers of one group share a batch and its gradient; one strategy a file."""
+"""How the workers of a group train together; one strategy a file."""
 
-from rayfold.training.strategies.base import Strategy
-from rayfold.training.strategies.data_parallel import DataParallel
-from rayfold.training.strategies.single import SingleProcess
+from rayfold.training.references import load_class
+from rayfold.training.strategies.all_reduce import AllReduce
+from rayfold.training.strategies.base import Share, Strategy
+from rayfold.user_code import Source
 
-__all__ = ["DataParallel", "SingleProcess", "Strategy"]
+__all__ = ["AllReduce", "Share", "Strategy", "load_strategy"]
+
+
+def load_strategy(source: Source) -> type[Strategy]:
+    """Import the strategy that a source names.
+
+    Raises:
+        ModelError: If it cannot be imported, or is no strategy.
+    """
+    found: type[Strategy] = load_class(source, Strategy)
+    return found

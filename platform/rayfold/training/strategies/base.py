@@ -1,93 +1,111 @@
-"""What the training loop asks of a group of workers."""
+"""What the training loop and learners ask of the workers of a group."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-Result = TypeVar("Result")
+from rayfold.training.collective import Collective
+
+Forward: TypeAlias = Callable[..., Any]
+"""Takes and returns what a module does."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker gets of a batch.
+
+    Attributes:
+        rows: Its rows within the batch.
+        weight: 1, or 0 if other workers report these rows: this one computes with them, but its
+            loss and its predictions do not count.
+    """
+
+    rows: slice
+    weight: float = 1.0
 
 
 class Strategy(ABC):
-    """How the workers of a group split a batch, and how they agree.
+    """How the workers of a group take a training step together.
 
     The batch that a configuration names is the batch that the optimiser sees, however many
-    workers there are: each takes its ``part`` of the rows, and gradients are weighted by rows.
+    workers there are. Each fold has a strategy of its own.
 
-    Attributes:
-        rank: This worker's number, counted from 0.
-        world_size: How many workers the group has.
-        device: Where this worker computes.
+    All methods but ``training_share`` and ``validation_share`` are called on every worker, in the
+    same order, so that they may talk to each other; while some workers take a training step
+    (``backward``, ``step``), those without a share are in ``assist``.
+
+    Args:
+        collective: The workers.
     """
 
-    rank: int
-    world_size: int
-    device: torch.device
+    def __init__(self, collective: Collective) -> None:
+        self.collective = collective
 
     @abstractmethod
-    def wrap(self, model: nn.Module, features: Sequence[Tensor]) -> nn.Module:
-        """Return ``model`` so that backward passes synchronise gradients between the workers.
+    def training_share(self, num_rows: int) -> Share | None:
+        """Return this worker's share of a training batch.
 
         Args:
-            model: In training mode.
-            features: This worker's part of the first batch, to try the model on; both are as they
-                were afterwards.
+            num_rows: Rows of the batch.
+
+        Returns:
+            None if it trains on no batch: it calls ``assist`` instead.
         """
 
-    @property
     @abstractmethod
-    def gradient_scale(self) -> float:
-        """Factor for a loss that is summed over this worker's rows and divided by all rows."""
+    def validation_share(self, num_rows: int) -> Share:
+        """Return this worker's share of a validation batch.
 
-    @abstractmethod
-    def sum(self, values: Tensor) -> Tensor:
-        """Return ``values`` summed over the workers, the same on each."""
-
-    @abstractmethod
-    def gather_rows(self, rows: Tensor, total: int) -> Tensor | None:
-        """Join every worker's ``part`` of ``total`` rows in order, on rank 0; None elsewhere."""
-
-    @abstractmethod
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every worker rank 0's buffers: running statistics differ, weights do not."""
-
-    @abstractmethod
-    def broadcast(self, value: Any) -> Any:
-        """Return rank 0's ``value`` on every worker."""
-
-    def training_part(self, num_rows: int) -> slice:
-        """Return this worker's rows out of a training batch: at least 2, or none.
-
-        Batch normalisation cannot train on a single row. So each worker gets at least two rows
-        of a batch or none; a batch of one row goes to the first worker.
+        Rows that count are joined in order of the ranks, so they must lie in this order.
         """
-        busy = max(1, min(self.world_size, num_rows // 2))
-        if self.rank >= busy:
-            return slice(0, 0)
-        return slice(self.rank * num_rows // busy, (self.rank + 1) * num_rows // busy)
 
-    def on_rank_0(self, write: Callable[[], Result]) -> Result:
-        """Call ``write`` on rank 0 and return what it returns, on every worker.
+    def wrap(self, module: nn.Module) -> Forward:
+        """Prepare a module for training, and return what is called in its place.
 
-        An error of the operating system, a full disk say, is raised on every worker, too, so that
-        they stay together.
+        It is called before the module's optimiser is built, and may replace its parameters.
         """
-        value: Result | None = None
-        error: OSError | None = None
-        if self.rank == 0:
-            try:
-                value = write()
-            except OSError as failure:
-                error = failure
-        value, error = self.broadcast((value, error))
-        if error is not None:
-            raise error
-        return cast(Result, value)
+        return module
 
-    def part(self, num_rows: int) -> slice:
-        """Return this worker's contiguous rows out of ``num_rows``; sizes differ by at most 1."""
-        return slice(
-            self.rank * num_rows // self.world_size, (self.rank + 1) * num_rows // self.world_size
-        )
+    @abstractmethod
+    def backward(self, losses: Tensor, *, weight: float, num_rows: int) -> None:
+        """Compute the gradients of the batch's mean loss.
+
+        Args:
+            losses: One loss for each row of this worker's share, ``(rows,)``.
+            weight: The share's.
+            num_rows: Rows of the whole batch.
+        """
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Take a step with the gradients of the whole batch."""
+        optimizer.step()
+
+    def assist(self, optimizers: Mapping[str, Optimizer]) -> None:  # noqa: B027
+        """Do a worker's part of one batch that it does not train on."""
+
+    def end_epoch(  # noqa: B027
+        self, model: nn.Module, optimizers: Mapping[str, Optimizer]
+    ) -> None:
+        """Make all workers agree after an epoch: what predicts is what is saved."""
+
+    def full_state(self, part: nn.Module | Optimizer) -> dict[str, Any]:
+        """Return the whole ``state_dict()`` of a model or an optimiser, at least on rank 0."""
+        return part.state_dict()
+
+    def load_full_state(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
+        """Give a model or an optimiser a whole state, which may be of another world size."""
+        part.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the strategy's own state, tensors and plain values, for the checkpoint.
+
+        Rank 0's is written; what others hold has to be gathered there.
+        """
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Go on from ``state_dict()``; it is empty in checkpoints of another strategy."""

@@ -5,31 +5,34 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rayfold.data import DataSet
 from rayfold.errors import ModelError
 from rayfold.library import model_source
 from rayfold.results import Config
-from rayfold.training import Batch, Learner, SingleProcess, StudySetup
+from rayfold.training import Batch, SingleProcess, StudySetup
 from rayfold.training.checkpoint import ShrinkAndPerturb
+from rayfold.training.learners import Supervised
+from rayfold.training.strategies import AllReduce
 
 LINEAR: Config = {"model.depth": 0, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
 
 MakeSetup = Callable[..., StudySetup]
-MakeLearner = Callable[..., Learner]
+MakeLearner = Callable[..., Supervised]
 
 
 @pytest.fixture
 def make_learner(data: DataSet, make_setup: MakeSetup) -> MakeLearner:
     def make(
         data: DataSet = data, epochs: int = 2, steps_per_epoch: int = 2, **config: Any
-    ) -> Learner:
+    ) -> Supervised:
         torch.manual_seed(0)
-        return Learner(
+        return Supervised(
             {**LINEAR, **config},
             setup=make_setup(data=data, epochs=epochs),
             data=data,
-            strategy=SingleProcess(),
+            strategy=AllReduce(SingleProcess()),
             steps_per_epoch=steps_per_epoch,
         )
 
@@ -42,7 +45,19 @@ def batch_of(data: DataSet, rows: slice, **changes: Any) -> Batch:
     return Batch(features, labels, **{"total_rows": len(labels), **changes})
 
 
-def linear_weights(learner: Learner) -> torch.Tensor:
+def step(learner: Supervised, batch: Batch) -> None:
+    learner.train_batch(batch)
+    learner.end_batch()
+
+
+def validated(learner: Supervised, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Predictions, and the loss of each row."""
+    with torch.no_grad():
+        predictions, measured = learner.validate_batch(batch)
+    return predictions, measured["loss"]
+
+
+def linear_weights(learner: Supervised) -> torch.Tensor:
     return learner.model.state_dict()["layers.0.weight"].clone()
 
 
@@ -70,7 +85,7 @@ def test_a_part_counts_by_the_rows_of_the_whole_batch(
     for total_rows in (5, 10):
         learner = make_learner(data)
         before = linear_weights(learner)
-        learner.train_batch(batch_of(data, slice(0, 5), total_rows=total_rows))
+        step(learner, batch_of(data, slice(0, 5), total_rows=total_rows))
         steps.append(linear_weights(learner) - before)
     torch.testing.assert_close(steps[0], 2 * steps[1])
 
@@ -90,7 +105,7 @@ def test_classes_are_predicted_as_probabilities(data: DataSet, make_learner: Mak
     """A row's loss is -log of its true class's probability."""
     learner = make_learner()
     batch = batch_of(data, slice(0, 4))
-    probabilities, losses = learner.predict_batch(batch)
+    probabilities, losses = validated(learner, batch)
     assert probabilities.sum(1).tolist() == pytest.approx([1.0] * 4)
     true = probabilities[range(4), batch.labels]
     assert losses.tolist() == pytest.approx((-true.log()).tolist(), rel=1e-5)
@@ -102,7 +117,7 @@ def test_values_are_predicted_as_they_are(
     data = regression(2)
     learner = make_learner(data)
     batch = batch_of(data, slice(0, 4))
-    values, losses = learner.predict_batch(batch)
+    values, losses = validated(learner, batch)
     assert torch.equal(values, learner.model(*batch.features))
     assert losses.tolist() == pytest.approx(((values - batch.labels) ** 2).mean(1).tolist())
 
@@ -112,7 +127,7 @@ def test_a_searched_loss_shapes_the_training_and_not_the_validation(
 ) -> None:
     plain, smooth = make_learner(), make_learner(**{"loss.label_smoothing": 0.5})
     batch = batch_of(data, slice(0, 8))
-    assert torch.equal(plain.predict_batch(batch)[1], smooth.predict_batch(batch)[1])
+    assert torch.equal(validated(plain, batch)[1], validated(smooth, batch)[1])
     assert plain.train_batch(batch) != smooth.train_batch(batch)
 
 
@@ -121,7 +136,7 @@ def test_every_batch_is_a_step_of_the_schedule(data: DataSet, make_learner: Make
     learner = make_learner(**{"schedule.name": "cosine", "optimizer.learning_rate": 1.0})
     rates = [learner.learning_rate]
     for _ in range(4):
-        learner.train_batch(batch_of(data, slice(0, 8)))
+        step(learner, batch_of(data, slice(0, 8)))
         rates.append(learner.learning_rate)
     half = 0.5**0.5
     assert rates == pytest.approx([1, (1 + half) / 2, 0.5, (1 - half) / 2, 0])
@@ -132,10 +147,10 @@ def test_a_learner_goes_on_exactly_from_another_ones_state(
 ) -> None:
     config = {"optimizer.name": "adamw", "schedule.name": "cosine"}
     first, second = make_learner(**config), make_learner(**config)
-    first.train_batch(batch_of(data, slice(0, 8)))
+    step(first, batch_of(data, slice(0, 8)))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for learner in (first, second):
-        learner.train_batch(batch_of(data, slice(8, 16)))
+        step(learner, batch_of(data, slice(8, 16)))
     assert torch.equal(linear_weights(first), linear_weights(second))
     assert first.learning_rate == second.learning_rate
 
@@ -158,12 +173,12 @@ def test_another_configurations_state_is_gone_on_with_by_the_own_values(
 ) -> None:
     """Weights and moments are the giver's; learning rate and the like are the taker's."""
 
-    def make(values: dict[str, float]) -> Learner:
+    def make(values: dict[str, float]) -> Supervised:
         config: dict[str, Any] = {f"optimizer.{key}": value for key, value in values.items()}
         return make_learner(**{"optimizer.name": name, **config})
 
     first, second = make(giver), make(taker)
-    first.train_batch(batch_of(data, slice(0, 8)))
+    step(first, batch_of(data, slice(0, 8)))
     before = copy.deepcopy(first.state_dict())
     second.load_state_dict(copy.deepcopy(before))
     after = second.state_dict()
@@ -174,18 +189,18 @@ def test_another_configurations_state_is_gone_on_with_by_the_own_values(
     [group] = after["optimizer"]["param_groups"]
     for key, number in taker.items():
         assert group["lr" if key == "learning_rate" else key] == number
-    second.train_batch(batch_of(data, slice(0, 8)))  # and nothing is missing
+    step(second, batch_of(data, slice(0, 8)))  # and nothing is missing
 
 
 def test_the_next_step_is_by_the_own_rate(data: DataSet, make_learner: MakeLearner) -> None:
     """Plain gradient descent: a rate ten times smaller goes a tenth of the way."""
     rates = {"optimizer.learning_rate": 0.5}, {"optimizer.learning_rate": 0.05}
     giver, taker = (make_learner(**rate) for rate in rates)
-    giver.train_batch(batch_of(data, slice(0, 8)))
+    step(giver, batch_of(data, slice(0, 8)))
     start = linear_weights(giver)
     taker.load_state_dict(copy.deepcopy(giver.state_dict()))
     for learner in (giver, taker):
-        learner.train_batch(batch_of(data, slice(8, 16)))
+        step(learner, batch_of(data, slice(8, 16)))
     torch.testing.assert_close(
         10 * (linear_weights(taker) - start), linear_weights(giver) - start, rtol=1e-4, atol=1e-6
     )
@@ -199,7 +214,7 @@ def test_a_schedule_is_gone_on_with_at_the_same_epoch(
     giver = make_learner(**config)
     taker = make_learner(steps_per_epoch=4, **{**config, "optimizer.learning_rate": 0.5})
     for _ in range(2):
-        giver.train_batch(batch_of(data, slice(0, 8)))
+        step(giver, batch_of(data, slice(0, 8)))
     taker.load_state_dict(copy.deepcopy(giver.state_dict()))
     assert (giver.learning_rate, taker.learning_rate) == pytest.approx((0.5, 0.25))
     assert taker.state_dict()["schedule"] == {"last_epoch": 4, "steps_per_epoch": 4}
@@ -211,7 +226,7 @@ def test_a_restart_shrinks_the_weights_and_forgets_the_moments(
     """0.5 of the old ones and 0.25 of the fresh ones; the schedule goes on where it was."""
     config = {"optimizer.name": "adamw", "schedule.name": "cosine"}
     old, new = make_learner(**config), make_learner(**config)
-    old.train_batch(batch_of(data, slice(0, 8)))
+    step(old, batch_of(data, slice(0, 8)))
     expected = 0.5 * linear_weights(old) + 0.25 * linear_weights(new)
     restart = ShrinkAndPerturb(epoch=1, shrink=0.5, noise=0.25)
     new.load_state_dict(copy.deepcopy(old.state_dict()), restart=restart)
@@ -223,10 +238,10 @@ def test_a_restart_shrinks_the_weights_and_forgets_the_moments(
 def test_dropout_is_on_in_training_only(data: DataSet, make_learner: MakeLearner) -> None:
     learner = make_learner(**{"model.depth": 1, "model.dropout": 0.5})
     batch = batch_of(data, slice(0, 8))
-    learner.train(False)
-    assert torch.equal(learner.predict_batch(batch)[0], learner.predict_batch(batch)[0])
-    learner.train(True)
-    assert not torch.equal(learner.predict_batch(batch)[0], learner.predict_batch(batch)[0])
+    learner.model.eval()
+    assert torch.equal(validated(learner, batch)[0], validated(learner, batch)[0])
+    learner.model.train()
+    assert not torch.equal(validated(learner, batch)[0], validated(learner, batch)[0])
 
 
 @pytest.mark.parametrize(
@@ -249,7 +264,7 @@ def test_a_model_that_returns_something_else_is_told_so(
     monkeypatch.setattr(type(learner.model), "forward", lambda *_: returned)
     batch = batch_of(data, slice(0, 5))
     expected = rf"MLP\.forward must return a tensor of shape \(5, 3\), \(rows, values.*{got}"
-    for use in (learner.train_batch, learner.predict_batch):
+    for use in (learner.train_batch, learner.validate_batch):
         with pytest.raises(ModelError, match=expected):
             use(batch)
 
@@ -297,10 +312,10 @@ def test_weights_that_cannot_be_trained_are_told(
         "meta": "Net: 'table.weight' is on the device meta and has no values",
     }
     with pytest.raises(ModelError, match=expected[fault]):
-        Learner(
+        Supervised(
             {"optimizer.name": "adamw"},
             setup=replace(make_setup(), model=model_source(Net)),
             data=data,
-            strategy=SingleProcess(),
+            strategy=AllReduce(SingleProcess()),
             steps_per_epoch=1,
         ).train_batch(batch_of(data, slice(0, 5)))
