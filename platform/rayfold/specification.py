@@ -66,7 +66,7 @@ def _study_name(name: str) -> str:
     return name
 
 
-def _model(value: object) -> object:
+def _class_reference(value: object) -> object:
     if (isinstance(value, str) and value) or isinstance(value, type):
         return value
     raise ValueError(f"must be a name, a reference or a class, got {show(value)}")
@@ -129,6 +129,12 @@ StudyName = Annotated[
 """A study's name, which is also the name of its folder and of its runs in MLflow."""
 
 
+ClassReference = Annotated[
+    str | type[Any], BeforeValidator(_class_reference, json_schema_input_type=Text)
+]
+"""A class by its name, by a reference, or itself."""
+
+
 @options(moved={"fold_order": "order of the folds: folds=Folds(order=...)"})
 class Specification:
     """All options of a study."""
@@ -136,8 +142,12 @@ class Specification:
     name: StudyName
     """Name of the study."""
     _: KW_ONLY
-    model: Annotated[str | type[Any], BeforeValidator(_model, json_schema_input_type=Text)]
+    model: ClassReference
     """The model: a name of the library, package.module:ClassName or ./file.py:ClassName."""
+    learner: ClassReference = "supervised"
+    """What a fold learns and how: supervised, package.module:ClassName or ./file.py:ClassName."""
+    strategy: ClassReference = "all_reduce"
+    """How the workers of a group train together: all_reduce, or a reference as for the learner."""
     data: HDF5
     """Where the data are: {hdf5: file.h5}."""
     folds: Annotated[Folds, alone(Folds, "count", int)] = Folds()

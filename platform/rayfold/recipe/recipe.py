@@ -41,7 +41,8 @@ from rayfold.specification import Specification
 SECTIONS = {
     "fixed": (
         "What is the same in every trial.",
-        "model data folds epochs loss metrics parameters random_seed initial_weights",
+        "model data learner strategy folds epochs loss metrics parameters random_seed "
+        "initial_weights",
     ),
     "search": (
         "What is searched, and how.",

@@ -14,6 +14,7 @@ from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training import Settings
+from rayfold.training.references import learner_source, strategy_source
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -49,6 +50,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
             "row_groups": options.data.row_groups,
         },
         **_describe_training(study.settings),
+        **_describe_training_code(study),
         "parameters": dict(options.parameters),
         "start_from": None if past is None else past.settings(),
         "initial_weights": None if weights is None else weights.settings(),
@@ -113,6 +115,16 @@ def _describe_training(settings: Settings) -> dict[str, Any]:
     described = dataclasses.asdict(settings)
     del described["checkpoint_seconds"]
     return {**described, "metrics": list(settings.metrics)}
+
+
+def _describe_training_code(study: "Preparation") -> dict[str, Any]:
+    """Return the learner and the strategy, where they are not those of studies of old."""
+    _, learner, strategy = study.sources
+    described: dict[str, Any] = {}
+    for source, default in ((learner, learner_source()), (strategy, strategy_source())):
+        if source.reference != default.reference:
+            described[source.what] = source.reference
+    return described if study.learner_class.predicts else described | {"predicts": False}
 
 
 def _describe_parts(study: "Preparation") -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ def _write_beginning(
     weights = head_start.weights(entries)
     takes_past = options.past is not None or options.sub_problems is not None
     head_start.write(journal, entries, takes_past=takes_past)
-    keep_text(study.model, study.folder)
+    keep_text(study.sources, study.code, study.folder)
     if begun:
         note_code(options.name, journal, entries, study.code)
     else:

@@ -29,11 +29,15 @@ from rayfold.study_folder import StudyFolder
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_changes
 from rayfold.training.hyperparameters import check_hyperparameters
+from rayfold.training.learners import Learner, load_learner
 from rayfold.training.losses import check_loss
 from rayfold.training.metrics import check_defined, check_metrics, check_mode, metric_mode
+from rayfold.training.references import learner_source, strategy_source
+from rayfold.training.strategies import load_strategy
 from rayfold.training.warm_start import WarmStart
 from rayfold.transfer.descriptors import describe_data
 from rayfold.user_code import CodeRecord, Source
+from rayfold.user_code.first_import import try_import
 
 FEW_ROWS = 1000
 """Below so many development rows, the plan advises to cut them into folds more than once."""
@@ -74,12 +78,21 @@ class Preparation:
         self.storage: Path = storage_folder(options.storage)
         self.folder = StudyFolder(self.storage / options.name)
         if self.whole is not None:
-            self.model: Source = self.whole.model
-            self.model_class: type[nn.Module] = self.whole.model_class
+            self.sources: tuple[Source, ...] = self.whole.sources
         else:
-            self.model = model_source(options.model, base=options.base)
-            self.model_class = resolve_model(self.model, tried=True)
-        self.code = CodeRecord.of(self.model)
+            self.sources = (
+                model_source(options.model, base=options.base),
+                learner_source(options.learner, base=options.base),
+                strategy_source(options.strategy, base=options.base),
+            )
+            for source in self.sources:
+                if not source.is_ours:
+                    try_import(source)
+        self.model, self._learner, self._strategy = self.sources
+        self.model_class: type[nn.Module] = resolve_model(self.model)
+        self.learner_class: type[Learner] = load_learner(self._learner)
+        load_strategy(self._strategy)
+        self.code = CodeRecord.of(*self.sources)
 
     @cached_property
     def data(self) -> DataSet:
@@ -100,8 +113,9 @@ class Preparation:
         """
         if self.part is not None:
             return self.part.problem.plan
-        plan = self.specification.folds.split(self.data)
-        check_defined(self.specification.metric, plan, self.data)
+        options, plan = self.specification, self.specification.folds.split(self.data)
+        if options.metric.removeprefix("val_") not in self.learner_class.reports:
+            check_defined(options.metric, plan, self.data)
         return plan
 
     @cached_property
@@ -109,11 +123,11 @@ class Preparation:
         """What all trials share, with all names checked against the task and the model."""
         options, task = self.specification, self.data.task
         loss = check_loss(options.loss, task)
-        metrics = check_metrics(options.metrics, task)
-        own_mode = metric_mode(options.metric, metrics, task)
+        metrics, reports = self._metrics(), self.learner_class.reports
+        own_mode = metric_mode(options.metric, metrics, task, reports)
         for criterion in options.accept:
             try:
-                metric_mode(criterion.metric, metrics, task)
+                metric_mode(criterion.metric, metrics, task, reports)
             except RecipeError as error:
                 raise RecipeError(f"accept: {error}") from None
         check_hyperparameters(
@@ -128,6 +142,18 @@ class Preparation:
             random_seed=options.random_seed,
             checkpoint_seconds=options.checkpoint_seconds,
         )
+
+    def _metrics(self) -> tuple[str, ...]:
+        """Return the metrics of predictions, of which some learners have none."""
+        options = self.specification
+        if self.learner_class.predicts:
+            return check_metrics(options.metrics, self.data.task)
+        if options.metrics:
+            raise RecipeError(
+                f"metrics are computed of predictions, and the learner {self._learner.reference} "
+                f"has none; leave them out. It reports {', '.join(self.learner_class.reports)}."
+            )
+        return ()
 
     @cached_property
     def scheduler(self) -> Scheduler | None:
@@ -257,6 +283,8 @@ class Preparation:
         """Return what all folds of the study share."""
         return StudySetup(
             model=self.model,
+            learner=self._learner,
+            strategy=self._strategy,
             settings=self.settings,
             plan=self.fold_plan,
             folder=self.folder.path,

@@ -9,7 +9,7 @@ from rayfold.events import CodeChanged, Retried, StudyBegun, Suggested, TrialEnd
 from rayfold.journal import Entry, Journal
 from rayfold.storage import replacing
 from rayfold.study_folder import StudyFolder
-from rayfold.user_code import CodeRecord, Source, changed_files, changed_packages
+from rayfold.user_code import CodeRecord, Source, all_files, changed_files, changed_packages
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,10 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
     journal.record(CodeChanged(present))
 
 
-def keep_text(source: Source, folder: StudyFolder) -> None:
-    """Write a source's files into the study's folder, below its digest."""
-    for name, text in source.files.items():
-        path = folder.code(source.digest) / name
+def keep_text(sources: Sequence[Source], code: CodeRecord, folder: StudyFolder) -> None:
+    """Write the files of a study's code into its folder, below their digest."""
+    for name, text in all_files(*sources).items():
+        path = folder.code(code.digest) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

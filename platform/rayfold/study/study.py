@@ -179,7 +179,8 @@ class Study:
         seconds = self._asked(max_time=max_time).max_time
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         limit = self._checked_plan(num_trials, accept_changed_code).num_trials
-        self.preparation.model.check_travels()
+        for source in self.preparation.sources:
+            source.check_travels()
         check_store(tracking_uri(self.storage))
         call = Call(
             address=address,
