@@ -234,7 +234,8 @@ class TestErrors:
             Recipe.from_yaml(SMALLEST.replace("model", "modle"))
         assert str(told.value) == (
             "recipe: fixed.modle is unknown (did you mean 'model'?); allowed here: model, data, "
-            "folds, epochs, loss, metrics, parameters, random_seed, initial_weights."
+            "learner, strategy, folds, epochs, loss, metrics, parameters, random_seed, "
+            "initial_weights."
         )
 
     def test_each_error_is_a_line_that_names_its_field(self) -> None:
@@ -466,3 +467,46 @@ def test_reading_a_recipe_imports_no_heavy_package() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout == "\n"
+
+
+class TestReferences:
+    """Searchers and schedulers of one's own, in files beside the recipe."""
+
+    EXAMPLES = Path(__file__).parents[1] / "examples"
+
+    def read(self, *overrides: str) -> Recipe:
+        text = """
+            study: a
+            fixed: {model: mlp, data: {hdf5: a.h5}}
+            search:
+              searcher: {"./hill_climber.py:HillClimber": {num_initial: 3}}
+              scheduler: ./median_stopping.py:MedianStopping
+            """
+        return Recipe.from_yaml(text, base=self.EXAMPLES, overrides=overrides)
+
+    def test_they_are_made_from_files_beside_the_recipe(self) -> None:
+        options = self.read().specification
+        assert options.searcher.settings()["hill_climber"]["num_initial"] == 3
+        assert (options.scheduler.settings(), options.fold_order) == (
+            {"median_stopping": {"least": 3}},
+            "together",
+        )
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("search.searcher=./nope.py:X", r"searcher is wrong: searcher \./nope\.py:X: cannot"),
+            ("search.searcher=./hill_climber.py:X", r"\./hill_climber\.py has no 'X'"),
+            (
+                'search.searcher={"./hill_climber.py:HillClimber": {foo: 1}}',
+                r"takes num_initial, random_seed, got 'foo'",
+            ),
+            (
+                "search.scheduler=./hill_climber.py:HillClimber",
+                r"must be a subclass of rayfold\.schedulers\.base\.Scheduler",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_told_with_the_field(self, override: str, message: str) -> None:
+        with pytest.raises(RecipeError, match=message):
+            self.read(override)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 from pydantic_core import PydanticUndefined
 
 from rayfold.errors import RayfoldError
@@ -140,21 +140,22 @@ def alone(kind: type, field: str, short: Any) -> BeforeValidator:
     )
 
 
-def named(kind: str, example: str, make: Callable[[str, Mapping[str, Any]], object]) -> Any:
+def named(kind: str, example: str, make: Callable[..., object]) -> Any:
     """Return what reads a name, or a mapping of that one name to its arguments.
 
     Args:
         kind: What is named, for errors.
         example: How a name with arguments is written.
-        make: Returns the object of a name and its arguments, or raises RayfoldError.
+        make: Returns the object of a name and its arguments, or raises RayfoldError; takes as
+            ``base`` the folder that references to files start from.
     """
 
-    def read(value: object) -> object:
+    def read(value: object, info: ValidationInfo) -> object:
         if value is None or not isinstance(value, str | Mapping | list | int | float):
             return value  # the object itself
         name, arguments = _name_and_arguments(value, kind, example)
         try:
-            return make(name, arguments)
+            return make(name, arguments, base=(info.context or {}).get("base"))
         except RayfoldError as error:
             raise ValueError(f"is wrong: {error}") from None
 

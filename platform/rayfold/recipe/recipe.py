@@ -124,14 +124,14 @@ class Recipe:
                 f"a recipe is a mapping with the keys {', '.join(LAYOUT.model_fields)}, "
                 f"got {show(document)}."
             )
+        base = (base or Path()).resolve()
         try:
-            layout = LAYOUT(**document)
+            layout: Any = LAYOUT.model_validate(dict(document), context={"base": base})
         except ValidationError as error:
             raise RecipeError(explain(error, LAYOUT)) from None
-        options = {"name": layout.study, "accept": layout.accept}  # type: ignore[attr-defined]
+        options = {"name": layout.study, "accept": layout.accept}
         for name in SECTIONS:
             options |= dict(getattr(layout, name))
-        base = (base or Path()).resolve()
         return cls(copy.deepcopy(dict(document)), Specification(**options, base=base))
 
     @classmethod

@@ -1,6 +1,7 @@
 """Schedulers by the names that recipes use."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rayfold.registry import create_by_name
@@ -19,12 +20,15 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
 """Name in a recipe to class."""
 
 
-def create(name: str, arguments: Mapping[str, Any] | None = None) -> Scheduler:
+def create(
+    name: str, arguments: Mapping[str, Any] | None = None, *, base: Path | None = None
+) -> Scheduler:
     """Return a new scheduler, not yet started.
 
     Args:
-        name: One of ``SCHEDULERS``.
+        name: One of ``SCHEDULERS``, or a reference to a class of one's own.
         arguments: Keyword arguments of its constructor.
+        base: Folder that files are relative to; None is the current folder.
 
     Raises:
         RecipeError: If there is no such scheduler or argument, or an argument is out of range.
@@ -33,4 +37,10 @@ def create(name: str, arguments: Mapping[str, Any] | None = None) -> Scheduler:
 
         create("racing", {"rule": "paired", "level": 0.1})
     """
-    return create_by_name("scheduler", SCHEDULERS, name, arguments)
+    return create_by_name(
+        Scheduler,  # type: ignore[type-abstract]
+        SCHEDULERS,
+        name,
+        arguments,
+        base=base,
+    )

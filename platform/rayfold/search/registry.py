@@ -1,6 +1,7 @@
 """Searchers by the names that recipes use."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rayfold.registry import create_by_name
@@ -19,12 +20,15 @@ SEARCHERS: dict[str, type[Searcher]] = {
 """Name in a recipe to class."""
 
 
-def create(name: str, arguments: Mapping[str, Any] | None = None) -> Searcher:
+def create(
+    name: str, arguments: Mapping[str, Any] | None = None, *, base: Path | None = None
+) -> Searcher:
     """Return a new searcher, not yet started.
 
     Args:
-        name: One of ``SEARCHERS``.
+        name: One of ``SEARCHERS``, or a reference to a class of one's own.
         arguments: Keyword arguments of its constructor.
+        base: Folder that files are relative to; None is the current folder.
 
     Raises:
         RecipeError: If there is no such searcher or argument, or an argument is out of range.
@@ -33,4 +37,10 @@ def create(name: str, arguments: Mapping[str, Any] | None = None) -> Searcher:
 
         create("genetic", {"population": 16, "generations": 8})
     """
-    return create_by_name("searcher", SEARCHERS, name, arguments)
+    return create_by_name(
+        Searcher,  # type: ignore[type-abstract]
+        SEARCHERS,
+        name,
+        arguments,
+        base=base,
+    )

@@ -6,10 +6,8 @@ or the class itself.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rayfold.errors import ModelError, did_you_mean
-from rayfold.isolation import isolated, own_generators
 from rayfold.user_code import Source, find_source
 
 LEARNERS: Mapping[str, str] = {"supervised": "rayfold.training.learners.supervised:Supervised"}
@@ -33,28 +31,6 @@ def learner_source(learner: str | type = "supervised", *, base: Path | None = No
 def strategy_source(strategy: str | type = "all_reduce", *, base: Path | None = None) -> Source:
     """Return the code of a strategy, without running it; as for ``learner_source``."""
     return _source("strategy", strategy, STRATEGIES, base)
-
-
-def load_class(source: Source, base_class: type) -> Any:
-    """Import what a source names.
-
-    Raises:
-        ModelError: If it cannot be imported, or is no subclass of ``base_class``.
-    """
-    try:
-        with own_generators(0), isolated():  # what its file draws and sets at import, too
-            found = source.load()
-    except AttributeError:
-        raise ModelError(
-            f"{source.what} {source.reference!r}: {source.reference.rpartition(':')[0]} has no "
-            f"{source.name!r}."
-        ) from None
-    if not isinstance(found, type) or not issubclass(found, base_class):
-        raise ModelError(
-            f"{source.what} {source.reference!r} must be a subclass of "
-            f"{base_class.__module__}.{base_class.__name__}."
-        )
-    return found
 
 
 def _source(what: str, given: str | type, known: Mapping[str, str], base: Path | None) -> Source:

@@ -2,8 +2,7 @@
 
 from rayfold.training.learners.base import Batch, Learner
 from rayfold.training.learners.supervised import Supervised
-from rayfold.training.references import load_class
-from rayfold.user_code import Source
+from rayfold.user_code import Source, load_class
 
 __all__ = ["Batch", "Learner", "Supervised", "load_learner"]
 

@@ -1,9 +1,8 @@
 """How the workers of a group train together; one strategy a file."""
 
-from rayfold.training.references import load_class
 from rayfold.training.strategies.all_reduce import AllReduce
 from rayfold.training.strategies.base import Share, Strategy
-from rayfold.user_code import Source
+from rayfold.user_code import Source, load_class
 
 __all__ = ["AllReduce", "Share", "Strategy", "load_strategy"]
 
