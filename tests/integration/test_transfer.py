@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from rayfold.data import HDF5
 from rayfold.errors import RecipeError, TrackingError
 from rayfold.journal import Journal
 from rayfold.space import Choice, Float, SearchSpace
+from rayfold.specification import Specification
 from rayfold.tracking import Uploader, tracking_uri
 from rayfold.transfer.requests import StartFrom
 from rayfold.transfer.start import Start, find_start
@@ -147,16 +149,16 @@ def test_a_study_of_another_space_is_refused(storage: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["a", "a"],), "start_from names 'a' twice"),
-        (([],), "start_from must be one or more names of studies, or 'similar'"),
-        ((7,), "start_from must be one or more names of studies, or 'similar'"),
-        (("a", {"x": 3}), "rename must map names to names"),
-        (("a", None, "yes"), "prune_space must be true or false"),
+        ({"start_from": ["a", "a"]}, "start_from must not name anything twice"),
+        ({"start_from": []}, "start_from must be text, or a list of one or more texts"),
+        ({"start_from": 7}, "start_from must be text, or a list of one or more texts"),
+        ({"start_from": "a", "rename": {"x": 3}}, r"rename\.x must be text, got 3"),
+        ({"start_from": "a", "prune_space": "yes"}, "prune_space must be true or false"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments: tuple[Any, ...], message: str) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        StartFrom(*arguments)
+        Specification("next", model="mlp", data=HDF5("a.h5"), **arguments)
 
 
 def test_a_new_name_must_be_in_the_space() -> None:

@@ -163,6 +163,8 @@ def folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for name in ("MLFLOW_TRACKING_URI", "RAYFOLD_STORAGE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(data, tmp_path / "here", ignore=shutil.ignore_patterns("rayfold-store"))
+    for example in (ROOT / "tests" / "examples").glob("*.py"):
+        shutil.copy(example, tmp_path / "here")
     with contextlib.chdir(tmp_path / "here"):
         yield tmp_path / "here"
 

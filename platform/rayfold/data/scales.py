@@ -86,7 +86,7 @@ def far_scales(data: DataSet, rows: NDArray[np.int64] | None = None) -> tuple[Fa
 
 def constant_targets(data: DataSet) -> tuple[int, ...]:
     """Return the columns of a regression's targets that hold one value alone, by their number."""
-    if data.task != "regression" or not len(data.development_rows):
+    if not data.task.quantities or not len(data.development_rows):
         return ()
     targets = data.labels[data.development_rows]
     return tuple(np.flatnonzero((targets == targets[:1]).all(axis=0)).tolist())

@@ -96,25 +96,35 @@ def check_reachable(address: str | None = None) -> None:
         ResourcesError: If nobody does.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if ray.is_initialized():
+    place = None if ray.is_initialized() else host_and_port(address)
+    if place is None:
         return
-    if address in ("local", "auto"):
-        return
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if "://" in host:
-        return  # of a service that only Ray knows
-    if not colon or not host or not (port.isdecimal() and 0 < int(port) < 2**16):
-        raise ResourcesError(
-            f"address must be HOST:PORT, ray://HOST:PORT, 'auto' or 'local', got {address!r}; "
-            "check RAY_ADDRESS or address."
-        )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        socket.create_connection(place, timeout=10).close()
     except OSError as error:
         raise ResourcesError(
             f"no Ray cluster answers at {address!r} ({error.strerror or error}); "
             f"check RAY_ADDRESS or address."
         ) from None
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return where a cluster's address leads; None where only Ray knows.
+
+    Raises:
+        ResourcesError: If it is no address.
+    """
+    if address in ("local", "auto"):
+        return None
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if "://" in host:
+        return None  # of a service that only Ray knows
+    if not host or not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ResourcesError(
+            f"address must be HOST:PORT, ray://HOST:PORT, 'auto' or 'local', got {address!r}; "
+            "check RAY_ADDRESS or address."
+        )
+    return host.strip("[]"), int(port)
 
 
 def check_room(groups: Groups, address: str | None = None) -> None:

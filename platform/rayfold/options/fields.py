@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
-from pydantic_core import PydanticUndefined
 
 from rayfold.errors import RayfoldError
 from rayfold.options.explain import show
@@ -57,7 +56,7 @@ def _parameter_names(value: object) -> object:
     return value
 
 
-def made(make: Callable[[Any], object], accepts: Any = PydanticUndefined) -> BeforeValidator:
+def made(make: Callable[[Any], object], accepts: Any = None) -> BeforeValidator:
     """Return what makes a field's value of what was given.
 
     Args:
@@ -72,6 +71,8 @@ def made(make: Callable[[Any], object], accepts: Any = PydanticUndefined) -> Bef
             text = str(error).removeprefix("a value ").removeprefix("a text ")
             raise ValueError(text.removesuffix(".")) from None
 
+    if accepts is None:
+        return BeforeValidator(read)
     return BeforeValidator(read, json_schema_input_type=accepts)
 
 
