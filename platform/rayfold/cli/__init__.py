@@ -48,11 +48,15 @@ def main() -> None:
     except TrackingError as error:
         status = _fail(str(error))
     except SystemExit as error:  # our commands raise none
-        if isinstance(error.__context__, BrokenPipeError):
-            sys.exit(1)  # nobody reads what we print
-        place = user_place(error)
-        where = "" if place is None else f" ({place})"
-        status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
+        pipe = error.__context__
+        if isinstance(pipe, BrokenPipeError):
+            if pipe.filename == OUTPUT:
+                sys.exit(1)  # nobody reads what we print
+            status = _fail(f"a process that this one needs has ended ({pipe}).", os.EX_TEMPFAIL)
+        else:
+            place = user_place(error)
+            where = "" if place is None else f" ({place})"
+            status = _fail(f"code that was loaded has called sys.exit({error.code!r}){where}.")
     except Exception as error:
         fault = machine_fault(error, Path.cwd())
         if isinstance(error, OSError) and error.filename == OUTPUT:

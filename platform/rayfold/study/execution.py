@@ -308,7 +308,7 @@ class Execution:
         def guard() -> None:
             while not done.is_set():
                 lost = ray_processes.wait(PROGRESS_SECONDS)
-                if lost and not done.wait(SIGNAL_SECONDS):
+                if lost and not done.wait(0.0 if interruption.requested else SIGNAL_SECONDS):
                     interruption.give_up(lost)
 
         thread = threading.Thread(target=guard, name="guard", daemon=True)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,13 @@ from typing import NoReturn
 
 SHOW_CURSOR = "\x1b[?25h"
 """Undoes what a live table does to a terminal."""
+
+HOLD_SECONDS = 1.0
+"""How long a signal that may have reached Ray, too, keeps this process from calling Ray.
+
+A call to a raylet that is ending ends the process without a word, with status 1. Ctrl-C does not
+reach Ray, which blocks it.
+"""
 
 
 class Interruption:
@@ -70,6 +78,8 @@ class Interruption:
             "Interrupted: folds in training finish their epoch and everything is written. "
             "Run the same again to go on; interrupt again to end at once."
         )
+        if number != signal.SIGINT:
+            time.sleep(HOLD_SECONDS)  # the guard over Ray ends the process in this time
 
     def _exit(self, line: str, status: int) -> NoReturn:
         _say(line)
