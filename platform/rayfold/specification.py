@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from rayfold import schedulers, search
+from rayfold import search
 from rayfold.acceptance import Acceptance
 from rayfold.data import HDF5, Folds, SubProblems
 from rayfold.errors import RecipeError, SpaceError
@@ -37,8 +37,8 @@ from rayfold.options.fields import (
 )
 from rayfold.orders import FoldOrder
 from rayfold.results import MAX_COUNT
-from rayfold.schedulers import Scheduler
-from rayfold.search import Searcher
+from rayfold.schedulers import SCHEDULERS, Scheduler
+from rayfold.search import SEARCHERS, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import is_own_name
 from rayfold.transfer.requests import InitialWeights, StartFrom
@@ -154,12 +154,14 @@ class Specification:
     """How trials are cross-validated; a number alone is their count."""
     epochs: Count = DEFAULT_EPOCHS
     """Epochs that each fold is trained for."""
-    loss: Text | None = None
-    """Name of the loss; null takes the task's default."""
-    metrics: Annotated[Sequence[Text], refuse_empty_list, as_tuple] = ()
-    """Names of the metrics on the validation rows; without any, the task's default."""
+    loss: ClassReference | None = None
+    """The loss: a name, or a reference as for the learner; null takes the task's default."""
+    metrics: Annotated[Sequence[ClassReference], refuse_empty_list, as_tuple] = ()
+    """The metrics on the validation rows: names, or references as for the learner; without any,
+    the task's default."""
     parameters: Parameters = Field(default_factory=dict)
-    """Hyperparameters that are not searched: dotted name to value."""
+    """Hyperparameters that are not searched: dotted name to value. An optimizer.name and a
+    schedule.name may be references."""
     random_seed: Seed = 0
     """Seed of weights, dropout and the order of rows; each fold has its own from it."""
     initial_weights: (
@@ -176,14 +178,14 @@ class Specification:
     searcher: Annotated[
         Any,
         BeforeValidator(_own_searcher),
-        named("searcher", "{genetic: {population: 16}}", search.create),
+        named("searcher", "{genetic: {population: 16}}", SEARCHERS.create),
     ] = None
     """A searcher's name, or its name with its arguments. Null is genetic; with a scheduler that
     needs another, a population say, it is that one."""
     scheduler: Annotated[
         Any,
         BeforeValidator(_own_scheduler),
-        named("scheduler", "{racing: {rule: paired}}", schedulers.create),
+        named("scheduler", "{racing: {rule: paired}}", SCHEDULERS.create),
     ] = None
     """A scheduler's name, or its name with its arguments; null trains every trial to its end."""
     num_trials: Count | None = None

@@ -1,7 +1,7 @@
 """Ensembles of logged trials: chosen, combined and judged on out-of-fold predictions."""
 
 from rayfold.ensemble.budget import Budget
-from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Selection, Stacked
+from rayfold.ensemble.builders import BUILDERS, Best, Builder, Convex, Greedy, Selection, Stacked
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.evaluation.findings import Findings, check_new_folder, find_out
 from rayfold.ensemble.evaluation.importance import feature_importance, hyperparameter_importance
@@ -11,6 +11,7 @@ from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.records import Input, Member, Origin, Signature
 
 __all__ = [
+    "BUILDERS",
     "Best",
     "Budget",
     "Builder",

@@ -11,14 +11,21 @@ from torch import nn
 from rayfold.acceptance import Acceptance
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
-from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Greedy, Stacked
+from rayfold.ensemble.builders import (
+    BUILDERS,
+    DEFAULT_ROUNDS,
+    Best,
+    Builder,
+    Convex,
+    Greedy,
+    Stacked,
+)
 from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.checks import flag, share
 from rayfold.ensemble.estimator import Estimator, Predict
 from rayfold.ensemble.evaluation.held_out import Paths, read_held_out
 from rayfold.ensemble.evaluation.nested_validation import Evaluation, compare, reason
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
-from rayfold.ensemble.evaluation.study_metrics import metric_names
 from rayfold.ensemble.predictor import check_features, predict_each, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.same_code import check_trials_left, of_present_code
@@ -65,7 +72,7 @@ class Ensemble(Estimator):
         cls,
         studies: str | Sequence[str],
         *,
-        builders: Sequence[Builder] | None = None,
+        builders: Sequence[Builder | str | type[Builder]] | None = None,
         budget: Budget | None = None,
         min_share: float = 0.5,
         sub_problems: bool = True,
@@ -80,8 +87,8 @@ class Ensemble(Estimator):
         Args:
             studies: Name or id of a study in MLflow, or of several that have the same data and
                 folds.
-            builders: What is tried; None: every builder of ``rayfold.ensemble`` with its
-                defaults, and the best trial alone.
+            builders: What is tried: builders, or their names, references or classes for their
+                defaults. None: every builder of ``rayfold.ensemble``, and the best trial alone.
             budget: What the ensemble may cost; None: anything.
             min_share: Trials that were stopped after some folds take part if these hold at least
                 this share of the rows, in (0, 1].
@@ -108,7 +115,7 @@ class Ensemble(Estimator):
                 Stacked(),
                 Best(1, calibrate=False),
             )
-        _check_builders(builders)
+        tried = _checked_builders(builders)
         names = study_names("studies", studies, error=EnsembleError)
         if budget is not None and not isinstance(budget, Budget):
             raise EnsembleError(
@@ -131,8 +138,8 @@ class Ensemble(Estimator):
         out_of_fold = assembly.candidates.out_of_fold
         if budget is not None:
             costs = Costs(assembly.module, assembly.signature, timed=bool(budget.max_latency))
-            builders = [WithinBudget(builder, budget, costs) for builder in builders]
-        evaluations = compare(builders, out_of_fold)
+            tried = [WithinBudget(builder, budget, costs) for builder in tried]
+        evaluations = compare(tried, out_of_fold)
         selection = evaluations[0].builder.build(out_of_fold)
         why = reason(evaluations, out_of_fold.task)
         return cls(
@@ -140,12 +147,18 @@ class Ensemble(Estimator):
         )
 
     @classmethod
-    def build(cls, studies: str | Sequence[str], builder: Builder, **options: Any) -> Self:
+    def build(
+        cls,
+        studies: str | Sequence[str],
+        builder: Builder | str | type[Builder],
+        **options: Any,
+    ) -> Self:
         """Build an ensemble by one builder.
 
         Args:
             studies: As for ``best``.
-            builder: Chooses the trials and says how they are combined.
+            builder: Chooses the trials and says how they are combined: a builder, or its name,
+                reference (``"./mine.py:Mine"``) or class for its defaults.
             options: ``budget``, ``min_share``, ``sub_problems``, ``storage``, ``tracking_uri``
                 and ``model``, as for ``best``.
 
@@ -208,6 +221,7 @@ class Ensemble(Estimator):
             best_by_metric=assembly.predictions_of(assembly.best_by_metric),
             best_name=assembly.candidates.name(assembly.best_by_metric),
             scored=self.origin.scored,
+            metrics=assembly.metrics,
             mode=study["mode"],
             accept=[Acceptance(**criterion) for criterion in study.get("accept") or ()],
             reason=self.reason,
@@ -226,7 +240,7 @@ class Ensemble(Estimator):
                 target=held_out.target,
                 nonconformity=self.contents.nonconformity,
                 uncertainty=self.uncertainty(held_out.features),
-                names=metric_names(self.origin.scored),
+                metrics=assembly.metrics,
             ),
         )
 
@@ -262,10 +276,8 @@ class Ensemble(Estimator):
         return str(self.table().to_html(index=False))
 
 
-def _check_builders(builders: object) -> None:
-    """Check that there is at least one builder, and nothing else."""
+def _checked_builders(builders: object) -> list[Builder]:
+    """Return the builders that are named; there is at least one."""
     if not isinstance(builders, list | tuple) or not builders:
         raise EnsembleError(f"builders must name at least one builder, got {builders!r}.")
-    for builder in builders:
-        if not isinstance(builder, Builder):
-            raise EnsembleError(f"a builder must be a Builder such as Greedy(), got {builder!r}.")
+    return [each if isinstance(each, Builder) else BUILDERS.create(each) for each in builders]

@@ -14,7 +14,7 @@ from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training import Settings
-from rayfold.training.references import learner_source, strategy_source
+from rayfold.training.references import LEARNERS, STRATEGIES, references_in
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -51,7 +51,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
         },
         **_describe_training(study.settings),
         **_describe_training_code(study),
-        "parameters": dict(options.parameters),
+        "parameters": dict(study.parameters),
         "start_from": None if past is None else past.settings(),
         "initial_weights": None if weights is None else weights.settings(),
         "sub_problems": _describe_parts(study),
@@ -118,11 +118,16 @@ def _describe_training(settings: Settings) -> dict[str, Any]:
 
 
 def _describe_training_code(study: "Preparation") -> dict[str, Any]:
-    """Return the learner and the strategy, where they are not those of studies of old."""
-    _, learner, strategy = study.sources
-    described: dict[str, Any] = {}
-    for source, default in ((learner, learner_source()), (strategy, strategy_source())):
-        if source.reference != default.reference:
+    """Return learner, strategy and all other references, where they are not those of old."""
+    _, learner, strategy, *_ = study.sources
+    settings = study.settings
+    named = references_in(
+        settings.loss, settings.metrics, study.parameters, study.specification.space
+    )
+    described: dict[str, Any] = {"references": named} if named else {}
+    defaults = (LEARNERS.names["supervised"], STRATEGIES.names["all_reduce"])
+    for source, default in zip((learner, strategy), defaults, strict=True):
+        if source.reference != default:
             described[source.what] = source.reference
     return described if study.learner_class.predicts else described | {"predicts": False}
 

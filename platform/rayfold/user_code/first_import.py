@@ -36,14 +36,14 @@ def try_import(source: Source) -> None:
     What the code raises is not told: it raises that here, too.
 
     Args:
-        source: The code of a class; one that is here already has been imported.
+        source: The code of a class. Ours, and one that is here already, need no try.
 
     Raises:
         ModelError: If the import does not end, ends the process, or raises KeyboardInterrupt; one
             line with file and line.
     """
     key = (source.module, source.digest)
-    if source.kind == "notebook" or source.is_here or key in _TRIED:
+    if source.is_ours or source.kind == "notebook" or source.is_here or key in _TRIED:
         return
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         folder = Path(place)

@@ -72,9 +72,9 @@ def test_without_a_name_it_is_adamw_with_a_thousandth() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.001
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS.names)
 def test_the_learning_rate_comes_first_and_nothing_but_scalars_is_taken(name: str) -> None:
-    first, *others = optimizer_parameters(name)
+    first, *others = optimizer_parameters(OPTIMIZERS.find(name))
     assert first == "learning_rate"
     assert "weight_decay" in others
     assert not {"params", "lr", "betas", "foreach", "fused", "maximize"} & set(others)

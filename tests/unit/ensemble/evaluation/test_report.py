@@ -7,6 +7,7 @@ from rayfold.ensemble import Best, OutOfFold
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.evaluation.scores import Interval, interval, scores_of
+from rayfold.ensemble.evaluation.study_metrics import known_metrics
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
 from rayfold.tasks import Classification, Regression
 
@@ -65,6 +66,7 @@ def test_the_held_out_report_compares_row_by_row() -> None:
         uncertainty=Uncertainty(
             total=np.full((4, 1), 3.0), data=np.full((4, 1), 2.0), model=np.full((4, 1), 1.0)
         ),
+        metrics={},
     )
     assert report.ensemble.loss.value == 1.0
     assert report.best_average.loss.value == 4.0
@@ -106,6 +108,7 @@ def report_on_accuracy(
         best_by_metric=predictions(of_best),
         best_name="0007",
         scored=scored,
+        metrics=known_metrics(scored, Classification.metrics),
         mode="max" if scored[0] == "val_accuracy" else "min",
         accept=[Acceptance(metric="val_accuracy", at_least=accept)],
         reason="it was asked for.",
