@@ -89,8 +89,7 @@ class Preparation:
                 STRATEGIES.source(options.strategy, base=options.base),
                 *self._references.values(),
             )
-            for source in self.sources:
-                try_import(source)
+            try_import(*self.sources)
         self.model, self._learner, self._strategy, *_ = self.sources
         self.model_class: type[nn.Module] = resolve_model(self.model)
         self.learner_class: type[Learner] = LEARNERS.load(self._learner)
