@@ -1,6 +1,8 @@
 """Models that raise, return NaN, leak, exit, abort, segfault and hang, beside one that is well."""
 
 import signal
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ray._private.utils import get_system_memory, get_used_memory
@@ -132,10 +134,14 @@ def test_a_study_in_which_all_fail_ends_with_status_1(study: "SmallStudy") -> No
     assert study.statuses == {"0000": "failed", "0001": "failed"}
 
 
-def test_one_ctrl_c_ends_a_run_whose_model_hangs(study: "SmallStudy") -> None:
+def test_one_ctrl_c_ends_a_run_whose_model_hangs(
+    study: "SmallStudy", figures: Callable[[str, float], None]
+) -> None:
     with_models(study, "hangs")
     command = study.start()
     command.wait_until(lambda: study.count("group"))
+    began = time.monotonic()
     command.send(signal.SIGINT)
     assert command.status(within=30.0) == 130, command.output
+    figures("SIGINT to end, of a model that hangs", began)
     assert command.leaves_nothing()
