@@ -141,7 +141,7 @@ class Execution:
             if in_vain == MAX_DEATHS:
                 self._suspension.end(f"{death}, {in_vain} times, and no fold was finished")
                 return
-            logger.warning("%s. Trials in flight go on from their last checkpoints.", death)
+            logger.warning("%s. Running trials resume from their last checkpoints.", death)
             for study, ledger in self._ledgers.items():
                 for trial in ledger.hand_out_again():
                     pool.release(study, trial)

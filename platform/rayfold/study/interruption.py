@@ -62,21 +62,21 @@ class Interruption:
         if self.requested:
             self._exit(
                 "Ray was ended by the same signal, so that nothing can be waited for. What is "
-                "finished is kept; run the same again to go on.",
+                "finished is kept; run the same command again to resume.",
                 self.EXIT_STATUS,
             )
         self._exit(
-            f"rayfold: {reason}. What is finished is kept; run the same again to go on.",
+            f"rayfold: {reason}. What is finished is kept; run the same command again to resume.",
             os.EX_TEMPFAIL,
         )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            self._exit("Ended at once. Run the same again to go on.", self.EXIT_STATUS)
+            self._exit("Ended at once. Run the same command again to resume.", self.EXIT_STATUS)
         self.requested = True
         _say(
             "Interrupted: folds in training finish their epoch and everything is written. "
-            "Run the same again to go on; interrupt again to end at once."
+            "Run the same command again to resume; interrupt again to end at once."
         )
         if number != signal.SIGINT:
             time.sleep(HOLD_SECONDS)  # the guard over Ray ends the process in this time

@@ -63,13 +63,13 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
         return
     if before is not None and before.digest != present.digest:
         logger.warning(
-            "study %s goes on with changed code: %s. Trials that are not complete begin anew.",
+            "study %s resumes with changed code: %s. Trials that are not complete begin anew.",
             name,
             _changes(before, present),
         )
     elif before is not None and (versions := changed_packages(before, present)):
         logger.warning(
-            "study %s goes on with other versions: %s. Its earlier trials were trained with the "
+            "study %s resumes with other versions: %s. Its earlier trials were trained with the "
             "old ones.",
             name,
             ", ".join(versions),

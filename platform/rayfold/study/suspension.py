@@ -1,4 +1,4 @@
-"""What a fault of the machine does to a run: it waits, goes on, or ends and can be run again."""
+"""What a run does at a fault of the machine: it waits, continues, or ends and can be resumed."""
 
 import logging
 import time
@@ -44,14 +44,14 @@ class Suspension:
         """Take down which fault a step of a trial has met; None: it went well."""
         if fault is None:
             if self._since is not None:
-                logger.warning("The fault is over; the study goes on.")
+                logger.warning("The fault is over; the study continues.")
             self._since = None
             return
         if self._since is None:
             self._since = self._clock()
             logger.warning(
-                "%s. The study waits for %.0f minutes at most and goes on when that is mended. "
-                "No trial is failed by it; Ctrl-C ends the run, which can go on later.",
+                "%s. The study waits for %.0f minutes at most and continues when it is repaired. "
+                "No trial fails because of it. Ctrl-C ends the run, which can resume later.",
                 fault,
                 PATIENCE_SECONDS / 60,
             )
@@ -89,5 +89,5 @@ class Suspension:
         """
         if self.reason:
             raise SuspendedError(
-                f"{self.reason}. When that is mended, run the same again to go on."
+                f"{self.reason}. Repair it, then run the same command again to resume."
             )

@@ -179,7 +179,7 @@ class PopulationScheduler(PopulationBasedTraining):
         if trial.status != TuneTrial.PAUSED:
             return str(TrialScheduler.STOP)
         id_, from_ = trial.config["trial"], donor.config["trial"]
-        logger.warning("Trial %s goes on from trial %s: %s", id_, from_, error)
+        logger.warning("Trial %s continues from trial %s: %s", id_, from_, error)
         return str(TrialScheduler.NOOP)
 
     def _exploit_on(
