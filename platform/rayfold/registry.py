@@ -153,6 +153,10 @@ class Registry(Generic[Part]):
             return make(**wanted)
         except RayfoldError as error:
             raise RecipeError(f"{name}: {error}") from None
+        except Exception as error:
+            if is_reference(given):  # whatever the user's own class raises
+                raise RecipeError(f"{name}: {type(error).__name__}: {error}.") from error
+            raise
 
     def check_defaults(self, name: str, make: Callable[..., Part]) -> None:
         """Check that a part can be made without any argument.

@@ -3,6 +3,7 @@
 from rayfold.ensemble import Builder
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
+from rayfold.tasks import Regression
 from rayfold.testing import (
     BuilderContract,
     LossContract,
@@ -36,3 +37,12 @@ class TestFocal(LossContract):
 
 class TestGeometricMean(MetricContract):
     metric = "tests/examples/geometric_mean.py:GeometricMean"
+
+
+class TestAuroc(MetricContract):
+    metric = "auroc"
+
+
+class TestR2(MetricContract):
+    metric = "r2"
+    task = Regression()
