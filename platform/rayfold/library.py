@@ -65,7 +65,7 @@ def resolve_model(
 
 
 def model_source(model: str | type | Source, *, base: Path | None = None) -> Source:
-    """Return the code of a model for other processes, without running it.
+    """Return the code of a model, which can travel to other processes, without running it.
 
     Args:
         model: As for ``resolve_model``.

@@ -243,7 +243,7 @@ def _averaged(of_trials: OutOfFold, made_of: Sequence[tuple[int, ...]]) -> OutOf
 
 
 def _check_predicts(study: LoggedStudy) -> None:
-    """Refuse a study whose learner makes no predictions."""
+    """Refuse a study whose learner predicts nothing, in one line."""
     if study.description.get("predicts", True) is False:
         learner = study.description.get("learner", "its learner")
         raise EnsembleError(
@@ -253,7 +253,7 @@ def _check_predicts(study: LoggedStudy) -> None:
 
 
 def _check_same(one: LoggedStudy, other: LoggedStudy) -> None:
-    """Check that trials of two studies can be combined; for one study, that all are its own."""
+    """Check that trials of two studies can be combined; or of one study, that none is foreign."""
     wanted, found = one.description["fold_digest"], other.description["fold_digest"]
     if wanted != found:
         raise EnsembleError(
@@ -297,7 +297,7 @@ def _read(trial: LoggedTrial, study: LoggedStudy, min_share: float) -> _Predicti
 
 
 def _read_trial(trial: LoggedTrial, description: Mapping[str, Any]) -> _Predictions:
-    """Return a trial's predictions; several predictions of a row are averaged."""
+    """Return a trial's predictions; those of a row that was predicted several times averaged."""
     parts = [_read_fold(trial, fold, description["num_outputs"]) for fold in trial.folds]
     rows, predictions, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     folds = np.repeat(trial.folds, [len(part[0]) for part in parts])

@@ -32,12 +32,12 @@ class FilePredictions:
         task: The task.
         rows: Row numbers within the files, shape ``(n,)``.
         predictions: Classes ``(n,)`` or values ``(n,)`` or ``(n, outputs)``.
-        probabilities: Class probabilities ``(n, classes)``; None without classes.
-        labels: The true labels of these rows; None if the files have none.
-        classes: The class of each column of ``probabilities``; None without these.
-        trained_on: Whether these are the study's own data, on most rows of which its models were
-            trained.
-        names: Metrics of the study, the one that it optimised first.
+        probabilities: Class probabilities ``(n, classes)``; None where there are no classes.
+        labels: The true labels of these rows; None where the files have none.
+        classes: What the columns of ``probabilities`` stand for; None without these.
+        trained_on: Whether these are the data of the study itself, most rows of which its models
+            were trained on.
+        names: Metrics that the study measured, what it searched for first.
     """
 
     task: Task

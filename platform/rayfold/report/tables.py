@@ -132,7 +132,7 @@ def _beginning(result: TrialResult) -> str:
 
 
 def logged_table(study: LoggedStudy) -> pd.DataFrame:
-    """Return the same table from MLflow, without ``seconds``."""
+    """Return the same table from what MLflow holds, less the ``seconds``."""
     metric, mode = study.description["metric"], study.description["mode"]
     metrics = scored_names(study.description.get("metrics") or (), metric)
     rows = [

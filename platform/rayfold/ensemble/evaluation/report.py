@@ -154,11 +154,11 @@ def report_of_folds(
         out_of_fold: The candidates' predictions.
         single_best: Out-of-fold predictions of the trial with the lowest loss, shape
             ``(rows, outputs)``.
-        best_by_metric: Out-of-fold predictions of the best trial by the study's metric.
-        best_name: Name of that trial.
-        scored: Metrics of the study, the one that it optimised first: ``("val_auroc", ...)``.
-        mode: Whether a small or a large value of that metric is good.
-        accept: The study's criteria.
+        best_by_metric: Those of the trial that is best by the study's metric.
+        best_name: What that trial is called.
+        scored: What the study measured, what it searched for first: ``("val_auroc", ...)``.
+        mode: Whether a small or a large value of that is good.
+        accept: What the study was to reach.
         reason: Why the builder was chosen.
     """
     task, target, names = out_of_fold.task, out_of_fold.target, metric_names(scored)
@@ -229,11 +229,10 @@ def report_of_held_out(
     Args:
         task: The task.
         ensemble: The ensemble's predictions, shape ``(rows, outputs)``.
-        best_models: Predictions of the best single trial's models, shape
-            ``(models, rows, outputs)``.
-        target: The true labels.
-        nonconformity: Errors on other rows, for sets and intervals.
-        uncertainty: Uncertainty of the ensemble's predictions.
+        best_models: Those of the best single trial's models, shape ``(models, rows, outputs)``.
+        target: What is true.
+        nonconformity: Of other rows, as sets and intervals need it.
+        uncertainty: Of the ensemble's predictions.
         names: The study's own metrics.
     """
     average = best_models.mean(axis=0)

@@ -19,9 +19,9 @@ Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
 
 
 def metric_names(scored: Sequence[str]) -> tuple[str, ...]:
-    """Return the metrics without the loss: ``("val_auroc", "val_loss")`` to ``("auroc",)``.
+    """Return the metrics among what a study scores: ``("val_auroc", "val_loss")`` to ``auroc``.
 
-    A study may have any loss, but an ensemble has the loss of its task.
+    The loss is left out: a study's own may be any, an ensemble's is that of its task.
     """
     return tuple(name.removeprefix("val_") for name in scored if name != "val_loss")
 
@@ -36,7 +36,7 @@ def over_folds(
     """Return the mean of each metric over folds, as in a trial's score.
 
     Args:
-        task: The task.
+        task: What is predicted.
         names: Its metrics.
         predictions: Predictions of the task, shape ``(rows, outputs)``.
         target: Labels, as the task encodes them.
@@ -59,7 +59,7 @@ def over_rows(
     """Return each metric over all rows, with a jackknife standard error over blocks of rows.
 
     Args:
-        task: The task.
+        task: What is predicted.
         names: Its metrics.
         predictions: Predictions of the task, shape ``(rows, outputs)``.
         target: Labels, as the task encodes them.
