@@ -123,7 +123,7 @@ def find_out(
     """Score an ensemble, and measure importances of hyperparameters and features.
 
     Args:
-        ensemble: An ensemble that was built from MLflow.
+        ensemble: One that was built from MLflow.
         data: The studies' files, for the rows that were kept for the test; None: without.
         num_repeats: How often each feature is shuffled among the test rows for its importance;
             0: not at all. An image of 28 x 28 costs 784 predictions of all test rows each time.
