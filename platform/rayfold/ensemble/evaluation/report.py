@@ -171,7 +171,8 @@ def report_of_folds(
 
     nested, alone = scores(evaluations[0].predictions), scores(single_best)
     by_metric = None
-    if scored[0] != "val_loss" and not np.array_equal(single_best, best_by_metric):
+    is_known = scored[0].removeprefix("val_") in metrics
+    if is_known and not np.array_equal(single_best, best_by_metric):
         by_metric = scores(best_by_metric)
     return Report(
         reason=reason,
@@ -256,6 +257,7 @@ def report_of_held_out(
             metrics={
                 name: (float(np.mean([of_model[name][0] for of_model in of_each])), None)
                 for name in metrics
+                if all(name in of_model for of_model in of_each)
             },
         ),
         gain_over_average=interval(task.row_losses(average, target) - losses),

@@ -82,9 +82,9 @@ def over_rows(
     ]
     found = {}
     for name, value in whole.items():
-        left = np.array([values[name] for values in without])
+        left = np.array([values.get(name, np.nan) for values in without])
         error = np.sqrt((NUM_BLOCKS - 1) * np.square(left - left.mean()).mean())
-        found[name] = (value, float(error))
+        found[name] = (value, float(error) if np.isfinite(error) else None)
     return found
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble.evaluation.study_metrics import known_metrics, over_folds, over_rows
-from rayfold.tasks import Classification, Regression
+from rayfold.tasks import Classification, Labels, Metric, Predictions, Regression
 
 # Rows of fold 0 are predicted right and wrong, those of fold 1 both right.
 RIGHT, WRONG = [0.9, 0.1], [0.2, 0.8]
@@ -35,6 +35,21 @@ def test_few_rows_have_no_standard_error() -> None:
     assert over_rows(Classification(), ACCURACY, PROBABILITIES, CLASSES) == {
         "accuracy": (0.75, None)
     }
+
+
+def test_a_value_that_some_blocks_leave_undefined_has_no_standard_error() -> None:
+    """One row of 40 has class 1: without it, there is no recall of that class."""
+
+    class Recall(Metric):
+        mode = "max"
+
+        def compute(self, labels: Labels, predictions: Predictions) -> float:
+            rows = labels == 1
+            return float((predictions[rows].argmax(axis=1) == 1).mean()) if rows.any() else np.nan
+
+    target, predictions = np.arange(40) == 39, np.tile(WRONG, (40, 1))
+    found = over_rows(Classification(), {"Recall": Recall()}, predictions, target)
+    assert found == {"Recall": (1.0, None)}
 
 
 def test_without_names_nothing_is_measured() -> None:
