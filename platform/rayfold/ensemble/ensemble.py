@@ -21,7 +21,6 @@ from rayfold.ensemble.builders import (
     Stacked,
 )
 from rayfold.ensemble.candidates import read_candidates, read_parts
-from rayfold.ensemble.checks import flag, share
 from rayfold.ensemble.estimator import Estimator, Predict
 from rayfold.ensemble.evaluation.held_out import Paths, read_held_out
 from rayfold.ensemble.evaluation.nested_validation import Evaluation, compare, reason
@@ -30,6 +29,8 @@ from rayfold.ensemble.predictor import check_features, predict_each, predict_row
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import EnsembleError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Flag, SomeShare
 from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 
@@ -69,14 +70,15 @@ class Ensemble(Estimator):
         self.reason = contents.reason
 
     @classmethod
+    @checked
     def best(
         cls,
         studies: str | Sequence[str],
         *,
         builders: Sequence[Builder | str | type[Builder]] | None = None,
         budget: Budget | None = None,
-        min_share: float = 0.5,
-        sub_problems: bool = True,
+        min_share: SomeShare = 0.5,
+        sub_problems: Flag = True,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
         model: str | type[nn.Module] | None = None,
@@ -121,8 +123,6 @@ class Ensemble(Estimator):
             raise EnsembleError(
                 f"budget must be a Budget, such as Budget(max_members=5), got {budget!r}."
             )
-        share("min_share", min_share)
-        flag("sub_problems", sub_problems)
         folder = None if storage is None else Path(storage)
         logged = [
             read_study(name, uri=tracking_uri, storage=folder, completed_only=False)

@@ -123,6 +123,9 @@ Number = Annotated[float, Field(strict=True), plain]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain]
 """A length of time above 0."""
 
+Strength = Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain]
+"""A number from 0 on."""
+
 Fraction = Annotated[float, Field(strict=True, gt=0, lt=1), plain]
 """A number between 0 and 1."""
 
@@ -131,6 +134,9 @@ BelowOne = Annotated[float, Field(strict=True, ge=0, lt=1), plain]
 
 Share = Annotated[float, Field(strict=True, ge=0, le=1), plain]
 """A number from 0 to 1."""
+
+SomeShare = Annotated[float, Field(strict=True, gt=0, le=1), plain]
+"""A number above 0, at most 1."""
 
 Parameters = Annotated[
     Mapping[str, Annotated[Any, made(_value_or_class, Value | list[Any] | None)]],
