@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, Channels, DataSet
+from rayfold.data import Channels, DataSet, Holdout, Source
 from rayfold.data.inputs import has_channels_last
 from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training import Settings
 from rayfold.training.references import learner_source, strategy_source
+from rayfold.user_code import CodeRecord
+from rayfold.user_code import Source as Code
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 NUM_TRIALS = "num_trials"
 """Trials that a study began with, which its searcher is fitted to."""
 
-NOT_COMPARED = ("environment", "descriptors", "accept", "code")
-"""What of a description may differ when a study goes on; code is compared by ``check_code``."""
+NOT_COMPARED = ("environment", "descriptors", "accept", "code", "source_code")
+"""What of a description may differ when a study goes on; code is compared by ``check_code``, and a
+source by what it records and by its rows."""
 
 
 def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
@@ -38,7 +41,8 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
     return {
         "model": study.model.reference,
         "code": study.code.to_dict(),
-        **describe_data_set(study.data, options.data),
+        **describe_data_set(study.data, options.holdout),
+        **_describe_source(options.data, study.source_code),
         "descriptors": study.descriptors,
         "fold_digest": study.fold_plan.digest,
         "num_folds": len(study.fold_plan.folds),
@@ -47,7 +51,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
             "random_seed": options.folds.random_seed,
             "kind": options.folds.kind,
             "repeats": options.folds.repeats,
-            "row_groups": options.data.row_groups,
+            "row_groups": study.data.row_groups_name,
         },
         **_describe_training(study.settings),
         **_describe_training_code(study),
@@ -64,7 +68,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
+def describe_data_set(data: DataSet, holdout: Holdout) -> dict[str, Any]:
     """Return what the data are, and how its test rows were chosen."""
     return {
         "task": data.task.name,
@@ -73,14 +77,14 @@ def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
             _describe_input(name, array, data.channels)
             for name, array in zip(data.feature_names, data.features, strict=True)
         ],
-        "labels": source.labels,
+        "labels": data.label_name,
         "num_outputs": data.num_outputs,
         "data_digest": data.digest,
         "num_rows": len(data.development_rows),
         "test": {
-            "fraction": source.test_fraction,
-            "random_seed": source.random_seed,
-            "row_groups": source.row_groups,
+            "fraction": holdout.fraction,
+            "random_seed": holdout.random_seed,
+            "row_groups": data.row_groups_name,
         },
     }
 
@@ -109,6 +113,15 @@ def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[
     shape = array.shape[1:]
     entry: dict[str, Any] = {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
     return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
+
+
+def _describe_source(source: Source, code: Code) -> dict[str, Any]:
+    """Return what a source records, and the code of one of the user's own."""
+    recorded = source.describe()
+    described: dict[str, Any] = {"source": dict(recorded)} if recorded else {}
+    if not code.is_ours:
+        described["source_code"] = CodeRecord.of(code).to_dict()
+    return described
 
 
 def _describe_training(settings: Settings) -> dict[str, Any]:
