@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rayfold.data.inputs import Channels
 from rayfold.data.precision import check_finite
@@ -29,6 +29,14 @@ class Roles:
     labels: str
     row_groups: str | None = None
     channels: Channels = "first"
+
+    def __post_init__(self) -> None:
+        if not self.features or self.labels in (*self.features, self.row_groups):
+            raise DataError(
+                "a source needs features, and labels that are neither features nor row groups; "
+                f"got features {self.features}, labels {self.labels!r} and row groups "
+                f"{self.row_groups!r}."
+            )
 
     @property
     def names(self) -> list[str]:
@@ -111,11 +119,11 @@ class Source(ABC):
         return self
 
 
-def columns_of(arrays: Mapping[str, ArrayLike], names: Sequence[str]) -> tuple[Column, ...]:
+def columns_of(arrays: Mapping[str, Any], names: Sequence[str]) -> tuple[Column, ...]:
     """Return columns whose values are in memory.
 
     Args:
-        arrays: All columns that there are: name to values, rows first.
+        arrays: All columns that there are: name to an array or a list of values, rows first.
         names: Those that are asked for.
 
     Raises:
@@ -148,9 +156,10 @@ def read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
 
 def _in_memory(name: str, values: NDArray[Any]) -> Column:
     where = f"column {name!r}"
-    if values.dtype.kind == "U":
-        values = values.astype(object)
-    if values.dtype.kind not in "biufO" or values.dtype.itemsize > 8:
+    kind = values.dtype.kind
+    values = values.astype(object if kind == "U" else values.dtype.newbyteorder("="), copy=False)
+    is_text = kind == "U" or (kind == "O" and all(isinstance(v, str) for v in values.flat))
+    if not is_text and (kind not in "biuf" or values.dtype.itemsize > 8):
         raise DataError(
             f"{where}: its type {values.dtype} is not supported; give integers, floats of at most "
             "64 bits, truth values or text."

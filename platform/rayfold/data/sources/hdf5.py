@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 
 from rayfold.data.inputs import Channels
 from rayfold.data.sources.base import Column, Roles, Source
-from rayfold.data.sources.hdf5_columns import lengths, survey
+from rayfold.data.sources.hdf5_columns import survey
 from rayfold.data.sources.hdf5_files import (
     clean_name,
     clean_names,
@@ -100,7 +100,8 @@ class HDF5(Source):
 
     def files(self) -> Mapping[Path, int]:
         """Return the files with their numbers of rows."""
-        return lengths(find_files(self.paths), self.labels)
+        files = find_files(self.paths)
+        return {path: survey([path], [self.labels])[0].num_rows for path in files}
 
     def _found_features(self) -> str:
         first = find_files(self.paths)[0]

@@ -60,15 +60,6 @@ def survey(files: Sequence[Path], names: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
-def lengths(files: Sequence[Path], name: str) -> dict[Path, int]:
-    """Return the number of rows that a data set has in each file.
-
-    Raises:
-        DataError: If a file or data set is refused.
-    """
-    return {path: _survey_file(path, [name])[0].shape[0] for path in files}
-
-
 def _read(arrays: Sequence[StoredArray]) -> NDArray[Any]:
     """Return the values of all files, shape ``(rows, ...)``, in native byte order.
 

@@ -1,7 +1,7 @@
 """Sources by the names that recipes use."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo
@@ -14,30 +14,8 @@ from rayfold.registry import create_by_name
 SOURCES: dict[str, type[Source]] = {"hdf5": HDF5}
 """Name in a recipe to class."""
 
-
-def create(
-    name: str, arguments: Mapping[str, Any] | None = None, *, base: Path | None = None
-) -> Source:
-    """Return a source.
-
-    Args:
-        name: One of ``SOURCES``, or a reference to a class of one's own.
-        arguments: Keyword arguments of its constructor.
-        base: Folder that files are relative to; None is the current folder.
-
-    Raises:
-        RecipeError: If there is no such source or argument, or an argument is out of range.
-    """
-    return create_by_name(
-        Source,  # type: ignore[type-abstract]
-        SOURCES,
-        name,
-        arguments,
-        base=base,
-    )
-
-
-_NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', create)
+_create = partial(create_by_name, Source, SOURCES)  # type: ignore[type-abstract]
+_NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', _create)
 _FILES: TypeAdapter[HDF5] = TypeAdapter(HDF5)
 
 
