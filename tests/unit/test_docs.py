@@ -219,7 +219,7 @@ def merged(whole: Any, part: Any) -> dict[str, Any]:
     for name, value in part.items():
         known = result.get(name)
         both = isinstance(known, dict) and isinstance(value, dict)
-        is_call = name in {"searcher", "scheduler", "space"}
+        is_call = name in {"data", "searcher", "scheduler", "space"}
         result[name] = merged(known, value) if both and not is_call else value
     return result
 
