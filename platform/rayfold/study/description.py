@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rayfold.data import Channels, DataSet, Holdout, Source
+from rayfold.data import Channels, DataSet, Holdout
 from rayfold.data.inputs import has_channels_last
 from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
@@ -16,7 +16,6 @@ from rayfold.study.differences import differences
 from rayfold.training import Settings
 from rayfold.training.references import learner_source, strategy_source
 from rayfold.user_code import CodeRecord
-from rayfold.user_code import Source as Code
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -42,7 +41,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
         "model": study.model.reference,
         "code": study.code.to_dict(),
         **describe_data_set(study.data, options.holdout),
-        **_describe_source(options.data, study.source_code),
+        **_describe_source(study),
         "descriptors": study.descriptors,
         "fold_digest": study.fold_plan.digest,
         "num_folds": len(study.fold_plan.folds),
@@ -115,10 +114,10 @@ def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[
     return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
 
 
-def _describe_source(source: Source, code: Code) -> dict[str, Any]:
-    """Return what a source records, and the code of one of the user's own."""
-    recorded = source.describe()
-    described: dict[str, Any] = {"source": dict(recorded)} if recorded else {}
+def _describe_source(study: "Preparation") -> dict[str, Any]:
+    """Return what the source of the rows says of itself, and its code if it is the user's own."""
+    recorded, code = dict(study.specification.data.describe()), study.source_code
+    described: dict[str, Any] = {"source": recorded} if recorded else {}
     if not code.is_ours:
         described["source_code"] = CodeRecord.of(code).to_dict()
     return described
