@@ -19,6 +19,7 @@ def test_no_other_module_names_a_source() -> None:
             named = {
                 node.value if isinstance(node, ast.Constant) else None,
                 node.id if isinstance(node, ast.Name) else None,
+                node.attr if isinstance(node, ast.Attribute) else None,
                 node.name if isinstance(node, ast.alias) else None,
             }
             if named & {*classes, *SOURCES}:
