@@ -73,7 +73,10 @@ def test_wrong_arguments_of_ones_own_class_are_told_in_a_line(
         ("radom", r"^searcher 'radom' is unknown \(did you mean 'random'\?\); choose from random"),
         ("./hill_climber.py", r"is unknown; if it is your own, name its class: '\./hill_climber"),
         ("./hill_climber.py:", r"^searcher '\./hill_climber\.py:': write 'package\.module:Class"),
-        ("./hill_climber.py:Hill", r"has no 'Hill' .*mean 'HillClimber'.*; it defines HillClimb"),
+        (
+            "./hill_climber.py:Climber",
+            r"has no 'Climber' .*mean 'HillClimber'.*; it defines HillClimb",
+        ),
         ("./median_loss.py:MedianLoss", r"must be a subclass of rayfold\.search\.Searcher itself"),
         ("./gone.py:Gone", r"^searcher \./gone\.py:Gone: cannot read .*No such file"),
         (Searcher, r"^searcher 'rayfold\.search\.base:Searcher' lacks _begin, _learn, _propose"),

@@ -20,7 +20,7 @@ class Input:
     """One feature array that an ensemble takes.
 
     Attributes:
-        name: Name of the HDF5 data set that it was trained on.
+        name: Name of the column that it was trained on; in an HDF5 file, of the data set.
         shape: Shape of one row, as stored.
         dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
         channels: ``"last"`` if rows are stored so, and given so: the models get them first.
@@ -73,7 +73,7 @@ class Origin:
             are the same.
         data_digest: Digest of the data set.
         fold_digest: Digest of the folds.
-        labels: Name of the HDF5 data set of the labels; None if unknown.
+        labels: Name of the column of the labels; None if unknown.
         test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
         runs: MLflow's run of each study, by the study's identity.
         scored: What the study measured on validation rows, what it searched for first:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, Channels, DataSet
+from rayfold.data import Channels, DataSet, Holdout
 from rayfold.data.inputs import has_channels_last
 from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training import Settings
 from rayfold.training.references import LEARNERS, STRATEGIES, references_in
+from rayfold.user_code import CodeRecord
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 NUM_TRIALS = "num_trials"
 """Trials that a study began with, which its searcher is fitted to."""
 
-NOT_COMPARED = ("environment", "descriptors", "accept", "code")
-"""What of a description may differ when a study goes on; code is compared by ``check_code``."""
+NOT_COMPARED = ("environment", "descriptors", "accept", "code", "source_code")
+"""What of a description may differ when a study goes on; code is compared by ``check_code``, and a
+source by what it records and by its rows."""
 
 
 def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
     return {
         "model": study.model.reference,
         "code": study.code.to_dict(),
-        **describe_data_set(study.data, options.data),
+        **describe_data_set(study.data, options.holdout),
+        **_describe_source(study),
         "descriptors": study.descriptors,
         "fold_digest": study.fold_plan.digest,
         "num_folds": len(study.fold_plan.folds),
@@ -47,7 +50,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
             "random_seed": options.folds.random_seed,
             "kind": options.folds.kind,
             "repeats": options.folds.repeats,
-            "row_groups": options.data.row_groups,
+            "row_groups": study.data.row_groups_name,
         },
         **_describe_training(study.settings),
         **_describe_training_code(study),
@@ -64,7 +67,7 @@ def describe(study: "Preparation", space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
+def describe_data_set(data: DataSet, holdout: Holdout) -> dict[str, Any]:
     """Return what the data are, and how its test rows were chosen."""
     return {
         "task": data.task.name,
@@ -73,14 +76,14 @@ def describe_data_set(data: DataSet, source: HDF5) -> dict[str, Any]:
             _describe_input(name, array, data.channels)
             for name, array in zip(data.feature_names, data.features, strict=True)
         ],
-        "labels": source.labels,
+        "labels": data.label_name,
         "num_outputs": data.num_outputs,
         "data_digest": data.digest,
         "num_rows": len(data.development_rows),
         "test": {
-            "fraction": source.test_fraction,
-            "random_seed": source.random_seed,
-            "row_groups": source.row_groups,
+            "fraction": holdout.fraction,
+            "random_seed": holdout.random_seed,
+            "row_groups": data.row_groups_name,
         },
     }
 
@@ -109,6 +112,15 @@ def _describe_input(name: str, array: NDArray[Any], channels: Channels) -> dict[
     shape = array.shape[1:]
     entry: dict[str, Any] = {"name": name, "shape": list(shape), "dtype": str(array.dtype)}
     return {**entry, "channels": "last"} if has_channels_last(shape, channels) else entry
+
+
+def _describe_source(study: "Preparation") -> dict[str, Any]:
+    """Return what the source of the rows says of itself, and its code if it is the user's own."""
+    recorded, code = dict(study.specification.data.describe()), study.source_code
+    described: dict[str, Any] = {"source": recorded} if recorded else {}
+    if not code.is_ours:
+        described["source_code"] = CodeRecord.of(code).to_dict()
+    return described
 
 
 def _describe_training(settings: Settings) -> dict[str, Any]:

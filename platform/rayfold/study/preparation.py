@@ -95,6 +95,7 @@ class Preparation:
         self.learner_class: type[Learner] = LEARNERS.load(self._learner)
         STRATEGIES.load(self._strategy)
         self.code = CodeRecord.of(*self.sources)
+        self.source_code = find_source(type(options.data), what="source")
 
     @cached_property
     def parameters(self) -> Config:
@@ -105,7 +106,10 @@ class Preparation:
     @cached_property
     def data(self) -> DataSet:
         """The data, read and checked."""
-        return self.whole.data if self.whole is not None else load(self.specification.data)
+        if self.whole is not None:
+            return self.whole.data
+        options = self.specification
+        return load(options.data, task=options.task, holdout=options.holdout)
 
     @cached_property
     def descriptors(self) -> dict[str, float]:
@@ -229,7 +233,7 @@ class Preparation:
         wanted = self.specification.sub_problems
         if wanted is None:
             return ()
-        problems = wanted.split(self.data, self.fold_plan)
+        problems = wanted.split(self.data, self.fold_plan, self.specification.data)
         return tuple(
             self._of_part(problem, number) for number, problem in enumerate(problems, start=1)
         )

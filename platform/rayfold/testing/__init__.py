@@ -6,6 +6,7 @@ from rayfold.testing.losses import LossContract
 from rayfold.testing.metrics import MetricContract
 from rayfold.testing.schedulers import SchedulerContract
 from rayfold.testing.searchers import SearcherContract
+from rayfold.testing.sources import SourceContract
 from rayfold.testing.strategies import StrategyContract
 from rayfold.testing.tasks import TaskContract
 
@@ -16,6 +17,7 @@ __all__ = [
     "MetricContract",
     "SchedulerContract",
     "SearcherContract",
+    "SourceContract",
     "StrategyContract",
     "TaskContract",
 ]

@@ -132,16 +132,19 @@ class StudyMirror:
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
         self._log_code(description.get("code") or {})
+        self._log_texts((description.get("source_code") or {}).get("digest"))
 
     def _log_code(self, code: Mapping[str, Any]) -> None:
         """Log the texts that trials are trained with from now on, and their digest."""
-        if not (digest := code.get("digest")):
-            return
-        texts = StudyFolder(self._folder).code(digest)
-        if texts.is_dir():
+        if digest := code.get("digest"):
+            self._log_texts(digest)
+            self._log(self._parent, tags={tag.CODE: digest})
+
+    def _log_texts(self, digest: str | None) -> None:
+        texts = StudyFolder(self._folder).code(digest or "")
+        if digest and texts.is_dir():
             name = str(texts.relative_to(self._folder))
             self._client.log_artifacts(self._parent, str(texts), name)
-        self._log(self._parent, tags={tag.CODE: digest})
 
     def _apply_suggestion(self, event: Suggested, at: float) -> None:
         trial, config = event.trial, event.config
