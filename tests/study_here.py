@@ -68,4 +68,4 @@ def open_here(
 
 def describe(study: rf.Study) -> dict[str, Any]:
     """Return what a study's journal begins with."""
-    return study.preparation.description([])
+    return study.preparation.description([]).to_dict()

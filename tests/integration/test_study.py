@@ -340,7 +340,7 @@ def test_mlflow_holds_the_completed_trials(life: Life, result: rf.StudyResult) -
     assert [trial.score for trial in logged.trials] == pytest.approx(
         [trial.score for trial in completed]
     )
-    assert logged.description["metric"] == "val_loss"
+    assert logged.description.metric == "val_loss"
     assert all(trial.folds == (0, 1, 2) for trial in logged.trials)
 
 

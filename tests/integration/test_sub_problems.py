@@ -186,11 +186,13 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
 
 def test_mlflow_holds_the_study_and_its_parts(run: Run) -> None:
     whole = read_study("digits", storage=run.storage)
-    assert whole.description["sub_problems"]["parts"] == ["even", "odd"]
+    assert whole.description.sub_problems is not None
+    assert whole.description.sub_problems.parts == ("even", "odd")
     for name in NAMES:
         part = read_study(name, storage=run.storage)
-        assert part.description["sub_problem"]["of"] == "digits"
-        assert part.description["fold_digest"] == whole.description["fold_digest"]
+        assert part.description.sub_problem is not None
+        assert part.description.sub_problem.of == "digits"
+        assert part.description.fold_digest == whole.description.fold_digest
         assert [trial.folds for trial in part.trials] == [(0, 1)] * 2
 
 

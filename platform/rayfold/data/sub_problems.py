@@ -108,10 +108,6 @@ class SubProblems:
         }
         return replace(self, groups=groups)
 
-    def settings(self) -> dict[str, Any]:
-        """Return how the rows are cut, as the journal holds it."""
-        return {"by": self.by, "column": self.column}
-
     def split(self, dataset: DataSet, plan: FoldPlan) -> tuple[SubProblem, ...]:
         """Cut a data set into parts, each with folds of its own.
 

@@ -40,7 +40,7 @@ def read_held_out(paths: Paths, signature: Signature, origin: Origin) -> HeldOut
     Raises:
         DataError: If the study kept none, or the files are refused or hold other data.
     """
-    if not origin.labels or not origin.test.get("fraction"):
+    if not origin.labels or not origin.test.fraction:
         raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
     data = load_as_study(paths, signature, origin)
     if data.digest != origin.data_digest:
@@ -59,10 +59,10 @@ def load_as_study(paths: Paths, signature: Signature, origin: Origin) -> DataSet
             paths,
             features=[entry.name for entry in signature.inputs],
             labels=str(origin.labels),
-            row_groups=origin.test.get("row_groups"),
+            row_groups=origin.test.row_groups,
             task=signature.task.name,
-            test_fraction=origin.test.get("fraction") or 0.0,
-            random_seed=origin.test.get("random_seed") or 0,
+            test_fraction=origin.test.fraction,
+            random_seed=origin.test.random_seed,
             channels=_channels(signature),
         )
     )
