@@ -23,7 +23,7 @@ test-slow: .venv/installed
 	$(BIN)/python -m pytest --numprocesses 2 -m slow
 
 faults: .venv/installed
-	$(BIN)/python -m pytest tests/faults -m faults --durations=0
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/faults -m faults --durations=0
 
 # Unit tests need no Ray that runs; the tools for development are those of constraints.txt.
 test-lowest: .venv/installed

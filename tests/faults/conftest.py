@@ -1,6 +1,7 @@
 """A small study as a user runs it, in a session of its own, so that no process is overlooked."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,11 @@ class Net(nn.Module):
 """
 
 
+def _as_in_a_terminal() -> None:
+    """Let SIGHUP end the command, also where ``nohup`` runs the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Command:
     """``rayfold run`` in a session of its own, all of whose processes carry a mark."""
 
@@ -79,6 +85,7 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 env={**os.environ, **environment, MARK: self._mark},
+                preexec_fn=_as_in_a_terminal,
             )
 
     @property

@@ -48,13 +48,15 @@ def test_one_signal_ends_a_run_in_order(
     long_study.check_kept(before)
 
 
-def test_a_second_signal_ends_a_run_at_once(long_study: "SmallStudy") -> None:
+def test_a_second_signal_ends_a_run_at_once(long_study: "SmallStudy", figures: Figures) -> None:
     command = training(long_study)
     before = long_study.results
     command.send(signal.SIGINT)
     command.wait_until(lambda: "interrupt again to end at once" in command.output)
+    began = time.monotonic()
     command.send(signal.SIGINT)
     assert command.status() == 130, command.output
+    figures("second SIGINT to end", began)
     assert command.leaves_nothing()
     long_study.check_kept(before)
 

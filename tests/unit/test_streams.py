@@ -67,6 +67,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(number: signal.Signals, tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # these may run under nohup
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
