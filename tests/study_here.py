@@ -25,7 +25,9 @@ class StudyHere(rf.Study):
         """Run the study in this process, with no option but the number of trials."""
         run = _RunHere(self.preparation, Call(show_progress=False))
         run.num_here = self.num_here
-        return run.carry_out(self._checked_plan(num_trials).num_trials)
+        limit = self._asked(num_trials=num_trials).limit()
+        self._checked_plan(limit)
+        return run.carry_out(limit)
 
 
 class _RunHere(Run):
