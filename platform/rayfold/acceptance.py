@@ -1,4 +1,4 @@
-"""What a study must reach, and whether it does."""
+"""Criteria that a study must meet, and whether it meets them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +9,7 @@ from rayfold.options.fields import Number, Text
 
 @options("accept")
 class Acceptance:
-    """What the best trial must reach."""
+    """A bound on a metric of the best trial."""
 
     metric: Text
     """The metric, such as val_accuracy."""
@@ -34,7 +34,7 @@ class Verdict:
     """Whether a criterion is met.
 
     Attributes:
-        criterion: What was asked for.
+        criterion: The criterion.
         value: Mean of the metric over the folds; None if there is no such value.
         standard_error: Standard error of that mean.
     """
@@ -45,12 +45,12 @@ class Verdict:
 
     @classmethod
     def of(cls, criterion: Acceptance, measured: tuple[float, float | None] | None) -> Self:
-        """Return the verdict on a mean and its standard error; None: there is none."""
+        """Return the verdict on a mean and its standard error; None: there is no value."""
         return cls(criterion, *(measured or (None, None)))
 
     @property
     def met(self) -> bool:
-        """Whether the value is there, and reaches what was asked for."""
+        """Whether there is a value that meets the criterion."""
         low, high = self.criterion.at_least, self.criterion.at_most
         if self.value is None:
             return False

@@ -1,4 +1,4 @@
-"""The exception tree: everything that Rayfold raises on purpose.
+"""The exceptions that Rayfold raises on purpose, as a tree.
 
 ::
 
@@ -15,9 +15,9 @@
     ├── EnsembleError    (ValueError)   trials cannot be combined
     └── BundleError      (ValueError)   an exported bundle is damaged, foreign or unknown
 
-Each message is one line, or a line for each field of a recipe that is wrong: what was expected,
-what came and what to do. Where an ensemble has no
-``predict_proba`` or ``n_features_in_`` it raises ``AttributeError``, as scikit-learn expects.
+Each message is one line, or one line for each wrong field of a recipe. It says what was expected,
+what was given and what to do. If an ensemble has no ``predict_proba`` or ``n_features_in_``, it
+raises ``AttributeError``, as scikit-learn expects.
 """
 
 import re
@@ -51,7 +51,7 @@ class ResourcesError(RayfoldError):
 
 
 class DispatcherLostError(ResourcesError):
-    """The process that gives out a run's orders has died; the same run may go on anew."""
+    """The process that gives out a run's orders has died; run the study again to resume."""
 
 
 class JournalError(RayfoldError):
@@ -63,11 +63,11 @@ class TrackingError(RayfoldError):
 
 
 class SuspendedError(RayfoldError):
-    """A fault of the machine, or of Ray, has ended a study that can go on when it is run again."""
+    """A fault of the machine or of Ray has ended a study; run it again to resume."""
 
 
 class EnsembleError(RayfoldError, ValueError):
-    """The trials at hand cannot be combined."""
+    """The trials cannot be combined."""
 
 
 class BundleError(RayfoldError, ValueError):
@@ -80,9 +80,9 @@ def encodable(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    r"""Return a text that files, databases and terminals take.
+    r"""Return a text that files, databases and terminals accept.
 
-    Lone surrogates and control characters but for line ends and tabs become escapes: ``\x1b``.
+    Lone surrogates and control characters, except line ends and tabs, become escapes: ``\x1b``.
     """
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], encodable(text))
 
@@ -104,10 +104,10 @@ def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str | None:
 
 
 def one_of(name: str, value: object, allowed: tuple[Name, ...]) -> Name:
-    """Return an argument that is one of a few texts, checked.
+    """Return an argument that must be one of a few texts.
 
     Raises:
-        RecipeError: If it is none of them.
+        RecipeError: If it is not.
     """
     for choice in allowed:
         if value == choice:

@@ -1,6 +1,6 @@
-"""What happens in a study, one dataclass for each kind of event that its journal holds.
+"""The events of a study, one dataclass for each kind in its journal.
 
-A journal of an older version may lack fields that have come since: they have defaults.
+Journals of older versions may lack newer fields, which have defaults.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ from rayfold.results import Config, Exploit, FoldResult, Status
 from rayfold.user_code import CodeRecord
 
 State: TypeAlias = Literal["started", "finished", "interrupted", "out_of_time"]
-"""How a run of a study is, or has ended."""
+"""State of a run of a study, or how it has ended."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened; subclasses say what.
+    """The base class of events.
 
     Attributes:
-        event: How the journal names it.
+        event: Its name in the journal.
     """
 
     event: ClassVar[str]
@@ -32,7 +32,7 @@ class Event:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Rebuild it; fields that are not known are left out."""
+        """Rebuild it, without unknown fields."""
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in fields.items() if name in known})
 
@@ -42,7 +42,7 @@ class _Taken(Event):
     """What a study took from others when it began.
 
     Attributes:
-        taken: As JSON-ready values; whoever took it can read them.
+        taken: JSON-ready values, in the format of the subclass's owner.
     """
 
     taken: Mapping[str, Any]
@@ -77,8 +77,8 @@ class StudyBegun(Event):
 
     Attributes:
         name: Its name.
-        id: Tells it from others of the same name.
-        description: What it is.
+        id: Its identity; two studies may have the same name.
+        description: Its description.
     """
 
     event = "study"
@@ -103,7 +103,7 @@ class RunState(Event):
     """A run has begun, or ended.
 
     Attributes:
-        state: Which of these, and how.
+        state: Whether it has begun, or how it has ended.
     """
 
     event = "run"
@@ -118,7 +118,7 @@ class GroupReady(Event):
     Attributes:
         group: Its number.
         node: Id of its node.
-        ready_at: When that was, Unix seconds.
+        ready_at: When it was ready, Unix seconds.
     """
 
     event = "group"
@@ -130,10 +130,10 @@ class GroupReady(Event):
 
 @dataclass(frozen=True)
 class CodeChanged(Event):
-    """All trials from now on are trained with other code, or other packages.
+    """Trials are trained with other code or other packages from now on.
 
     Attributes:
-        code: What that code consists of.
+        code: The record of that code.
     """
 
     event = "code"
@@ -157,9 +157,9 @@ class Suggested(Event):
     Attributes:
         trial: Its id.
         config: Its configuration.
-        warm: Whether it begins with weights of earlier studies; None: there are none.
+        warm: Whether it begins with weights of earlier studies; None: the study has none.
         control: A fold of a warm trial that begins cold.
-        code: Digest of the code that it is trained with; empty if unknown.
+        code: Digest of its code; empty if unknown.
     """
 
     event = "suggestion"
@@ -184,8 +184,8 @@ class Retried(Event):
 
     Attributes:
         trial: Its id.
-        code: Digest of the code that it is trained with from now on.
-        fresh: Whether it forgets its folds, since they are of other code.
+        code: Digest of its code from now on.
+        fresh: Whether it forgets its folds, because their code differs.
     """
 
     event = "retry"
@@ -201,7 +201,7 @@ class EpochTrained(Event):
 
     Attributes:
         trial: Their trial.
-        epoch: How many epochs that makes.
+        epoch: Number of epochs so far.
         scores: Each fold with its score.
     """
 
@@ -214,10 +214,10 @@ class EpochTrained(Event):
 
 @dataclass(frozen=True)
 class Exploited(Event):
-    """A trial of a population goes on from another's state.
+    """A trial of a population continues from another trial's state.
 
     Attributes:
-        exploit: Which from which, and with what values.
+        exploit: The trial, the donor and the values.
     """
 
     event = "exploit"
@@ -240,7 +240,7 @@ class FoldTrained(Event):
 
     Attributes:
         trial: Its trial.
-        result: What came out.
+        result: Its result.
     """
 
     event = "fold"
@@ -264,10 +264,10 @@ class TrialEnded(Event):
 
     Attributes:
         trial: Its id.
-        status: How.
-        score: Mean over its folds; None without any.
-        standard_error: Of that mean; None where it is not known.
-        error: What went wrong; None if nothing did.
+        status: How it has ended.
+        score: Mean over its folds; None without folds.
+        standard_error: Standard error of that mean; None if unknown.
+        error: The error; None if there was none.
     """
 
     event = "trial"
@@ -296,4 +296,4 @@ EVENTS: dict[str, type[Event]] = {
         TrialEnded,
     )
 }
-"""By the names that journals use."""
+"""The events by their names in journals."""

@@ -1,11 +1,11 @@
-"""The append-only record of a study: the source of truth for resuming it.
+"""The append-only record of a study, from which it resumes.
 
-One JSON object a line, with its number, the time, the event and a checksum::
+Each line is a JSON object with its number, the time, the event and a checksum::
 
     {"sequence":0,"time":1767225600.25,"event":"run","state":"started","crc32":"1c291ca3"}
 
-A line counts once it is whole and its checksum is right. Each one is on the disk before
-``append`` returns, so a process killed at any moment tears at most the line that it was writing.
+A line is valid if it is whole and its checksum is right. Each line is on the disk before
+``append`` returns. So a process that is killed damages at most the line that it was writing.
 """
 
 import fcntl
@@ -44,8 +44,8 @@ class Entry:
     Attributes:
         sequence: Number of the line, counted from 0.
         time: When it was written, Unix seconds.
-        event: What happened: one of ``events.EVENTS``, or of a newer version.
-        fields: What is known about it, as plain JSON values.
+        event: Name of the event: one of ``events.EVENTS``, or of a newer version.
+        fields: Its fields, as plain JSON values.
     """
 
     sequence: int
@@ -54,7 +54,7 @@ class Entry:
     fields: Mapping[str, Any]
 
     def read(self) -> Event | None:
-        """Return what happened; None where this version does not know it."""
+        """Return the event; None if this version does not know it."""
         kind = EVENTS.get(self.event)
         return None if kind is None else kind.from_fields(self.fields)
 
@@ -66,7 +66,7 @@ class Journal:
 
     Attributes:
         path: The file.
-        waits_after: Asked when a line cannot be written; it waits, and says whether to try again.
+        waits_after: Called when a line cannot be written; it waits and says whether to try again.
     """
 
     def __init__(self, path: Path, file: int, lock: int | None, num_entries: int):
@@ -79,12 +79,12 @@ class Journal:
 
     @classmethod
     def open(cls, path: str | Path, *, lock: bool = True) -> Self:
-        """Create a journal, or open one to go on with it.
+        """Create a journal, or open an existing one.
 
-        A last line that was torn by a crash is cut off, and told through ``logging``.
+        A last line that a crash has damaged is cut off and logged.
 
         Args:
-            path: The journal file; its folder is created if need be.
+            path: The journal file; its folder is created if it is missing.
             lock: Refuse a second writer, on this machine or another that shares the folder.
 
         Raises:
@@ -120,24 +120,24 @@ class Journal:
         return cls(path, file, held, len(entries))
 
     def record(self, event: Event) -> Entry:
-        """Write down what happened; see ``append``."""
+        """Write an event; see ``append``."""
         return self.append(event.event, **event.to_fields())
 
     def append(self, event: str, **fields: Any) -> Entry:
         """Write one line and wait until it is on the disk.
 
         Args:
-            event: What happened.
-            **fields: JSON values; NaN and infinities become null, and characters that no UTF-8
-                can hold escapes.
+            event: Name of the event.
+            **fields: JSON values. NaN and infinities become null; characters that UTF-8 cannot
+                hold become escapes.
 
         Returns:
             The entry as a reader will see it.
 
         Raises:
-            JournalError: If the line cannot be written, and ``waits_after`` gives up; the journal
-                is as it was before.
-            TypeError: If a field is no JSON value.
+            JournalError: If the line cannot be written and ``waits_after`` gives up; the journal
+                is then unchanged.
+            TypeError: If a field is not a JSON value.
         """
         if taken := [name for name in fields if name in _OWN_KEYS]:
             raise ValueError(f"fields of an entry may not be named {taken[0]!r}; rename it.")
@@ -163,7 +163,7 @@ class Journal:
         return entry
 
     def close(self) -> None:
-        """Close the file and let the next writer in; a second call does nothing."""
+        """Close and unlock the file; a second call does nothing."""
         with self._mutex:
             if self._file >= 0:
                 os.close(self._file)
@@ -210,7 +210,7 @@ class JournalReader:
         self._num_entries = 0
 
     def new_entries(self) -> list[Entry]:
-        """Return what was appended since the last call.
+        """Return the entries that were appended since the last call.
 
         Raises:
             JournalError: If a line other than the last is damaged.
@@ -228,7 +228,7 @@ class JournalReader:
 
 
 def read_journal(path: str | Path) -> list[Entry]:
-    """Return every entry of a journal, without changing the file; a torn last line is left out.
+    """Return every entry of a journal without changing the file; skip a damaged last line.
 
     Raises:
         JournalError: If there is no such file, or a line other than the last is damaged.
@@ -274,8 +274,8 @@ def _decode(line: bytes) -> Entry:
 def _parse(text: bytes, path: Path, *, first: int) -> tuple[list[Entry], int]:
     """Return the entries at the start of ``text``, and how many bytes they take.
 
-    ``first`` is the number of entries before ``text``. What a crash can leave behind, a damaged
-    last line, ends the entries; damage before it is an error.
+    ``first`` is the number of entries before ``text``. A damaged last line, which a crash can
+    leave, ends the entries. Damage before it is an error.
     """
     entries: list[Entry] = []
     start = 0
@@ -300,7 +300,7 @@ def _parse(text: bytes, path: Path, *, first: int) -> tuple[list[Entry], int]:
 def _storable(value: Any) -> Any:
     """Return ``value`` as JSON and UTF-8 can hold it.
 
-    NaN and infinities are null, tuples lists, and what no UTF-8 can hold of a text an escape.
+    NaN and infinities become null, tuples lists, and characters that UTF-8 cannot hold escapes.
     """
     if isinstance(value, str):
         return encodable(value)
@@ -314,7 +314,7 @@ def _storable(value: Any) -> Any:
 
 
 def _acquire_lock(path: Path) -> int:
-    """Lock the file beside the journal that names its writer; return the open descriptor."""
+    """Lock the file beside the journal, which names its writer; return the open descriptor."""
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Frozen records that travel between the layers: configurations, fold results, trial results."""
+"""Frozen records that the layers exchange: configurations, fold results, trial results."""
 
 import dataclasses
 import math
@@ -10,13 +10,13 @@ Value: TypeAlias = bool | int | float | str
 """A hyperparameter's value: always a plain Python scalar, never a NumPy one."""
 
 Config: TypeAlias = Mapping[str, Value]
-"""A configuration: dotted names to values; inactive conditional parameters are absent."""
+"""A configuration: dotted names to values; parameters that do not apply are absent."""
 
 MAX_COUNT = 10**9
-"""Largest number of epochs, trials, groups and the like that anything takes."""
+"""Largest accepted number of epochs, trials, groups and so on."""
 
 MAX_SEED = 2**32 - 1
-"""Largest seed that every generator of random numbers takes."""
+"""Largest seed that every generator of random numbers accepts."""
 
 Mode: TypeAlias = Literal["min", "max"]
 Status: TypeAlias = Literal["completed", "failed", "stopped"]
@@ -29,7 +29,7 @@ class Trial:
     Attributes:
         id: Name within the study, counted from ``"0000"`` in the order of suggestion.
         config: The configuration.
-        lineage: How often it has taken over a state, and its configuration was changed.
+        lineage: How often it has taken over a state and changed its configuration.
         warm: Whether it begins with weights of earlier studies.
         control: A fold of a warm trial that begins cold, for comparison.
     """
@@ -46,7 +46,7 @@ class ValueChange:
     """Hyperparameters that change while a model trains.
 
     Attributes:
-        what: How messages name the change.
+        what: Name of the change in messages.
         before: The configuration before it.
         after: The configuration after it.
     """
@@ -61,15 +61,15 @@ class Exploit:
     """A trial of a population that has taken over another's state, fold by fold.
 
     Attributes:
-        trial: The trial that goes on from that state.
-        donor: Whose state it is; the trial itself where only values have changed.
+        trial: The trial that continues from that state.
+        donor: The trial that the state comes from; the trial itself if only values have changed.
         epoch: Epochs that the state has been trained for.
         config: The trial's configuration from then on.
-        changed: What differs in it from the donor's.
+        changed: The values that differ from the donor's configuration.
         scores: Score of each fold at that epoch, as pairs of fold and score.
         states: SHA-256 of the copied checkpoint of each fold, in order of the folds.
         restart: Whether the weights were shrunk and perturbed, and values drawn anew.
-        diverged: Whether it was due because a loss of the trial was no longer finite.
+        diverged: Whether the reason was a loss of the trial that was not finite.
     """
 
     trial: str
@@ -95,14 +95,14 @@ class Exploit:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedWeights:
-    """Where the weights come from that a fold began with.
+    """The origin of a fold's initial weights.
 
     Attributes:
         study: Name of the earlier study.
         trial: Name of the trial within it.
         fold: Index of its fold.
-        num_loaded: How many tensors of the model were loaded.
-        num_tensors: How many it has.
+        num_loaded: Number of tensors of the model that were loaded.
+        num_tensors: Number of all its tensors.
     """
 
     study: str
@@ -132,9 +132,9 @@ class FoldResult:
         finished_at: When everything was written, Unix seconds.
         busy_seconds: Time spent in training steps and validation.
         weights: Path of the safetensors weights, relative to the study's folder.
-        predictions: Path of the out-of-fold predictions, relative to the study's folder; None of a
-            learner that predicts nothing.
-        initial: Where the weights come from that it began with; None: it began cold.
+        predictions: Path of the out-of-fold predictions, relative to the study's folder; None for
+            a learner without predictions.
+        initial: Origin of its initial weights; None: it began cold.
     """
 
     fold: int
@@ -148,7 +148,7 @@ class FoldResult:
     initial: LoadedWeights | None = None
 
     def __repr__(self) -> str:
-        """Return what it is in a line: its history alone would fill pages."""
+        """Return a summary of one line; the history would fill pages."""
         return (
             f"<FoldResult {self.fold}: score {self.score:.6g} after {len(self.history)} epochs, "
             f"{self.busy_seconds:.1f} s>"
@@ -182,15 +182,14 @@ class TrialResult:
         score: Mean of the folds' scores; None when no fold finished.
         standard_error: Standard error of that mean; None with fewer than two folds.
         folds: The finished folds, in order of their index.
-        error: What went wrong, with the traceback, when the status is ``"failed"``; why there is
-            no score when it was stopped without one.
+        error: The error with its traceback, if the status is ``"failed"``; the reason, if it was
+            stopped without a score.
         started_at: When the configuration was suggested, Unix seconds.
         finished_at: When the last fold was done, Unix seconds.
         exploits: The states that it has taken over, in order.
-        schedule: Pairs of an epoch and the configuration from then on, along the line of states
-            that has led to its folds; empty where ``config`` is all.
-        warm: Whether it was to begin with weights of earlier studies; None where the study has
-            none.
+        schedule: Pairs of an epoch and the configuration from then on, over all states that its
+            folds come from; empty if ``config`` never changed.
+        warm: Whether it was to begin with weights of earlier studies; None if the study has none.
     """
 
     id: str
@@ -207,7 +206,7 @@ class TrialResult:
     warm: bool | None = None
 
     def __repr__(self) -> str:
-        """Return what it is in a line: its folds and its traceback would fill pages."""
+        """Return a summary of one line; folds and traceback would fill pages."""
         score = "no score" if self.score is None else f"score {self.score:.6g}"
         error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
         config = shortened(", ".join(f"{name}={value}" for name, value in self.config.items()))
@@ -248,12 +247,12 @@ def mean_and_standard_error(scores: Sequence[float]) -> tuple[float, float | Non
 
 
 def shortened(text: str, length: int = 100) -> str:
-    """Return a text in one line of at most so many characters."""
+    """Return a text in one line of limited length."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def mean_of_known(values: Sequence[float | None]) -> tuple[float, float | None] | None:
-    """Return ``mean_and_standard_error``; None without values, or where one is not known."""
+    """Return ``mean_and_standard_error``; None without values, or if one is not known."""
     known = [value for value in values if value is not None]
     return mean_and_standard_error(known) if known and len(known) == len(values) else None

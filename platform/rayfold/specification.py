@@ -1,7 +1,7 @@
-"""What a study is: each option once, with its default, its check and its meaning.
+"""The options of a study: each one once, with its default, its check and its meaning.
 
-``Study(...)``, a recipe and its JSON schema, and the description in the journal and in MLflow are
-views of ``Specification``.
+``Study(...)``, a recipe, its JSON schema, and the description in the journal and MLflow are made
+from ``Specification``.
 """
 
 import re
@@ -44,10 +44,10 @@ from rayfold.storage import is_own_name
 from rayfold.transfer.requests import InitialWeights, StartFrom
 
 DEFAULT_EPOCHS = 10
-"""Epochs of each fold where none are named."""
+"""Epochs of each fold by default."""
 
 DEFAULT_NUM_TRIALS = 50
-"""Trials of a study where neither it nor its searcher says how many."""
+"""Trials of a study if neither it nor its searcher sets their number."""
 
 _STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -73,14 +73,14 @@ def _class_reference(value: object) -> object:
 
 
 def _studies(value: object) -> object:
-    """Check names of studies; one alone stays alone, since ``similar`` in a list is a name."""
+    """Check names of studies; a single name stays a text, as in a list ``similar`` is a name."""
     if value is None or (isinstance(value, str) and value.strip()):
         return value
     return one_or_more_texts(value)
 
 
 def _space(value: object) -> object:
-    """Check a space that is given as plain values; names and files are looked up later."""
+    """Check a space given as plain values; names and files are resolved later."""
     if (isinstance(value, str | Path) and str(value)) or value is None:
         return value
     try:
@@ -96,7 +96,7 @@ def _is_space(value: object) -> SearchSpace:
 
 
 def _own_searcher(value: object) -> object:
-    """Return a searcher of ours, be it around one of Ray Tune's."""
+    """Return a searcher of Rayfold, which may wrap one of Ray Tune."""
     if value is None or isinstance(value, Searcher):
         return value
     from rayfold.tuning.foreign import ForeignSearcher, is_tune_searcher
@@ -110,7 +110,7 @@ def _own_searcher(value: object) -> object:
 
 
 def _own_scheduler(value: object) -> object:
-    """Return a scheduler of ours, be it around one of Ray Tune's."""
+    """Return a scheduler of Rayfold, which may wrap one of Ray Tune."""
     if value is None or isinstance(value, Scheduler):
         return value
     from rayfold.tuning.foreign import ForeignScheduler, is_tune_scheduler
@@ -126,13 +126,13 @@ def _own_scheduler(value: object) -> object:
 StudyName = Annotated[
     Text, AfterValidator(_study_name), Field(json_schema_extra={"pattern": f"^{_STUDY_NAME}$"})
 ]
-"""A study's name, which is also the name of its folder and of its runs in MLflow."""
+"""A study's name; its folder and its runs in MLflow have the same name."""
 
 
 ClassReference = Annotated[
     str | type[Any], BeforeValidator(_class_reference, json_schema_input_type=Text)
 ]
-"""A class by its name, by a reference, or itself."""
+"""A class, or its name or reference."""
 
 
 @options(moved={"fold_order": "order of the folds: folds=Folds(order=...)"})
@@ -149,78 +149,80 @@ class Specification:
     strategy: ClassReference = "all_reduce"
     """How the workers of a group train together: all_reduce, or a reference as for the learner."""
     data: HDF5
-    """Where the data are: {hdf5: file.h5}."""
+    """The data set: {hdf5: file.h5}."""
     folds: Annotated[Folds, alone(Folds, "count", int)] = Folds()
-    """How trials are cross-validated; a number alone is their count."""
+    """Cross-validation; a number is the count of folds."""
     epochs: Count = DEFAULT_EPOCHS
-    """Epochs that each fold is trained for."""
+    """Epochs of each fold."""
     loss: Text | None = None
     """Name of the loss; null takes the task's default."""
     metrics: Annotated[Sequence[Text], refuse_empty_list, as_tuple] = ()
-    """Names of the metrics on the validation rows; without any, the task's default."""
+    """Names of the metrics on the validation rows; empty takes the task's default."""
     parameters: Parameters = Field(default_factory=dict)
     """Hyperparameters that are not searched: dotted name to value."""
     random_seed: Seed = 0
-    """Seed of weights, dropout and the order of rows; each fold has its own from it."""
+    """Seed of weights, dropout and the order of rows; each fold's seed is derived from it."""
     initial_weights: (
         Annotated[InitialWeights, alone(InitialWeights, "studies", str | list[str])] | None
     ) = None
-    """Earlier studies whose fold models four of five trials begin with, where names and shapes of
-    tensors match: names, or a mapping with studies. They are copied into the study's folder."""
+    """Earlier studies whose models four of five trials begin with, for tensors whose names and
+    shapes match: names, or a mapping with studies. The models are copied into the study's
+    folder."""
 
     space: Annotated[
         Any, BeforeValidator(_space, json_schema_input_type=Text | dict[str, Any] | None)
     ] = None
-    """The search space: a name of the library, a YAML file, or the space itself; null takes that
-    of the library's model."""
+    """The search space: a name of the library, a YAML file, or the space itself; null takes the
+    space of the library's model."""
     searcher: Annotated[
         Any,
         BeforeValidator(_own_searcher),
         named("searcher", "{genetic: {population: 16}}", search.create),
     ] = None
-    """A searcher's name, or its name with its arguments. Null is genetic; with a scheduler that
-    needs another, a population say, it is that one."""
+    """A searcher's name, or its name with arguments. Null is genetic, or the searcher that the
+    scheduler needs, such as random for a population."""
     scheduler: Annotated[
         Any,
         BeforeValidator(_own_scheduler),
         named("scheduler", "{racing: {rule: paired}}", schedulers.create),
     ] = None
-    """A scheduler's name, or its name with its arguments; null trains every trial to its end."""
+    """A scheduler's name, or its name with arguments; null trains every trial to its end."""
     num_trials: Count | None = None
-    """Configurations to try at most; null takes all that the searcher has, else 50."""
+    """Largest number of trials; null takes all configurations of the searcher, or 50 if it never
+    ends."""
     max_time: Seconds | None = None
-    """Seconds after which a run ends in order; the next one goes on."""
+    """Seconds after which a run ends in order; the next run resumes."""
     max_time_per_trial: Seconds | None = None
-    """Seconds of training after which a trial ends with what it has."""
+    """Seconds of training after which a trial ends and keeps what it has."""
     start_from: Annotated[
         str | Sequence[str] | None,
         PlainValidator(_studies, json_schema_input_type=str | list[str] | None),
     ] = None
-    """Earlier studies to start from, names or ids; similar takes those of the nearest data. What
-    was taken is in the journal: a study that goes on does not ask MLflow again."""
+    """Earlier studies to start from, names or ids; similar takes those with the nearest data. The
+    journal records what was taken, so a study that resumes does not ask MLflow again."""
     rename: Annotated[Mapping[str, Text], refuse_strange_names] = Field(default_factory=dict)
-    """Names of parameters of the past, each with its name in this space."""
+    """Names of parameters in earlier studies, each with its name in this space."""
     prune_space: Flag = False
-    """Whether to search only the box around what was good in the past."""
+    """Whether to search only the box around good configurations of earlier studies."""
     sub_problems: SubProblems | None = None
-    """Parts of the rows that are searched first, each alone, as studies called NAME.PART; this one
-    then starts from their trials. Null searches the whole at once."""
+    """Parts of the rows that are searched first, each by its own study NAME.PART. This study then
+    starts from their trials. Null: no parts."""
     metric: Text = "val_loss"
-    """What to search for: val_loss, or val_ and one of the metrics."""
+    """The metric that the search optimises: val_loss, or val_ and one of the metrics."""
     mode: Literal["min", "max"] | None = None
-    """Whether a small or a large metric is good; null tells it from the metric."""
+    """Whether the metric is minimised or maximised; null follows from the metric."""
 
     accept: Annotated[Sequence[Acceptance], refuse_empty_list, as_tuple] = ()
-    """What the best trial must reach for the study to have succeeded."""
+    """Criteria that the best trial must meet."""
 
     groups: Groups = Groups()
     """Worker groups: bounds, size and devices."""
     storage: str | Path | None = None
-    """Folder of everything that the study keeps; null takes RAYFOLD_STORAGE, or rayfold-store."""
+    """Folder of all studies; null takes RAYFOLD_STORAGE, or rayfold-store."""
     checkpoint_seconds: Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain] = 30.0
     """Seconds between two checkpoints of a fold in training."""
     base: Path | None = None
-    """Folder that relative references to models, spaces and data start from."""
+    """Folder that relative paths of models, spaces and data start from."""
 
     def __post_init__(self) -> None:
         if self.searcher is None:
@@ -237,19 +239,19 @@ class Specification:
 
     @property
     def fold_order(self) -> FoldOrder:
-        """In which order folds are trained: as asked for, else as the scheduler needs it."""
+        """The order in which folds are trained: the given one, else what the scheduler needs."""
         needed = None if self.scheduler is None else self.scheduler.fold_order
         return self.folds.order or needed or "in_turn"
 
     @property
     def past(self) -> StartFrom | None:
-        """What the search is asked to start from; None: it starts cold."""
+        """What the search starts from; None: no earlier studies."""
         if self.start_from is None:
             return None
         return StartFrom(self.start_from, self.rename, self.prune_space)
 
     def limit(self) -> int:
-        """Return how many trials there will be at most.
+        """Return the largest number of trials.
 
         Raises:
             RecipeError: If they are too few for the scheduler.

@@ -1,4 +1,4 @@
-"""Where a study keeps its files, and how a file appears there: whole, or not at all."""
+"""The storage of studies, and files that appear there whole or not at all."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from rayfold.errors import RecipeError
 from rayfold.machine import lacks_space
 
 MAX_PATH = 4096 - 256
-"""Longest path of a storage: what is kept in it has longer ones, and Linux ends at 4096."""
+"""Longest path of a storage: files in it have longer paths, and Linux allows 4096 bytes."""
 
 STORE_FILE = "mlflow.db"
 """MLflow's SQLite file in a storage."""
@@ -20,9 +20,9 @@ ARTIFACTS = "artifacts"
 
 
 def is_own_name(name: str) -> bool:
-    """Tell whether a storage uses a name itself, so that no study can have it.
+    """Tell whether the storage itself uses a name, so that no study can have it.
 
-    SQLite keeps files beside its own: ``mlflow.db-journal``. Some file systems ignore case.
+    SQLite makes files beside its database: ``mlflow.db-journal``. Some file systems ignore case.
     """
     folded = name.casefold()
     return folded in (ARTIFACTS, STORE_FILE) or folded.startswith(f"{STORE_FILE}-")
@@ -32,8 +32,8 @@ def storage_folder(path: str | Path | None = None) -> Path:
     """Return the folder of a storage as an absolute path.
 
     Args:
-        path: The folder, in which ``~`` is the home; None takes ``$RAYFOLD_STORAGE``, or
-            ``rayfold-store`` in the present one.
+        path: The folder, which may begin with ``~``; None takes ``$RAYFOLD_STORAGE``, or
+            ``rayfold-store`` in the current folder.
 
     Raises:
         RecipeError: If no folder can have that path.
@@ -56,7 +56,7 @@ def storage_folder(path: str | Path | None = None) -> Path:
 
 
 def short_path(path: str | Path) -> str:
-    """Return a path as an error shows it: in one line, and not longer than people read."""
+    """Return a path as errors show it: in one line, and shortened."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
     return shown if len(shown) <= 300 else f"{shown[:150]}...{shown[-100:]}"
 
@@ -65,12 +65,12 @@ def short_path(path: str | Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on leaving, fsync it and rename it to ``path``.
 
-    Whoever reads ``path`` sees the old file or the new one, never half of it, even after a
-    crash. When the block raises, the temporary file goes and ``path`` stays as it was.
+    Readers of ``path`` see the old or the new file, never half of it, even after a crash. If the
+    block raises, the temporary file is removed and ``path`` does not change.
 
     Raises:
-        OSError: ``ENOSPC`` when the block has failed, in whatever way, on a full disk: libraries
-            raise errors of their own there.
+        OSError: ``ENOSPC`` if the block fails with any error on a full disk; libraries raise
+            errors of their own there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -92,16 +92,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def open_to_readers(file: Path) -> None:
-    """Let those read and write a file who may do so in its folder.
+    """Give a file the same read and write permissions as its folder.
 
-    Libraries that write through temporary files leave them to their owner alone; but others read
-    studies and bundles on shared storage, too.
+    Libraries that write through temporary files make them readable only by their owner. On shared
+    storage, other users also read studies and bundles.
     """
     file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a crash."""
+    """Write the names in ``folder`` to the disk, so that they survive a crash."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

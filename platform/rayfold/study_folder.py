@@ -1,4 +1,4 @@
-"""The layout of a study's folder: where its journal, its code and its trials lie."""
+"""The layout of a study's folder: its journal, its code and its trials."""
 
 import os
 import tempfile
@@ -20,11 +20,11 @@ class StudyFolder:
 
     ::
 
-        journal.jsonl            all that happened, see ``rayfold.journal``
+        journal.jsonl            all events, see ``rayfold.journal``
         seen_rows.safetensors    which rows each fold's model has seen
         code/DIGEST/             the text of the model, by its digest
         trials/TRIAL/fold_N/     weights, predictions, result and checkpoints of a fold
-        ray/                     what a run needs while it lasts
+        ray/                     files that exist only during a run
 
     Attributes:
         path: The folder itself.
@@ -49,11 +49,11 @@ class StudyFolder:
 
     @property
     def scratch(self) -> Path:
-        """What a run needs while it lasts."""
+        """Folder of files that exist only during a run."""
         return self.path / "ray"
 
     def code(self, digest: str) -> Path:
-        """Return where the text of a model lies.
+        """Return the folder of a model's text.
 
         Args:
             digest: SHA-256 of the text, in hexadecimal.
@@ -61,7 +61,7 @@ class StudyFolder:
         return self.path / CODE / digest[:12]
 
     def check(self) -> None:
-        """Check that a study can be kept here; the folder need not be there yet.
+        """Check that a study can be stored here; the folder need not exist yet.
 
         Raises:
             RecipeError: If it cannot be written, or holds trials without a journal.

@@ -52,7 +52,7 @@ def test_a_study_waits_for_room_and_fails_no_trial(
     command.wait_until(lambda: "No space left on device" in command.output)
     on_small_disk("200m")
     began = time.monotonic()
-    command.wait_until(lambda: "The fault is over; the study goes on." in command.output)
+    command.wait_until(lambda: "The fault is over; the study continues." in command.output)
     figures("room to going on", began)
     assert command.status() == 0, command.output
     assert command.output.count("The study waits") == 1

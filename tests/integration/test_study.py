@@ -235,7 +235,7 @@ def result(study: rf.Study) -> rf.StudyResult:
 
 
 def test_an_interrupted_run_says_how_to_go_on(life: Life) -> None:
-    assert "Run 'rayfold run digits.yaml' again to go on." in life.interrupted_output
+    assert "Run 'rayfold run digits.yaml' again to resume." in life.interrupted_output
     assert "Traceback" not in life.interrupted_output
 
 

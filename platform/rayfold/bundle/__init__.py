@@ -5,17 +5,17 @@
     digits-ensemble/
         manifest.json                          what it is, and the SHA-256 of every other file
         README.md                              the model card, for people
-        plots/reliability.png                  what the card shows
+        plots/reliability.png                  plots of the card
         combination.safetensors                how the members' predictions are combined
-        nonconformity.safetensors              how far off they were, for sets and intervals
+        nonconformity.safetensors              errors on held-out folds, for sets and intervals
         members/0/fold_0.safetensors           a model's state dict
         members/0/fold_1.safetensors
         ...
         ensemble.pt2                           the whole ensemble for PyTorch, without its classes
         ensemble.onnx                          the whole ensemble for ONNX Runtime
 
-Loading trusts no file: digests are checked before anything is parsed, and only models that come
-with Rayfold are imported unless the caller names others.
+Loading trusts no file: digests are checked before anything is parsed. Only models of Rayfold are
+imported, unless the caller names or allows others.
 """
 
 from rayfold.bundle.card import CardReport

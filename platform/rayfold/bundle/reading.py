@@ -1,4 +1,4 @@
-"""Reading a bundle: what is in it is believed only after it was checked."""
+"""Reading a bundle; its contents are used only after they were checked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -47,15 +47,14 @@ def load_bundle(
     Args:
         folder: The bundle.
         models: Your model classes, by the reference that the manifest names.
-        allow_code: Run the code of models that do not come with Rayfold: the bundle's own copy of
-            your files, or the installed module that it names. The file that the model was
-            trained from is not read again.
-        form: What predicts: the models with their weights, or the bundle's ONNX program, which
-            needs no code at all.
+        allow_code: Whether to run the code of models that are not part of Rayfold: the bundle's
+            copy of your files, or the installed module that it names. Your own file is not read.
+        form: The form that predicts: the models with their weights, or the bundle's ONNX program,
+            which needs no code.
 
     Raises:
-        BundleError: If the bundle is damaged, foreign, of an unknown version, or wants to import
-            a model that does not come with Rayfold.
+        BundleError: If the bundle is damaged, foreign or of an unknown version, or needs the code
+            of a model that is not part of Rayfold.
     """
     folder = bundle_folder(folder)
     if one_of("form", form, ("weights", "onnx")) == "onnx":
@@ -64,7 +63,7 @@ def load_bundle(
 
 
 def load_for_serving(folder: Path, *, allow_code: bool = False) -> Ensemble:
-    """Load a bundle by its ONNX program where it has one, otherwise by its weights.
+    """Load a bundle's ONNX program if it has one, otherwise its weights.
 
     Raises:
         BundleError: As ``load_bundle`` does.
@@ -82,7 +81,7 @@ def read_bundle(
     Args:
         folder: The bundle.
         models: Classes for the references in the manifest, by reference.
-        allow_code: Run the code of models that the bundle brings or names, too.
+        allow_code: Whether to run the code of models that the bundle brings or names.
 
     Raises:
         BundleError: If anything is missing, additional, changed, unknown or does not fit.
@@ -103,7 +102,7 @@ def read_onnx(folder: Path) -> tuple[Contents, Predict]:
     """Check a bundle and read its ONNX program, which needs no model's class.
 
     Returns:
-        What the bundle holds, its members without models; and what predicts.
+        The contents, with members without models; and the program.
 
     Raises:
         BundleError: As ``read_bundle``, or if the bundle has no such program.
@@ -140,7 +139,7 @@ def _contents(
 
 
 def _supplement(folder: Path, manifest: Manifest) -> Supplement | None:
-    """Read the report that the card shows, or None where it shows none."""
+    """Read the report of the card; None if it has none."""
     plots = {}
     for name in manifest.documents:
         if name.startswith(f"{PLOTS}/"):
@@ -184,7 +183,7 @@ def _member(member: MemberPart, models: tuple[nn.Module, ...]) -> Member:
 
 
 def _load_combination(folder: Path, manifest: Manifest) -> Combination:
-    """Load what combines the members, and hold it against the manifest."""
+    """Load the combination of the members and compare it with the manifest."""
     file, weights = folder / manifest.combination.file, [m.weight for m in manifest.members]
     try:
         combination = combination_from_state(
@@ -210,5 +209,5 @@ def _arguments(member: MemberPart) -> dict[str, Any]:
 
 
 def _as_tuples(value: Any) -> Any:
-    """Return shapes as the tuples that they were before JSON."""
+    """Return shapes as tuples; JSON made lists of them."""
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

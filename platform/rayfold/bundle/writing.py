@@ -41,18 +41,18 @@ def export_bundle(
     appears at once, or not at all.
 
     Args:
-        ensemble: Built, or loaded with its weights.
+        ensemble: An ensemble that was built, or loaded with its weights.
         folder: A folder that does not exist yet.
-        licence: What the ensemble may be used for, ``"CC-BY-4.0"`` say; None: that of the bundle
-            that it was loaded from, if any.
-        programs: Which programs to write besides the weights: ``"torch"`` (``torch.export``)
-            and ``"onnx"``, which run without the models' classes.
-        report: Sections and plots for the model card, ``Ensemble.report`` or ``find_out``;
-            None: those that a loaded ensemble was exported with.
+        licence: The licence, such as ``"CC-BY-4.0"``; None: that of the bundle that the ensemble
+            was loaded from, if any.
+        programs: Programs to write besides the weights: ``"torch"`` (``torch.export``) and
+            ``"onnx"``, which run without the models' classes.
+        report: Sections and plots for the model card, from ``Ensemble.report`` or ``find_out``;
+            None: those of the bundle that the ensemble was loaded from, if any.
 
     Raises:
-        BundleError: If ``folder`` exists, or cannot be written; if the ensemble was loaded as a
-            program, or a model cannot be exported as one; or if what was written predicts
+        BundleError: If ``folder`` exists or cannot be written; if the ensemble was loaded as a
+            program; if a model cannot be exported as one; or if the written bundle predicts
             something else.
     """
     if ensemble.program is not None:
@@ -84,7 +84,7 @@ def export_bundle(
 
 
 def _check_card(licence: object, report: object) -> None:
-    """Check what goes into the card."""
+    """Check the licence, the programs and the report, which go into the card."""
     if licence is not None and (not isinstance(licence, str) or not licence.strip()):
         raise BundleError(f"licence must be a text such as 'CC-BY-4.0', got {licence!r}.")
     if report is not None and not (hasattr(report, "sections") and hasattr(report, "plots")):

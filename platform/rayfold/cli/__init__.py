@@ -66,7 +66,7 @@ def main() -> None:
             )
         elif fault is not None:
             known = str(error).rstrip(".") if isinstance(error, RayfoldError) else fault
-            again = "When that is mended, run the same again."
+            again = "Repair it, then run the same command again."
             status = _fail(f"{known}. {again}", os.EX_TEMPFAIL)
         elif isinstance(error, RayfoldError):
             status = _fail(str(error))

@@ -1,4 +1,4 @@
-"""``rayfold ensemble``: build an ensemble from studies' trials, say how good it is, export it."""
+"""``rayfold ensemble``: build an ensemble from studies' trials, score it, export it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,22 +21,22 @@ _NUMBERS = {
     "stacked": "num_members",
     "convex": "num_candidates",
 }
-"""The number that a builder takes; the others take none."""
+"""The numeric option of each builder that has one."""
 
 
 def ensemble(
     studies: Annotated[
         list[str],
         typer.Argument(
-            metavar="STUDY...", help="Name of a study, or of several on the same data and folds."
+            metavar="STUDY...", help="Names of one or more studies on the same data and folds."
         ),
     ],
     builder: Annotated[
         BuilderName,
         typer.Option(
             metavar="NAME",
-            help="greedy, uniform, by-score, convex, stacked or single-best; or best: "
-            "whichever of these does best.",
+            help="greedy, uniform, by-score, convex, stacked or single-best; or best, which "
+            "takes the best of these.",
         ),
     ] = "greedy",
     num_rounds: Annotated[
@@ -48,55 +48,55 @@ def ensemble(
         typer.Option(min=1, max=10_000, help="Best trials of uniform, by-score and stacked."),
     ] = None,
     num_candidates: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Best trials that convex gives weights.")
+        int | None, typer.Option(min=1, max=10_000, help="Best trials that convex weighs.")
     ] = None,
     max_members: Annotated[
-        int | None, typer.Option(min=1, help="Trials in the ensemble, at most.")
+        int | None, typer.Option(min=1, help="Largest number of trials in the ensemble.")
     ] = None,
     max_parameters: Annotated[
-        int | None, typer.Option(min=1, help="Numbers in all its models together, at most.")
+        int | None, typer.Option(min=1, help="Largest number of parameters of all its models.")
     ] = None,
     max_latency: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ROWS=SECONDS",
-            help="Time of a prediction of 1 or 256 rows on this machine, at most: 256=0.1.",
+            help="Longest prediction of 1 or 256 rows on this machine, such as 256=0.1.",
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="The study's HDF5 file, or glob: judge by its test rows, too."),
+        typer.Option(help="The study's HDF5 file or glob: also score the test rows."),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write a report with plots, and what matters, to this new folder."),
+        typer.Option(help="Write a report with plots and importances to this new folder."),
     ] = None,
     shuffles: Annotated[
         int,
         typer.Option(
-            min=0, max=1000, help="Shuffle each feature so often for its importance in the report."
+            min=0, max=1000, help="Shuffles of each feature for its importance in the report."
         ),
     ] = 0,
     export: Annotated[Path | None, typer.Option(help="Write the bundle to this folder.")] = None,
     licence: Annotated[
-        str | None, typer.Option(help="What the bundle may be used for, an SPDX name say.")
+        str | None, typer.Option(help="Licence of the bundle, such as an SPDX name.")
     ] = None,
     programs: Annotated[
         bool,
-        typer.Option("--programs/--no-programs", help="Export it for torch.export and ONNX, too."),
+        typer.Option("--programs/--no-programs", help="Also export torch.export and ONNX."),
     ] = True,
     register: Annotated[
         str | None,
-        typer.Option(help="Register the bundle under this name in MLflow, as its champion."),
+        typer.Option(help="Register the bundle in MLflow as the champion of this name."),
     ] = None,
     storage: Storage = None,
     all_columns: AllColumns = False,
 ) -> None:
-    """Build an ensemble from the trials of studies, say how good it is, and export it.
+    """Build an ensemble from the trials of studies, score it, and export it.
 
-    The trials come from MLflow, and out-of-fold predictions alone choose. Prints the members, why
-    they were chosen, and scores on rows that they were not chosen on. What was asked for is
-    written in any case; the exit status is 1 if the recipe's accept is not met.
+    The trials come from MLflow. Only out-of-fold predictions decide which are chosen. Prints the
+    members, why they were chosen, and scores on rows that they were not chosen on. The exit status
+    is 1 if the recipe's accept is not met; the report and the bundle are written in any case.
     """
     from rayfold.bundle import PROGRAMS, check_new_bundle, export_bundle, register_bundle
     from rayfold.ensemble import Ensemble, check_new_folder, find_out
@@ -153,7 +153,7 @@ def ensemble(
 
 
 def _builders(name: BuilderName, numbers: dict[str, int]) -> "Sequence[Builder] | None":
-    """Return the builders to try; None: those that ``Ensemble.best`` tries by itself."""
+    """Return the builders to try; None: the defaults of ``Ensemble.best``."""
     from rayfold.ensemble import Best, Convex, Greedy, Stacked
     from rayfold.errors import EnsembleError
 

@@ -8,8 +8,8 @@ from rayfold.cli.output import print_table
 def metrics() -> None:
     """List the metrics and losses that a recipe can name.
 
-    A metric is named in `fixed.metrics`, and with `val_` before it in `search.metric` and
-    `accept`: `val_auroc`. `val_loss` is always there.
+    Name a metric in `fixed.metrics`, and with `val_` before its name in `search.metric` and
+    `accept`: `val_auroc`. `val_loss` is always measured.
     """
     from rayfold.report.names import losses_table, metrics_table
 

@@ -1,4 +1,4 @@
-"""How commands print tables: as wide as the terminal, or all of them."""
+"""How commands print tables: as wide as the terminal, or with all columns."""
 
 import shutil
 import sys
@@ -17,12 +17,12 @@ AllColumns = Annotated[
 def print_table(
     table: "pd.DataFrame", *, all_columns: bool = False, empty: str = "no completed trials yet"
 ) -> None:
-    """Print a table; in a terminal only the columns that it has room for.
+    """Print a table; in a terminal only the columns that fit.
 
     Args:
         table: The table, its most important columns first.
         all_columns: Whether to print all of them.
-        empty: What to say of a table without rows.
+        empty: Text for a table without rows.
     """
     from rayfold.report.tables import table_text
 

@@ -1,4 +1,4 @@
-"""``rayfold plan``: check a recipe and say what it would run."""
+"""``rayfold plan``: check a recipe and print what it would run."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Check a recipe and print what it would run; starts nothing.
+    """Check a recipe and print what it would run; starts no Ray.
 
-    The data are read, the model is imported and the search space is held against it.
+    It reads the data, imports the model and tries it at the ends of the search space.
     """
     from rayfold.recipe import load_recipe
 
@@ -29,7 +29,7 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 
 
 def _search_lines(recipe: "Recipe") -> Iterator[str]:
-    """Yield what searches, what ends trials early, and the limits of time."""
+    """Yield the searcher, the scheduler and the limits of time."""
     given, options = recipe.document.get("search", {}), recipe.specification
     for kind in ("searcher", "scheduler"):
         if given.get(kind) is not None:

@@ -14,7 +14,7 @@ def predict(
     ] = None,
     held_out: Annotated[
         bool,
-        typer.Option("--held-out", help="Only the rows that the study kept for the test."),
+        typer.Option("--held-out", help="Only the test rows of the study."),
     ] = False,
     allow_code: Annotated[
         bool,
@@ -26,7 +26,7 @@ def predict(
 ) -> None:
     """Predict the rows of HDF5 files with an exported ensemble.
 
-    Prints how good the predictions are where the files hold labels.
+    Prints scores if the files hold labels.
     """
     from rayfold.bundle import load_for_serving
     from rayfold.ensemble import check_new_file, predict_files

@@ -1,4 +1,4 @@
-"""``rayfold run``: run a recipe, or go on where it stopped."""
+"""``rayfold run``: run a recipe, or resume it."""
 
 import shlex
 import sys
@@ -21,19 +21,19 @@ def run(
         bool,
         typer.Option(
             "--accept-changed-code",
-            help="Go on although the model's code has changed; recorded for each trial.",
+            help="Resume although the model's code has changed; recorded for each trial.",
         ),
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
+        bool, typer.Option("--retry-failed", help="Also run failed trials again.")
     ] = False,
     all_columns: AllColumns = False,
 ) -> None:
-    """Run a recipe; the same command again goes on where it stopped.
+    """Run a recipe; the same command again resumes it.
 
-    Exit status: 0 done; 1 the best trial does not reach what the recipe accepts, or all failed;
-    2 wrong input; 75 a fault of the machine or of Ray, run the same again when it is mended;
-    130 interrupted, run the same again to go on.
+    Exit status: 0 done; 1 the best trial does not meet accept, or all trials failed; 2 wrong
+    input; 75 a fault of the machine or of Ray: mend it and run the same command again; 130
+    interrupted: run the same command again to resume.
     """
     from rayfold.recipe import load_recipe
 
@@ -54,14 +54,14 @@ def run(
         typer.echo(
             f"{failed} of {len(result.trials)} trials failed; 'rayfold trials {study.name} "
             f"--failed' lists their errors, {study.folder / 'journal.jsonl'} has the tracebacks. "
-            "Mend the code, or add --retry-failed, and the same command tries them again."
+            "Correct the code, or add --retry-failed, and run the same command to try them again."
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if result.interrupted:
-        typer.echo(f"Interrupted. Run '{command}' again to go on.")
+        typer.echo(f"Interrupted. Run '{command}' again to resume.")
         raise typer.Exit(130)
     if result.out_of_time:
-        typer.echo(f"The time is up. Run '{command}' again to go on for as long.")
+        typer.echo(f"max_time is over. Run '{command}' again to resume for the same time.")
     verdicts = result.judge(study.accept)
     for verdict in verdicts:
         typer.echo(f"accept     {verdict}")

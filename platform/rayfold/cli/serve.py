@@ -26,7 +26,7 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP on 127.0.0.1; Ctrl-C ends it.
 
-    POST {"inputs": rows}, or rows by the inputs' names; GET tells what it takes.
+    POST {"inputs": rows}, or rows by the names of the inputs. GET describes the inputs.
     """
     from rayfold.serving.server import HOST, serve_bundle
 

@@ -55,8 +55,8 @@ def simulate(
 ) -> None:
     """Run a recipe's search in simulated time, on any number of groups; trains nothing.
 
-    The searcher is the real one; scores and running times come from a table with a row per
-    configuration. Neither data nor model are needed.
+    The searcher is the real one. Scores and running times come from a table with a row per
+    configuration. It needs neither data nor model.
     """
     from rayfold.recipe import load_recipe
     from rayfold.simulation import Charges, read_table

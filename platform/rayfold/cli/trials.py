@@ -14,10 +14,10 @@ def trials(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     all_columns: AllColumns = False,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Show trials that failed or have no result, and why.")
+        bool, typer.Option("--failed", help="Show trials without a result, and why.")
     ] = False,
 ) -> None:
-    """Print a study's completed trials from MLflow, best first; or those without a result."""
+    """Print a study's completed trials from MLflow, best first, or those without a result."""
     from rayfold.report.tables import failed_table, logged_table
     from rayfold.tracking import read_study
 

@@ -83,7 +83,7 @@ class SeenRows:
                 int(name.removeprefix(_INHERITED)): seen for name, seen in tensors.items()
             }
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} tells of no rows: {error}.") from error
+            raise DataError(f"{path} is not a valid record of seen rows: {error}.") from error
         return cls(digests, training, inherited)
 
 

@@ -1,4 +1,4 @@
-"""Ensembles of logged trials: chosen, combined and judged on out-of-fold predictions."""
+"""Ensembles of logged trials: chosen, combined and scored by out-of-fold predictions."""
 
 from rayfold.data.inputs import Input
 from rayfold.ensemble.budget import Budget

@@ -1,4 +1,4 @@
-"""What an ensemble may cost, and the ensembles that stay within it."""
+"""Limits of an ensemble, and builders that keep to them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ from rayfold.ensemble.records import Signature
 from rayfold.errors import EnsembleError
 
 BATCH_SIZES = (1, 256)
-"""Rows at once, for which latency is limited and reported."""
+"""Batch sizes for which latency is limited and reported."""
 
 WARM_UPS, REPEATS = 3, 20
 
 SAME_SHARE = 1e-9
-"""Shares that differ by less are the same."""
+"""Shares that differ by less count as equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Budget:
 
     Attributes:
         max_members: Trials, at least 1.
-        max_parameters: Numbers in all models together, at least 1.
-        max_latency: Seconds of a prediction of so many rows at once, by their number, such as
-            ``{1: 0.01, 256: 0.1}``: the median of 20 measured on this machine.
+        max_parameters: Parameters of all models together, at least 1.
+        max_latency: Seconds of one prediction by its number of rows, such as
+            ``{1: 0.01, 256: 0.1}``: the median of 20, measured on this machine.
 
     Raises:
         EnsembleError: If a limit is out of range.
@@ -65,8 +65,8 @@ class Cost:
 
     Attributes:
         members: Number of trials.
-        parameters: Numbers in all models together.
-        latency: Median seconds of a prediction, by the rows predicted at once.
+        parameters: Parameters of all models together.
+        latency: Median seconds of a prediction, by its number of rows.
     """
 
     members: int
@@ -74,7 +74,7 @@ class Cost:
     latency: Mapping[int, float]
 
     def excess(self, budget: Budget) -> str:
-        """Say which limit is exceeded, or nothing."""
+        """Say which limit is exceeded; empty if none is."""
         if budget.max_members is not None and self.members > budget.max_members:
             return f"{self.members} members, max_members={budget.max_members}"
         if budget.max_parameters is not None and self.parameters > budget.max_parameters:
@@ -89,11 +89,11 @@ class Cost:
 
 
 class Costs:
-    """What selections cost; each set of candidates is measured once, however it is weighted.
+    """The costs of selections; each set of candidates is measured once, whatever its weights.
 
     Args:
         make: Loads a selection's models.
-        signature: What goes in.
+        signature: Their inputs.
         timed: Whether predictions are timed; otherwise costs have no latency.
     """
 
@@ -108,7 +108,7 @@ class Costs:
         self._known: dict[tuple[type, tuple[int, ...]], Cost] = {}
 
     def of(self, selection: Selection) -> Cost:
-        """Return what a selection costs."""
+        """Return the cost of a selection."""
         key = type(selection.combination), tuple(sorted(selection.candidates))
         if key not in self._known:
             self._known[key] = measure(self._make(selection), self._signature, timed=self._timed)
@@ -116,7 +116,7 @@ class Costs:
 
 
 class WithinBudget(Builder):
-    """Builds what another builder chooses among candidates that fit a budget together.
+    """Lets another builder choose among candidates that fit a budget together.
 
     A chosen candidate that alone exceeds the budget is dropped, and the builder chooses again.
     While the chosen ones together exceed it, the one with the least weight per parameter is
@@ -124,16 +124,16 @@ class WithinBudget(Builder):
     among those left.
 
     Args:
-        builder: What chooses.
-        budget: What the ensemble may cost.
-        costs: Of selections of the same candidates.
+        builder: The builder that chooses.
+        budget: Limits of the ensemble.
+        costs: Costs of selections of the same candidates.
     """
 
     def __init__(self, builder: Builder, budget: Budget, costs: Costs) -> None:
         self._builder, self._budget, self._costs = builder, budget, costs
 
     def settings(self) -> dict[str, Any]:
-        """Return those of the builder that chooses."""
+        """Return the settings of the builder that chooses."""
         return self._builder.settings()
 
     def build(self, out_of_fold: OutOfFold) -> Selection:
@@ -168,7 +168,7 @@ class WithinBudget(Builder):
 
 
 def measure(module: EnsembleModule, signature: Signature, *, timed: bool = True) -> Cost:
-    """Return what an ensemble costs; its predictions are timed unless that is not wanted."""
+    """Return the cost of an ensemble; its predictions are timed if ``timed``."""
     return Cost(
         members=len(module.members),
         parameters=sum(tensor.numel() for tensor in module.members.parameters()),
@@ -185,7 +185,7 @@ def _choose(builder: Builder, out_of_fold: OutOfFold, allowed: np.ndarray) -> Se
 
 
 def _least_worth(selection: Selection, alone: Mapping[int, Cost], out_of_fold: OutOfFold) -> int:
-    """Return which candidate of a selection is to go; never the last one that has all rows."""
+    """Return the candidate of a selection to drop; never the last complete one."""
     shares = dict(zip(selection.candidates, selection.combination.shares, strict=True))
     can_go = [
         index
@@ -202,7 +202,7 @@ def _least_worth(selection: Selection, alone: Mapping[int, Cost], out_of_fold: O
 
 
 def _latency(module: EnsembleModule, signature: Signature, rows: int) -> float:
-    """Return the median of several predictions' seconds, on features of 0."""
+    """Return the median seconds of several predictions on features of 0."""
     features = [
         torch.zeros(
             (rows, *entry.shape), dtype=torch.uint8 if entry.dtype == "uint8" else torch.float32

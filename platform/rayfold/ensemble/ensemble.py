@@ -28,7 +28,7 @@ from rayfold.tracking import read_study, study_names
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """What an ensemble that was built here is made from."""
+    """The sources of an ensemble that was built in this process."""
 
     assembly: Assembly
     evaluations: Sequence[Evaluation]
@@ -37,15 +37,16 @@ class _Made:
 class Ensemble(Estimator):
     """Trained models whose predictions are combined.
 
-    A member is a trial: a bag of the models of its folds, which count alike. ``Ensemble.greedy``,
-    ``Ensemble.best``, ``Ensemble.single_best`` and ``Ensemble.build`` make one from MLflow, also
-    while the study runs; ``load_bundle`` loads an exported one.
+    A member is a trial: the plain average of the models of its folds. ``Ensemble.greedy``,
+    ``Ensemble.best``, ``Ensemble.single_best`` and ``Ensemble.build`` make an ensemble from
+    MLflow, also while the study runs. ``load_bundle`` loads an exported one.
 
     Attributes:
-        out_of_fold_loss: The task's mean loss over all rows (log loss, squared error), each
+        out_of_fold_loss: Mean loss of the task (log loss, squared error) over all rows, each
             predicted by models that did not see it.
-        nested_loss: The same by ensembles that were chosen on the rows of other folds.
-        single_best_loss: The same of the best trial alone.
+        nested_loss: The same loss, with each row predicted by an ensemble that was chosen on the
+            rows of other folds.
+        single_best_loss: The out-of-fold loss of the best trial.
         reason: Why its builder was chosen.
     """
 
@@ -74,22 +75,21 @@ class Ensemble(Estimator):
     ) -> Self:
         """Build an ensemble by the builder with the lowest nested out-of-fold loss.
 
-        ``reason`` says why it was chosen, ``report()`` how good the others are.
+        ``reason`` says why it was chosen; ``report()`` scores the other builders.
 
         Args:
-            studies: Name or id of a study in MLflow, or of several that have the same data and
-                folds.
-            builders: What is tried; None: every builder of ``rayfold.ensemble`` with its
-                defaults, and the best trial alone.
-            budget: What the ensemble may cost; None: anything.
-            min_share: Trials that were stopped after some folds take part if these hold at least
-                this share of the rows, in (0, 1].
-            sub_problems: Whether the best trials of a study's sub-problems, averaged, are a
+            studies: Name or id of a study in MLflow, or of several with the same data and folds.
+            builders: The builders to try; None: every builder of ``rayfold.ensemble`` with its
+                defaults, and the best trial.
+            budget: Limits of the ensemble; None: no limits.
+            min_share: A stopped trial takes part if its folds hold at least this share of the
+                rows, in (0, 1].
+            sub_problems: Whether the average of the best trials of a study's sub-problems is a
                 candidate.
             storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
             tracking_uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in
                 ``storage``.
-            model: The model's class or reference, where the logged one cannot be imported here.
+            model: The model's class or reference, if the logged one cannot be imported here.
 
         Raises:
             TrackingError: If MLflow holds no such study, or cannot be reached.
@@ -161,8 +161,8 @@ class Ensemble(Estimator):
 
         Args:
             studies: As for ``best``.
-            num_rounds: Rounds of the selection, at least 1. A trial may be chosen in several
-                rounds: it is one member then, of a larger weight.
+            num_rounds: Rounds of the selection, at least 1. A trial that is chosen in several
+                rounds is one member with a larger weight.
             options: As for ``build``.
 
         Raises:
@@ -184,14 +184,14 @@ class Ensemble(Estimator):
         return measure(self.module, self.signature)
 
     def report(self, data: Paths | None = None) -> Report:
-        """Say how good it is, by rows that it was not chosen on.
+        """Score the ensemble on rows that it was not chosen on.
 
         Args:
-            data: The study's files, for the rows that it kept for the test; None: without.
+            data: The study's files, for the test rows; None: without test rows.
 
         Raises:
             EnsembleError: If the ensemble was loaded from a bundle, which holds its report.
-            DataError: If the study kept no rows for the test, or the files hold other data.
+            DataError: If the study has no test rows, or the files hold other data.
         """
         if self._made is None:
             raise EnsembleError(
@@ -230,9 +230,9 @@ class Ensemble(Estimator):
         )
 
     def table(self) -> pd.DataFrame:
-        """Return one row per member, of largest weight first, with its configuration.
+        """Return one row per member, largest weight first, with its configuration.
 
-        The score is called by the study's metric.
+        The column of scores has the name of the study's metric.
         """
         metric = next(iter(self.origin.scored), "score")
         rows = [
@@ -262,7 +262,7 @@ class Ensemble(Estimator):
 
 
 def _check_builders(builders: object) -> None:
-    """Check that there is at least one builder, and nothing else."""
+    """Check that there is at least one builder, and only builders."""
     if not isinstance(builders, list | tuple) or not builders:
         raise EnsembleError(f"builders must name at least one builder, got {builders!r}.")
     for builder in builders:

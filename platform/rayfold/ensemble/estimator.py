@@ -1,4 +1,4 @@
-"""What an ensemble predicts, with the interface of scikit-learn's estimators."""
+"""Predictions of an ensemble, with the interface of scikit-learn's estimators."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -36,17 +36,17 @@ class Predict(Protocol):
 
 
 class Estimator:
-    """Predicts with the models of an ensemble, or with a program that stands for them.
+    """Predicts with the models of an ensemble, or with a program that replaces them.
 
     Args:
         contents: The ensemble.
-        program: What predicts instead of the models; None: the models.
+        program: Predicts instead of the models; None: the models predict.
 
     Attributes:
-        contents: The same.
-        program: The same.
-        members: The trials in it, the one that counts most first, with weights that sum to 1.
-        signature: What goes in and what comes out.
+        contents: The ensemble.
+        program: Predicts instead of the models, or None.
+        members: Its trials, largest weight first; weights sum to 1.
+        signature: Inputs and outputs.
         origin: The studies that it comes from, and how their test rows were split off.
     """
 
@@ -64,7 +64,7 @@ class Estimator:
 
     @property
     def n_features_in_(self) -> int:
-        """How many numbers a row has, of a single input that is a table, as scikit-learn says it.
+        """Numbers per row of a single input that is a table, as in scikit-learn.
 
         Raises:
             AttributeError: If rows have another shape, or there are several inputs.
@@ -94,8 +94,8 @@ class Estimator:
     def predict_proba(self) -> Callable[[Features], NDArray[np.float64]]:
         """Predicts the probability of each class from features: shape ``(rows, classes)``.
 
-        A property, so that a regression has none, as scikit-learn's functions expect. When called
-        it raises ``DataError`` if the features' number, shape, type or values are wrong.
+        It is a property, because scikit-learn's functions expect that a regression lacks it. A
+        call raises ``DataError`` if the features' number, shape, type or values are wrong.
 
         Raises:
             AttributeError: If the task has no probabilities.
@@ -137,12 +137,12 @@ class Estimator:
         return conformal.intervals(self._combined(features), scores, coverage)
 
     def uncertainty(self, features: Features) -> uncertainty.Uncertainty:
-        """Return how uncertain each prediction is: what the data and what the models leave open.
+        """Return the uncertainty of each prediction, split into parts of data and models.
 
-        The models are those of all members, or for a stack its variants by one model of each. Of
-        values, the data's part is the ensemble's own nested squared error, which holds what the
-        models get wrong together, too; the total is the squared error to be expected of one of
-        the models, drawn by weight.
+        The models are those of all members; for a stack, they are variants that take one model of
+        each member. For values, the data's part is the nested squared error of the ensemble, which
+        includes errors that all models share. The total is the expected squared error of one model
+        drawn by weight.
 
         Args:
             features: As for ``predict``.
@@ -179,7 +179,7 @@ class Estimator:
         return np.concatenate([np.zeros((0, self.signature.num_outputs)), *parts])
 
     def fit(self, features: Features, target: ArrayLike | None = None) -> Self:
-        """Return the ensemble as it is: it is fitted; for scikit-learn's functions."""
+        """Return the ensemble unchanged, since it is fitted; for scikit-learn's functions."""
         return self
 
     def score(self, features: Features, target: ArrayLike) -> float:
@@ -198,11 +198,11 @@ class Estimator:
         return float(metric(target, self.predict(features)))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return nothing: a fitted ensemble has no parameters to set."""
+        """Return an empty mapping: a fitted ensemble has no parameters to set."""
         return {}
 
     def set_params(self, **params: Any) -> Self:
-        """Return the ensemble as it is.
+        """Return the ensemble unchanged.
 
         Raises:
             EnsembleError: If a parameter is given.
@@ -235,7 +235,7 @@ class Estimator:
 
     @cached_property
     def module(self) -> EnsembleModule:
-        """All of it as one ``torch.nn.Module``.
+        """The whole ensemble as one ``torch.nn.Module``.
 
         Raises:
             BundleError: If the ensemble was loaded as a program, which holds no models.

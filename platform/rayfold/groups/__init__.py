@@ -1,4 +1,4 @@
-"""Groups of workers on Ray Train that outlive trials, and the pool that lends them.
+"""Groups of workers on Ray Train that outlive trials, and the pool that lends them to trials.
 
-Imports are left to the modules: the dispatcher's process must not import PyTorch.
+This file imports nothing, because the dispatcher's process must not import PyTorch.
 """

@@ -1,6 +1,6 @@
-"""Typed calls of the dispatcher: by trials, by groups and by the driver.
+"""Typed calls of the dispatcher, for trials, groups and the driver.
 
-Every process may use it: it imports neither PyTorch nor Ray Train.
+It imports neither PyTorch nor Ray Train, so every process may use it.
 """
 
 import zlib
@@ -22,7 +22,7 @@ Key = TypeVar("Key", int, str)
 """A group's number, or a trial's name."""
 
 GROUPS_PER_DISPATCHER = 4_000
-"""How many groups one dispatcher serves well, see ``platform/docs/measurements.md``."""
+"""Number of groups that one dispatcher serves well, see ``platform/docs/measurements.md``."""
 
 DEATHS = (
     ray.exceptions.NodeDiedError,
@@ -30,24 +30,24 @@ DEATHS = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
 )
-"""What a call of an actor ends with whose process is gone; Ray has no common class for them."""
+"""Errors of a call to an actor whose process is gone; Ray has no common class for them."""
 
 MAX_CALLS = 1_000_000
-"""How many calls may wait in the dispatcher at a time: two of each group and one of each trial.
+"""Number of calls that may wait in the dispatcher: two of each group and one of each trial.
 
-Calls beyond it do not begin, and if all others wait for them, nothing moves any more.
+Further calls do not begin. If all others wait for them, the pool is deadlocked.
 """
 
 
 class DispatcherClient:
-    """The dispatcher as other processes see it; may be pickled and sent to them.
+    """The dispatcher for other processes; it can be pickled and sent to them.
 
-    Each method waits for the dispatcher's answer, unless it says otherwise; what the answer means
-    is told by the method of ``Dispatcher`` with the same name. Trials are named by study and id.
+    Each method waits for the dispatcher's answer, unless it says otherwise. The method of
+    ``Dispatcher`` with the same name says what the answer means. Trials are named by study and id.
 
     A large pool has several dispatchers, each with a part of the groups: group ``n`` belongs to
-    dispatcher ``n`` modulo their number. A trial takes its groups from one of them, which its name
-    decides, so that every process finds it without asking.
+    dispatcher ``n`` modulo their number. A trial takes its groups from one dispatcher. The trial's
+    name decides which, so every process can find it.
 
     Every method that waits raises ``DispatcherLostError`` if a dispatcher's process is gone.
 
@@ -63,8 +63,8 @@ class DispatcherClient:
         """Start a dispatcher on this node, or several.
 
         Args:
-            num_groups: Groups that are certain to come. One dispatcher is started for each
-                ``GROUPS_PER_DISPATCHER``, so that none is without groups.
+            num_groups: Smallest number of groups. One dispatcher is started for each
+                ``GROUPS_PER_DISPATCHER`` of them, so that each has groups.
         """
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(
@@ -77,14 +77,14 @@ class DispatcherClient:
         return cls([actor.remote() for _ in range(number)])
 
     def end(self) -> None:
-        """End the dispatchers' processes, whatever they do."""
+        """End the dispatchers' processes at once."""
         for actor in self._actors:
             ray.kill(actor)
 
     # -- for trials
 
     def acquire(self, study: str, trial: str, num_groups: int) -> int:
-        """Wait for groups, and return how many the trial holds now."""
+        """Wait for groups, and return how many the trial now holds."""
         return self._call(Dispatcher.acquire, lease_name(study, trial), num_groups)
 
     def submit(self, study: str, trial: str, tasks: Iterable[FoldTask]) -> None:
@@ -100,7 +100,7 @@ class DispatcherClient:
         self._call(Dispatcher.release, lease_name(study, trial))
 
     def release_soon(self, study: str, trial: str) -> None:
-        """Give the trial's groups back, without waiting for it."""
+        """Give the trial's groups back, without waiting for the answer."""
         self._send(Dispatcher.release, lease_name(study, trial))
 
     # -- for groups
@@ -110,11 +110,11 @@ class DispatcherClient:
         return self._call(Dispatcher.announce, group, node, process_id)
 
     def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Order:
-        """Hand in the outcome of the last order, and wait for the next."""
+        """Deliver the outcome of the last order, and wait for the next order."""
         return self._call(Dispatcher.exchange, group, token, outcome)
 
     def listen(self, group: int, token: str, epoch: int) -> bool:
-        """Tell how far a group is, and wait for a reason to end its order."""
+        """Report a group's progress, and wait for a reason to end its order."""
         return self._call(Dispatcher.listen, group, token, epoch)
 
     def rank_failed(
@@ -126,7 +126,7 @@ class DispatcherClient:
         error: str,
         fault: str | None = None,
     ) -> bool:
-        """Tell that a rank has failed, and return whether all ranks of its group have."""
+        """Report that a rank has failed, and return whether all ranks of its group have."""
         return self._call(Dispatcher.rank_failed, group, token, rank, world_size, error, fault)
 
     # -- for the driver and what watches over groups
@@ -134,11 +134,11 @@ class DispatcherClient:
     def group_died(
         self, group: int, cause: str, details: str = "", *, node_lost: bool = False
     ) -> bool:
-        """Tell that a group's processes are gone, and return whether to start it again."""
+        """Report that a group's processes are gone, and return whether to restart it."""
         return self._call(Dispatcher.group_died, group, cause, details, node_lost=node_lost)
 
     def snapshot(self) -> Snapshot:
-        """Return the pool as it is."""
+        """Return the present state of the pool."""
         return Snapshot.merged(self._call_all(Dispatcher.snapshot))
 
     def arrivals(self) -> tuple[Arrival, ...]:
@@ -146,11 +146,11 @@ class DispatcherClient:
         return tuple(chain.from_iterable(self._call_all(Dispatcher.arrivals)))
 
     def interrupt(self) -> None:
-        """End all waiting; groups write a checkpoint after their epoch and go idle."""
+        """End all waiting calls; groups write a checkpoint after their epoch and become idle."""
         self._call_all(Dispatcher.interrupt)
 
     def stop(self) -> None:
-        """Send every group home."""
+        """Tell every group to end."""
         self._call_all(Dispatcher.stop)
 
     # -- private
@@ -162,14 +162,14 @@ class DispatcherClient:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Return a method's answer about the group or trial that its first argument names."""
+        """Call a method on the dispatcher of the group or trial in the first argument."""
         answer: Result = self._answer(self._send(method, key, *args, **kwargs))
         return answer
 
     def _call_all(
         self, method: Callable[[Dispatcher], Coroutine[Any, Any, Result]]
     ) -> list[Result]:
-        """Return the answers of all dispatchers, which are asked at the same time."""
+        """Call a method on all dispatchers at the same time, and return their answers."""
         sent = [self._send_to(actor, method.__name__) for actor in self._actors]
         return [self._answer(reference) for reference in sent]
 
@@ -193,5 +193,5 @@ class DispatcherClient:
         except DEATHS as error:
             raise DispatcherLostError(
                 "the process that gives out the orders of this run (its dispatcher) has died; "
-                "run the same command again to go on."
+                "run the same command again to resume."
             ) from error

@@ -1,4 +1,4 @@
-"""The Ray cluster that a study runs on: joined where there is one, else started here."""
+"""The Ray cluster that a study runs on: an existing one is joined, else Ray is started here."""
 
 import logging
 import os
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 def cluster(address: str | None = None) -> Iterator[RayProcesses]:
     """Connect to Ray for the length of the block.
 
-    A connection that stands already is used and left as it is. Otherwise ``address``, else
-    ``$RAY_ADDRESS``, is joined and left again; without either, Ray is started on this machine,
-    where it listens on 127.0.0.1 alone, and ended afterwards.
+    An existing connection is used and kept. Otherwise ``address``, else ``$RAY_ADDRESS``, is
+    joined and left again. Without either, Ray is started on this machine, where it listens only on
+    127.0.0.1, and ended afterwards.
 
     Yields:
-        What tells whether Ray is still there.
+        A watch that reports when Ray is gone.
 
     Raises:
         ResourcesError: If no cluster answers at the address.
@@ -66,7 +66,7 @@ def cluster(address: str | None = None) -> Iterator[RayProcesses]:
 
 @contextmanager
 def _without_messages_of_ray() -> Iterator[None]:
-    """Keep Ray from printing, in colours, guesses at why a worker died: we tell the cause."""
+    """Stop Ray from printing guesses, in colours, at why a worker died; we report the cause."""
     before = worker._worker_logs_enabled
     worker._worker_logs_enabled = False
     try:
@@ -76,7 +76,7 @@ def _without_messages_of_ray() -> Iterator[None]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out what the study says once: a lost dispatcher, or a fault of the machine."""
+    """Hide messages that the study reports once: a lost dispatcher, a fault of the machine."""
     error = _cause(record.exc_info[1]) if record.exc_info else None
     lost = isinstance(error, DispatcherLostError)
     return error is None or not (lost or machine_fault(error, Path.cwd()))
@@ -87,13 +87,13 @@ def _cause(error: BaseException | None) -> BaseException | None:
 
 
 def check_reachable(address: str | None = None) -> None:
-    """Refuse at once a cluster that nobody listens at; Ray itself tries for many minutes.
+    """Refuse at once an address at which nothing listens; Ray itself tries for many minutes.
 
     Args:
         address: As for ``cluster``.
 
     Raises:
-        ResourcesError: If nobody does.
+        ResourcesError: If nothing listens there.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     place = None if ray.is_initialized() else host_and_port(address)
@@ -109,10 +109,10 @@ def check_reachable(address: str | None = None) -> None:
 
 
 def host_and_port(address: str) -> tuple[str, int] | None:
-    """Return where a cluster's address leads; None where only Ray knows.
+    """Return host and port of a cluster's address; None if only Ray knows them.
 
     Raises:
-        ResourcesError: If it is no address.
+        ResourcesError: If it is not an address.
     """
     if address in ("local", "auto"):
         return None
@@ -131,11 +131,11 @@ def check_room(groups: Groups, address: str | None = None) -> None:
     """Check that a cluster that cannot grow holds at least one group.
 
     Args:
-        groups: What is asked for.
-        address: Of the cluster that was joined, as for ``cluster``.
+        groups: The requested groups.
+        address: Address of the joined cluster, as for ``cluster``.
 
     Raises:
-        ResourcesError: If no group will ever fit, because Ray runs on this machine alone.
+        ResourcesError: If no group will ever fit, because Ray runs on this machine only.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 or address or os.environ.get("RAY_ADDRESS"):
@@ -158,7 +158,7 @@ _GIVE_TOKEN = (
 
 
 def _connect(address: str) -> None:
-    """Join or start Ray; one that does not start on a busy machine is tried once more."""
+    """Join or start Ray; on a busy machine a failed start is tried once more."""
     own = address == "local"
     options = {"include_dashboard": False} if own else {}
     for attempt in (1, 2):
@@ -189,9 +189,9 @@ def _connect(address: str) -> None:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let Ray start as it does on macOS, where its services listen on 127.0.0.1 alone.
+    """Let Ray start as on macOS, where its services listen only on 127.0.0.1.
 
-    ``ray.init`` takes no such address: it puts that of a network interface in its place.
+    ``ray.init`` does not accept this address: it replaces it by that of a network interface.
     """
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -202,13 +202,13 @@ def _on_loopback() -> Iterator[None]:
 
 
 def asks_for_token(error: Exception) -> bool:
-    """Tell whether a cluster refused to be joined for want of its token."""
+    """Tell whether a cluster refused a client because the token was missing or wrong."""
     refused = isinstance(error, ray.exceptions.AuthenticationError)
     return refused or "authentication" in str(error).lower() or "UNAUTHENTICATED" in str(error)
 
 
 def _protect_token() -> None:
-    """Make the token that Ray leaves in the home folder readable by its owner alone."""
+    """Make Ray's token in the home folder readable only by its owner."""
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
         token.chmod(0o600)

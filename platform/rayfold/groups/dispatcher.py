@@ -1,7 +1,7 @@
-"""The pool's switchboard: which trial holds which groups, and which fold each group trains.
+"""The dispatcher of a pool: which trial holds which groups, and which fold each group trains.
 
-It runs as one asyncio actor, so that trials and groups, wherever they are, agree through it. It
-knows nothing of Ray itself: its methods are plain coroutines.
+It runs as one asyncio actor, which all trials and groups call. It does not use Ray itself: its
+methods are plain coroutines.
 """
 
 import asyncio
@@ -17,39 +17,39 @@ from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
 from rayfold.orders import FoldOutcome, FoldTask, Order
 
 POLL_SECONDS = 20.0
-"""How long a group waits for an order before it asks again."""
+"""Seconds that a group waits for an order before it asks again."""
 
 BEAT_SECONDS = 1.0
-"""How often a group in training tells how far it is, in a small pool."""
+"""Seconds between two reports of a group in training, in a small pool."""
 
 BEATS_PER_SECOND = 50.0
-"""How many of these calls all groups together make: in a large pool each calls less often."""
+"""Reports per second of all groups together; in a large pool each group reports less often."""
 
 LOST_SECONDS = 60.0
-"""A group that has been silent for this long has lost its order to another group.
+"""Seconds of silence after which a group's order is given to another group.
 
-In pools of more than 1,500 groups it is twice the seconds between two of its calls.
+In pools of more than 1,500 groups it is twice the time between two reports of a group.
 """
 
 MAX_ATTEMPTS = 3
-"""After so many deaths or lone failures of a worker on the same order, the order has failed.
+"""Number of deaths or lone failures of a worker on one order after which the order has failed.
 
-A group that dies so often in a row before it has taken an order is not started again.
+A group that dies as often in a row before it takes an order is not restarted.
 """
 
 RANKS_SECONDS = 10.0
-"""How long a failed rank waits for the others to fail as well."""
+"""Seconds that a failed rank waits for the others to fail as well."""
 
 
 class Dispatcher:
-    """Lends groups to trials, all that a trial asks for or none, first come first served.
+    """Lends groups to trials: all that a trial asks for or none, first come first served.
 
-    Trials call ``acquire``, ``submit``, ``wait`` and ``release`` under a name that no other trial
-    of the pool has (``orders.lease_name``); rank 0 of a group calls ``announce``, ``exchange`` and
-    ``listen``; the driver calls the rest.
+    Trials call ``acquire``, ``submit``, ``wait`` and ``release`` with a name that is unique in the
+    pool (``orders.lease_name``). Rank 0 of a group calls ``announce``, ``exchange`` and
+    ``listen``. The driver calls the other methods.
 
-    No call costs more with more groups, except ``snapshot``, ``interrupt`` and ``stop``; whoever
-    waits is woken, and does not ask again and again.
+    The cost of a call does not grow with the number of groups, except for ``snapshot``,
+    ``interrupt`` and ``stop``. Callers that wait are woken; nobody polls.
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class Dispatcher:
     async def acquire(self, trial: str, num_groups: int) -> int:
         """Wait until ``num_groups`` groups are free, and take them.
 
-        Fewer are taken when the whole pool has fewer. A trial that holds groups already (its
-        actor has died and come back) gives these back first.
+        It takes fewer if the whole pool has fewer. If the trial already holds groups (its actor
+        has died and come back), it gives these back first.
 
         Returns:
-            How many groups the trial holds now; 0 when the study is interrupted.
+            Number of groups that the trial now holds; 0 if the study is interrupted.
         """
         self._release(trial)
         lease = Lease(trial=trial, wanted=num_groups)
@@ -88,7 +88,7 @@ class Dispatcher:
     async def submit(self, trial: str, tasks: Iterable[FoldTask]) -> None:
         """Queue orders for the trial's groups.
 
-        A fold's first order goes to whichever group is free, later ones to where its state is.
+        A fold's first order goes to any free group, later ones to the group with its state.
         """
         lease = self._leases[trial]
         for task in tasks:
@@ -100,7 +100,7 @@ class Dispatcher:
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
         """Wait for outcomes of the trial's orders.
 
-        None at all means: interrupted, released, or ``timeout`` seconds have passed.
+        An empty result means: interrupted, released, or ``timeout`` seconds have passed.
         """
         lease = self._leases.get(trial)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -126,7 +126,7 @@ class Dispatcher:
         """Enter a group that is ready, for the first time or again.
 
         Returns:
-            A token that the group shows with every later call; older ones are void.
+            A token that the group sends with every later call; older tokens are invalid.
         """
         token = uuid.uuid4().hex
         known = self._groups.get(group)
@@ -151,7 +151,7 @@ class Dispatcher:
         return token
 
     async def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Order:
-        """Hand in the outcome of the last order, and wait for the next."""
+        """Deliver the outcome of the last order, and wait for the next order."""
         state = self._groups[group]
         if state.token != token:
             return Order(stop=True)
@@ -175,11 +175,11 @@ class Dispatcher:
         return Order(stop=True)
 
     async def listen(self, group: int, token: str, epoch: int) -> bool:
-        """Tell that a group is alive and how far it is, and wait for a reason to end its order.
+        """Report a group's progress, and wait for a reason to end its order.
 
         Returns:
-            True as soon as it should end its present order after the epoch; False when it is time
-            to tell anew how far it is.
+            True as soon as the group should end its present order after the epoch; False when it
+            is time for the next report.
         """
         state = self._groups[group]
         if state.token != token:
@@ -199,15 +199,15 @@ class Dispatcher:
         error: str,
         fault: str | None = None,
     ) -> bool:
-        """Tell that one rank of a group has failed on the present order, and wait for the others.
+        """Report that one rank of a group has failed on the present order; wait for the others.
 
-        Where the machine is at fault, the order ends with that as soon as the group is rebuilt.
+        If the machine is at fault, the order ends with this fault when the group is rebuilt.
 
         Returns:
-            True when all ranks failed, so that the group can go on with the next order. False
-            when some did not, and the group has to be rebuilt: they are dead, or wait in a
-            collective that will never be complete. The two look alike from here, so that the
-            order is given out again, until it has been so ``MAX_ATTEMPTS`` times.
+            True if all ranks failed: the group can take the next order. False if some did not:
+            they are dead, or wait in a collective that will never be complete, and the group must
+            be rebuilt. These cases cannot be distinguished here, so the order is given out again,
+            up to ``MAX_ATTEMPTS`` attempts.
         """
         state = self._groups[group]
         if state.token != token:
@@ -230,14 +230,14 @@ class Dispatcher:
     async def group_died(
         self, group: int, cause: str, details: str = "", *, node_lost: bool = False
     ) -> bool:
-        """Tell that a group's processes are gone; its order is given out again.
+        """Report that a group's processes are gone; its order is given out again.
 
-        The loss of a node is not counted, neither against the group nor against the order.
+        The loss of a node counts neither against the group nor against the order.
 
         Returns:
-            Whether the group is to be started again: not if it has died ``MAX_ATTEMPTS`` times
-            in a row before it took an order, since it would do so for ever (a module is missing
-            on its node, say). A group that dies at its orders is started again however often.
+            Whether to restart the group. Not if it has died ``MAX_ATTEMPTS`` times in a row before
+            it took an order: it would always do so, for example if a module is missing on its
+            node. A group that dies during orders is always restarted.
         """
         state = self._groups.get(group)
         early = state is None or not (state.job or state.num_outcomes or state.lost)
@@ -266,7 +266,7 @@ class Dispatcher:
     # -- for the driver
 
     async def snapshot(self) -> Snapshot:
-        """Return the pool as it is, after giving orders of silent groups to others."""
+        """Return the state of the pool, after giving orders of silent groups to others."""
         self._replace_lost()
         ready = [group for group in self._groups.values() if group.number not in self._away]
         shown = heapq.nsmallest(SHOWN_GROUPS, ready, key=lambda group: group.number)
@@ -295,12 +295,12 @@ class Dispatcher:
         )
 
     async def interrupt(self) -> None:
-        """End all waiting; groups write a checkpoint after their epoch and go idle."""
+        """End all waiting calls; groups write a checkpoint after their epoch and become idle."""
         self._interrupted = True
         self._ask_all_to_stop()
 
     async def stop(self) -> None:
-        """Send every group home."""
+        """Tell every group to end."""
         self._interrupted = self._stopping = True
         self._ask_all_to_stop()
 
@@ -308,7 +308,7 @@ class Dispatcher:
 
     @property
     def _beat_seconds(self) -> float:
-        """How long a group may be silent while it trains or waits."""
+        """Seconds that a group may be silent while it trains or waits."""
         return max(BEAT_SECONDS, len(self._groups) / BEATS_PER_SECOND)
 
     def _ask_all_to_stop(self) -> None:
@@ -319,7 +319,7 @@ class Dispatcher:
             lease.wake.set()
 
     def _grant(self) -> None:
-        """Serve the trials that wait, in their order, each whole or not at all."""
+        """Give groups to the waiting trials in their order: all that a trial wants, or none."""
         while self._waiting:
             trial, lease = next(iter(self._waiting.items()))
             wanted = min(lease.wanted, len(self._groups) - len(self._away))
@@ -333,7 +333,7 @@ class Dispatcher:
             lease.wake.set()
 
     def _note(self, group: Group) -> None:
-        """Count a group among those that are away or free; called after each change of it."""
+        """Enter a group among those that are away or free; called after each change of it."""
         if group.lost or group.dead:
             self._away.add(group.number)
         else:
@@ -358,8 +358,8 @@ class Dispatcher:
     def _assign(self, group: Group) -> bool:
         """Give ``group`` the next order of its lease that it may take.
 
-        Of folds that are nobody's yet it prefers those that the same group of other trials takes,
-        since it may have states of these in memory.
+        Among unassigned folds, prefer those that this group trained for other trials, since it may
+        have states of these in memory.
         """
         lease = group.lease
         if lease is None or self._interrupted:
@@ -383,7 +383,7 @@ class Dispatcher:
         return True
 
     def _settle(self, group: Group, outcome: FoldOutcome) -> None:
-        """Book the outcome of the group's present order; an order taken back counts no more."""
+        """Record the outcome of the group's present order; ignore an order that was taken back."""
         job, group.job, group.stop_asked_at = group.job, None, None
         group.num_outcomes += 1
         if job is not None:
@@ -396,7 +396,7 @@ class Dispatcher:
             group.lease.wake.set()
 
     def _take_back(self, group: Group, *, counts: bool = True) -> None:
-        """Queue the order of a group that is rebuilt once more, unless that is hopeless."""
+        """Queue the order of a rebuilt group once more, unless it had its last attempt."""
         job, group.job, lease = group.job, None, group.lease
         group.stop_asked_at = None
         if lease is not None:
@@ -415,7 +415,7 @@ class Dispatcher:
             lease.wake_groups()
 
     def _give_up(self, job: Job, lease: Lease) -> bool:
-        """Fail an order that groups have died at too often; tell whether that is so."""
+        """Fail an order if groups have died at it too often; return whether it failed."""
         error = self._deaths.verdict(job, MAX_ATTEMPTS)
         if error is None:
             return False
@@ -424,7 +424,7 @@ class Dispatcher:
         return True
 
     def _replace_lost(self) -> None:
-        """Take groups that have been silent for long out of the pool, and their orders back."""
+        """Remove groups that have been silent for too long, and take their orders back."""
         limit = time.monotonic() - max(LOST_SECONDS, 2 * self._beat_seconds)
         for group in self._groups.values():
             if group.lost or group.last_seen >= limit:

@@ -1,4 +1,4 @@
-"""What every worker of a group does: take an order, train, report, until told to stop."""
+"""The loop of a group's worker: take an order, train, report, until told to stop."""
 
 import os
 import threading
@@ -23,12 +23,12 @@ from rayfold.training.metrics import load_metrics
 
 @dataclass(frozen=True, kw_only=True)
 class GroupWork:
-    """What a group is told once, when it starts.
+    """What a group gets once, when it starts.
 
     Attributes:
         group: Its number in the pool.
         dispatcher: Client of the pool's dispatcher.
-        setups: What all folds of a study share, by the study's name.
+        setups: The setup of each study, by the study's name.
         data: Reference to the staged data set.
     """
 
@@ -62,7 +62,7 @@ def serve(config: dict[str, GroupWork]) -> None:
 
 
 class _FoldTrainer:
-    """Carries out orders, and keeps the folds of the present trial in memory between them."""
+    """Carries out orders; keeps the folds of the present trial in memory between orders."""
 
     def __init__(
         self, setups: Mapping[str, StudySetup], data: DataSet, collective: Collective
@@ -72,9 +72,9 @@ class _FoldTrainer:
         self.present: FoldRun | None = None
 
     def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
-        """Return what became of ``task``; an error of the user's model is an outcome, too.
+        """Carry out ``task`` and return its outcome, which may be an error of the user's model.
 
-        So is a fault of the machine, which is never an error of the model.
+        A fault of the machine is an outcome of its own, never an error of the model.
 
         Raises:
             RuntimeError: If only some ranks failed, so that the group must be rebuilt.
@@ -122,7 +122,7 @@ class _FoldTrainer:
         )
 
     def _keep_only(self, task: FoldTask) -> None:
-        """End the runs of other trials, and those of this one's earlier lineages."""
+        """End the runs of other trials, and those of this trial's earlier lineages."""
         present = task.study, task.trial, task.lineage
         for study, trial, fold, lineage in list(self._runs):
             if (study, trial, lineage) != present:
@@ -130,7 +130,7 @@ class _FoldTrainer:
 
 
 def _metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> Mapping[str, float]:
-    """Return the metrics of an epoch: a fold taken up from a checkpoint may be ahead of it."""
+    """Return the metrics of an epoch; a fold resumed from a checkpoint may be ahead of it."""
     return history[min(epoch, len(history)) - 1] if history else {}
 
 
@@ -153,9 +153,9 @@ class _Link:
             threading.Thread(target=self._listen, name="listener", daemon=True).start()
 
     def exchange(self, outcome: FoldOutcome | None) -> Order | None:
-        """Hand in an outcome and return the next order; None on ranks other than 0.
+        """Deliver an outcome and return the next order; None on ranks other than 0.
 
-        If the dispatcher is gone, there is nothing more to do.
+        If the dispatcher is gone, the order is to stop.
         """
         if self._collective.rank != 0:
             return None
@@ -166,7 +166,7 @@ class _Link:
 
     @contextmanager
     def training(self, trainer: _FoldTrainer) -> Iterator[None]:
-        """Tell the dispatcher how far ``trainer`` is while the block runs."""
+        """Report the progress of ``trainer`` to the dispatcher while the block runs."""
         with self._changed:
             self._orders += 1
             self._trainer = trainer
@@ -181,7 +181,7 @@ class _Link:
         return self._order_to_stop == self._orders
 
     def all_ranks_failed(self, error: str, fault: str | None) -> bool:
-        """Tell that this rank has failed, and find out whether all have."""
+        """Report that this rank has failed, and return whether all have."""
         world_size = self._collective.world_size
         if world_size == 1:
             return True
@@ -199,7 +199,7 @@ class _Link:
             self._changed.notify()
 
     def _listen(self) -> None:
-        """While an order is trained, tell how far it is, and wait to hear that it should end."""
+        """While an order is trained, report its progress and wait for a reason to end it."""
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_reason_to_listen)
@@ -215,5 +215,5 @@ class _Link:
                 return
 
     def _has_reason_to_listen(self) -> bool:
-        """Whether an order is trained that need not end, or there will be none any more."""
+        """Whether an order is trained that need not end, or there will be no more orders."""
         return self._closed or (self._trainer is not None and self._order_to_stop != self._orders)

@@ -1,4 +1,4 @@
-"""What a dispatcher keeps of groups, trials and orders."""
+"""A dispatcher's records of groups, trials and orders."""
 
 import asyncio
 import heapq
@@ -13,7 +13,7 @@ from rayfold.orders import FoldOutcome, FoldTask
 
 @dataclass(eq=False)
 class Job:
-    """An order, and why it was lost with its worker the last time."""
+    """An order, and why its last worker died."""
 
     task: FoldTask
     error: str = ""
@@ -23,7 +23,7 @@ class Job:
 class Deaths:
     """Why groups have died at each fold, over all leases of its trial.
 
-    The actor of a trial may die with its group, and come back to give the same order anew.
+    The actor of a trial may die with its group, come back and give the same order again.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Deaths:
         self._errors.pop(job.task.key, None)
 
     def verdict(self, job: Job, limit: int) -> str | None:
-        """Return the error that an order ends with after so many deaths; None before that."""
+        """Return the error of an order after ``limit`` deaths; None before that."""
         errors = self._errors.get(job.task.key, [])
         if len(errors) < limit:
             return None
@@ -57,7 +57,7 @@ class Failures:
 
 @dataclass(eq=False)
 class Group:
-    """A group, and what it does."""
+    """A group and its present order."""
 
     number: int
     node: str
@@ -79,7 +79,7 @@ class Group:
     """Set when the present order should end after its epoch."""
 
     def state(self) -> GroupState:
-        """Return what others see of it."""
+        """Return its state for others."""
         task = self.job.task if self.job else None
         return GroupState(
             group=self.number,
@@ -97,7 +97,7 @@ class Group:
         )
 
     def ask_to_stop(self) -> None:
-        """Tell it to end its order after the epoch, if it has one, and note since when."""
+        """Tell it to end its order after the epoch, if it has one, and note the time."""
         if self.job is not None:
             self.ending.set()
             if self.stop_asked_at is None:
@@ -111,7 +111,7 @@ class Group:
 
 @dataclass(eq=False)
 class Lease:
-    """A trial that waits for groups or holds some, its orders, and what became of them."""
+    """A trial that waits for groups or holds some, its orders and their outcomes."""
 
     trial: str
     wanted: int
@@ -128,7 +128,7 @@ class Lease:
 
 
 class FreeGroups:
-    """The numbers of the groups that no trial holds; gives out the smallest first.
+    """The numbers of the groups that no trial holds; the smallest is taken first.
 
     Adding, removing and giving out take time logarithmic in their number.
     """

@@ -9,7 +9,7 @@ from rayfold.groups.plan import Groups
 
 
 def room_for_groups(groups: Groups) -> int:
-    """Return how many more groups the nodes have room for at this moment."""
+    """Return how many more groups the nodes have room for now."""
     need = groups.worker_resources
     per_node = sum(_times(need, node["Resources"]) for node in _nodes())
     return min(per_node, _times(need, ray.available_resources())) // groups.workers
@@ -18,8 +18,8 @@ def room_for_groups(groups: Groups) -> int:
 def nodes_without_groups(groups: Groups) -> list[str]:
     """Return the ids of the nodes that are too small for a worker, even when they are idle.
 
-    The head of a cluster is often one of them: it is started with no CPUs, so that nothing
-    computes where the cluster is kept together.
+    The head of a cluster is often one of them: it is started with no CPUs, so that no task runs
+    there.
     """
     return [
         node["NodeID"]

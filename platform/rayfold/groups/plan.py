@@ -1,4 +1,4 @@
-"""How many processes a study asks for, told before anything starts."""
+"""The worker groups of a study, and the plan of what it will run."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from rayfold.options.fields import Count, plain
 from rayfold.results import MAX_COUNT
 
 WORKER_MEMORY = 0.45e9
-"""Bytes of a worker, mostly PyTorch itself (measured)."""
+"""Bytes of a worker, mostly PyTorch (measured)."""
 
 TRIAL_MEMORY = 0.15e9
-"""Bytes of the actor of a trial, and of its share in those that wait for a group (measured)."""
+"""Bytes of a trial's actor, with its share of the actors that wait for a group (measured)."""
 
 DRIVER_MEMORY = 1.5e9
-"""Bytes of the driver, of Ray's own processes and of the dispatcher (measured)."""
+"""Bytes of the driver, Ray's own processes and the dispatcher (measured)."""
 
 
 @options("groups")
@@ -25,17 +25,17 @@ class Groups:
     """The worker groups of a study."""
 
     minimum: Count = 1
-    """Groups asked for at once, even where the cluster must grow for them."""
+    """Groups requested at the start, even if the cluster must grow for them."""
     maximum: Count = 1
-    """Groups at most; more than minimum are started as the cluster has room."""
+    """Largest number of groups; those beyond minimum start when the cluster has room."""
     workers: Count = 1
     """Data-parallel workers of each group (N_W)."""
     per_trial: Count = 1
-    """Groups that one trial may hold at once (N_F), its folds spread over them."""
+    """Groups that train folds of one trial at the same time (N_F)."""
     cpus_per_worker: Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain] = 1.0
     """CPU cores reserved for each worker."""
     gpus_per_worker: Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain] = 0.0
-    """GPUs of each worker (N_GPU), or the share of one; 0 computes on the CPU."""
+    """GPUs of each worker (N_GPU), or a share of one; 0 computes on the CPU."""
 
     def __post_init__(self) -> None:
         for name in ("minimum", "per_trial"):
@@ -52,7 +52,7 @@ class Groups:
 
     @property
     def worker_resources(self) -> dict[str, float]:
-        """What Ray reserves for each worker."""
+        """The resources that Ray reserves for each worker."""
         resources = {"CPU": float(self.cpus_per_worker)}
         if self.gpus_per_worker:
             resources["GPU"] = float(self.gpus_per_worker)
@@ -60,18 +60,18 @@ class Groups:
 
     @property
     def trials_at_once(self) -> int:
-        """How many trials the full pool serves at the same time (N_G)."""
+        """Number of trials that the full pool serves at the same time (N_G)."""
         return self.maximum // self.per_trial
 
 
 @dataclass(frozen=True)
 class PartPlan:
-    """What is run on a part of the data before the study itself.
+    """The study of a part of the data, which runs before the main study.
 
     Attributes:
-        study: Name of its own study.
+        study: Name of the part's study.
         num_rows: Development rows of the part.
-        num_trials: Trials at most.
+        num_trials: Largest number of trials.
     """
 
     study: str
@@ -81,21 +81,21 @@ class PartPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study will run.
+    """The plan of a study.
 
     Attributes:
         groups: The worker groups.
-        num_trials: Trials at most.
+        num_trials: Largest number of trials.
         num_folds: Folds of each trial.
         epochs: Epochs of each fold.
         data_bytes: Bytes of the data set, held once on each node.
-        inputs: What the rows of each feature array are taken as, a line each.
-        model: What a try of the model at the ends of the space has shown, a line each.
-        warnings: What may be wrong, a line each.
-        hints: What could be better, a line each.
-        past: Which earlier studies the search starts from and why, a line each.
-        parts: The sub-studies that run first, in one pool.
-        done: What earlier runs of the study have done; empty for a new one.
+        inputs: How the rows of each feature array are understood, one line each.
+        model: Results of trying the model at the ends of the space, one line each.
+        warnings: Likely mistakes, one line each.
+        hints: Possible improvements, one line each.
+        past: Earlier studies that the search starts from, and why, one line each.
+        parts: The studies of the parts, which run first in one pool.
+        done: Results of earlier runs of the study; empty for a new one.
     """
 
     groups: Groups
@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def num_fold_trainings(self) -> int:
-        """Folds trained when no trial is dropped early, those of the parts too."""
+        """Folds to train if no trial ends early, including those of the parts."""
         return (self._num_trials_of_parts + self.num_trials) * self.num_folds
 
     @property
@@ -129,13 +129,13 @@ class Plan:
 
     @property
     def memory_bytes(self) -> float:
-        """Estimated bytes of all processes and of one copy of the data; models come on top."""
+        """Estimated bytes of all processes and one copy of the data, without models."""
         groups = self.groups
         workers = groups.maximum * groups.workers * WORKER_MEMORY
         return DRIVER_MEMORY + workers + groups.trials_at_once * TRIAL_MEMORY + self.data_bytes
 
     def lines(self) -> list[str]:
-        """Return the plan in words, a line each."""
+        """Return the plan as lines of text."""
         groups = self.groups
         trials = f"{self.num_trials}"
         if self.parts:

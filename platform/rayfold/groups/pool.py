@@ -1,4 +1,4 @@
-"""All groups of a study, or of several: started as the cluster has room, ended with them."""
+"""All groups of one or several studies: started when the cluster has room, ended with them."""
 
 import logging
 import shutil
@@ -25,11 +25,11 @@ class Pool:
     """The groups of one study, or of several on the same data.
 
     Args:
-        groups: How many, and how large.
-        setups: What all folds of a study share, by the study's name.
+        groups: Their number and size.
+        setups: The setup of each study, by the study's name.
         data: Reference to the staged data set.
-        folder: Where workers may write while the pool is there; all nodes see it.
-        grace_seconds: How long a group may take to end an order once it is told to.
+        folder: Where workers may write while the pool exists; all nodes see it.
+        grace_seconds: Seconds that a group may take to end an order after it was told to.
 
     Attributes:
         dispatcher: Client of the dispatcher, for the trials.
@@ -64,20 +64,20 @@ class Pool:
         )
 
     def start(self) -> None:
-        """Ask for as many groups as the cluster has room for, at least ``groups.minimum``.
+        """Request as many groups as the cluster has room for, at least ``groups.minimum``.
 
-        Returns at once; trials wait for groups by themselves. A cluster that has no room yet
-        may grow, or queue; further groups are started while it has room.
+        Returns at once; trials wait for groups by themselves. A cluster without room may grow, or
+        the groups wait. Further groups start when there is room.
         """
         self._supervisor.begin()
         self._thread.start()
 
     def snapshot(self) -> Snapshot:
-        """Return the pool as it is.
+        """Return the present state of the pool.
 
         Raises:
-            ResourcesError: If no group is left, because those that were started could not work,
-                or they are not looked after any more.
+            ResourcesError: If no group is left, because all started ones could not work, or if the
+                supervisor has failed.
         """
         state = self.dispatcher.snapshot()
         self._supervisor.check(state)
@@ -97,7 +97,7 @@ class Pool:
         self.dispatcher.release_soon(study, trial)
 
     def stop(self) -> None:
-        """End all groups and the dispatcher, and remove what workers have written."""
+        """End all groups and the dispatcher, and remove the workers' files."""
         if self._stopped:
             return
         self._stopped = True

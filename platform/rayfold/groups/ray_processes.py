@@ -1,4 +1,4 @@
-"""The processes of Ray that a driver cannot do without, and whether they are there."""
+"""The processes of Ray that a driver needs, and whether they live."""
 
 import math
 import os
@@ -14,31 +14,31 @@ import psutil
 import ray
 
 POLL_SECONDS = 0.2
-"""How often a process is looked at where the system cannot tell of its end by itself."""
+"""Seconds between two checks of a process, if the system cannot report its end."""
 
 LOOK_SECONDS = 3.0
-"""How often it is noted which processes these have started: that reads all of /proc."""
+"""Seconds between two notes of which processes these have started, which reads all of /proc."""
 
 ASK_SECONDS = 5.0
-"""How often the head of a joined cluster is asked whether it is there."""
+"""Seconds between two checks of the head of a joined cluster."""
 
 ANSWER_SECONDS = 5.0
-"""How long its answer is waited for."""
+"""Seconds to wait for its answer."""
 
 MAX_SILENT = 3
-"""After so many questions without an answer, the head is lost."""
+"""Number of checks without an answer after which the head is lost."""
 
 
 class RayProcesses:
-    """Watches over the Ray that a driver is connected to.
+    """Watches the Ray that a driver is connected to.
 
-    A driver whose raylet or control service (GCS) is gone hangs for minutes, or is ended by Ray
-    without a word; so whoever watches has to be told at once.
+    A driver whose raylet or control service (GCS) is gone hangs for minutes, or Ray ends it
+    without a message. So the loss is reported at once.
 
     Args:
-        needed: The processes on this machine that must live, by what they are called.
-        started: All processes that were started with them, by this driver.
-        head: Host and port of a joined cluster's control service; None if that is in ``needed``.
+        needed: The processes on this machine that must live, by name.
+        started: All processes that this driver has started with them.
+        head: Host and port of a joined cluster's control service; None if it is in ``needed``.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class RayProcesses:
 
     @classmethod
     def of_driver(cls, *, own: bool) -> Self:
-        """Return those of the Ray that this process is connected to.
+        """Return the processes of the Ray that this process is connected to.
 
         Args:
-            own: Whether this process has started it.
+            own: Whether this process has started that Ray.
         """
         here = ray.get_runtime_context().get_node_id()
         [place] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
@@ -86,7 +86,7 @@ class RayProcesses:
         )
 
     def wait(self, seconds: float) -> str | None:
-        """Wait for a death, for so long at most; return a sentence about it, or None."""
+        """Wait for a death for a limited time; return a sentence about it, or None."""
         if self._notified:
             self._poll.poll(1000 * seconds)
         else:
@@ -99,18 +99,18 @@ class RayProcesses:
         return self._ask_head()
 
     def kill(self) -> None:
-        """Kill all that was started with them, and what that has started."""
+        """Kill all processes that were started with them, and their children."""
         self._look()
         for process in tuple(self._family):  # another thread may be adding to it
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._files.close()
 
     def _look(self) -> None:
-        """Note what the processes have started; it cannot be found once they are dead."""
+        """Note the children of the processes; they cannot be found once these are dead."""
         self._looked_at = time.monotonic()
         for process in self._started:
             with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What a dispatcher tells of its groups; small, however many groups there are."""
+"""The state of a dispatcher's groups as a small record, for any number of groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Self
 
 SHOWN_GROUPS = 32
-"""Groups that a snapshot describes one by one."""
+"""Largest number of groups that a snapshot describes one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Arrival:
     Attributes:
         group: Its number.
         node: Node id of its rank 0.
-        ready_at: When that was, Unix seconds.
+        ready_at: When it was ready, Unix seconds.
     """
 
     group: int
@@ -38,7 +38,7 @@ class GroupState:
         fold: That fold, or None.
         epoch: Epochs of that fold so far.
         num_starts: How often it has announced itself.
-        stopping_seconds: How long ago it was told to end its order; 0 if it was not.
+        stopping_seconds: Seconds since it was told to end its order; 0 if it was not.
     """
 
     group: int
@@ -58,17 +58,17 @@ class Snapshot:
     """The pool at one moment.
 
     Attributes:
-        ready: Numbers of the groups that have announced themselves, and are neither silent nor
+        ready: Numbers of the groups that have announced themselves and are neither silent nor
             dead.
-        num_busy: How many of these train a fold.
+        num_busy: Number of these that train a fold.
         num_arrived: Groups that have ever announced themselves.
         num_waiting: Trials that wait for groups.
         ready_at: When the first group was ready, Unix seconds, or None.
         groups: The first ``SHOWN_GROUPS`` groups that are ready, by number.
-        stopping: Of those that were told to end their order and have not yet, the
-            ``SHOWN_GROUPS`` that were told first.
-        silent: Numbers of groups whose processes may be there but have long not been heard of.
-        broken: Why a group cannot start; empty when none has failed to.
+        stopping: Groups that were told to end their order and still train it, at most
+            ``SHOWN_GROUPS``, those told first.
+        silent: Numbers of groups that have been silent for too long; their processes may live.
+        broken: Why a group cannot start; empty if none has failed to start.
     """
 
     ready: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ class Snapshot:
 
     @property
     def num_groups(self) -> int:
-        """How many groups are ready."""
+        """Number of ready groups."""
         return len(self.ready)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Starts the groups of a pool: more of them as there is room, and again those that have ended."""
+"""The supervisor, which starts the groups of a pool and restarts those that have ended."""
 
 import logging
 import math
@@ -16,43 +16,43 @@ from rayfold.tracebacks import summary
 logger = logging.getLogger(__name__)
 
 GROW_SECONDS = 5.0
-"""How often the cluster is asked whether it has room for another group."""
+"""Seconds between two checks whether the cluster has room for another group."""
 
 PATIENCE_SECONDS = 90.0
-"""How long no group may be ready before the log tells what is asked for and what is free."""
+"""Seconds without a ready group after which the log says what is requested and what is free."""
 
 GRACE_SECONDS = 10.0
-"""How long a group may take to end an order once it is told to.
+"""Seconds that a group may take to end an order after it was told to.
 
-It ends after its epoch. One that does not within this time may hang in a step, and is killed: of a
-trial that is over nothing is lost by it, and an interrupted fold goes on from its last checkpoint.
+It should end after its epoch. Otherwise it may hang in a step, and it is killed. A trial that is
+over loses nothing by this; an interrupted fold resumes from its last checkpoint.
 """
 
 
 LOOK_SECONDS = 1.0
-"""How long the end of a group is waited for, between two looks at the others."""
+"""Seconds to wait for the end of a group, between two checks of the others."""
 
 
 class Registry(Protocol):
-    """What a supervisor needs of the dispatcher."""
+    """The part of the dispatcher that a supervisor uses."""
 
     def snapshot(self) -> Snapshot:
-        """Return the groups that are ready, and what they do."""
+        """Return the ready groups and their orders."""
 
     def group_died(
         self, group: int, cause: str, details: str = "", *, node_lost: bool = False
     ) -> bool:
-        """Tell of a group's end, and return whether to start it again."""
+        """Report a group's end, and return whether to restart it."""
 
 
 class Supervisor:
-    """Starts groups as there is room, and starts those again that have ended.
+    """Starts groups when there is room, and restarts those that have ended.
 
     Args:
-        groups: How many, and how large.
-        launcher: Who starts them.
-        registry: Who knows what they do: the dispatcher.
-        grace_seconds: How long a group may take to end an order once it is told to.
+        groups: Their number and size.
+        launcher: Starts their processes.
+        registry: The dispatcher, which knows their orders.
+        grace_seconds: Seconds that a group may take to end an order after it was told to.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Supervisor:
         self._last_end = ""
 
     def begin(self) -> None:
-        """Ask for as many groups as there is room for, at least ``groups.minimum``."""
+        """Request as many groups as there is room for, at least ``groups.minimum``."""
         for _ in range(groups_at_first(self._groups, self._launcher.room())):
             self._start_another()
         self._grow_at = time.monotonic() + GROW_SECONDS
         self._tell_at = time.monotonic() + PATIENCE_SECONDS
 
     def watch(self, until: threading.Event) -> None:
-        """Look after the groups until an event is set, or that fails for good.
+        """Supervise the groups until an event is set.
 
-        After a failure, ``check`` raises.
+        If this fails, it ends, and ``check`` raises.
         """
         while not until.is_set():
             try:
@@ -98,14 +98,14 @@ class Supervisor:
                 return
 
     def check(self, state: Snapshot) -> None:
-        """Check that there is a group to hope for.
+        """Check that some group works or may still start.
 
         Args:
-            state: What the registry tells of them.
+            state: The state of the groups from the registry.
 
         Raises:
-            ResourcesError: If no group is left, because those that were started could not work,
-                or they are not looked after any more.
+            ResourcesError: If no group is left, because all started ones could not work, or if the
+                supervisor has failed.
         """
         if self._failure:
             raise ResourcesError(self._failure)
@@ -113,7 +113,7 @@ class Supervisor:
             raise ResourcesError(state.broken)
 
     def look(self, timeout: float) -> None:
-        """Do what is to be done now; wait for the end of a group for at most ``timeout`` s."""
+        """Do one round; wait for the end of a group for at most ``timeout`` seconds."""
         for ending in self._launcher.endings(timeout):
             told = summary(f"{ending.details}\n{ending.cause}")
             self._last_end = f" The last one that has ended: {told}." if ending.cause else ""
@@ -132,9 +132,9 @@ class Supervisor:
         self._grow(num_ready=snapshot.num_groups)
 
     def end(self) -> None:
-        """End all groups; those that train may end their order first, within the grace period.
+        """End all groups; those in training may first end their order, in the grace period.
 
-        The registry has told them to stop.
+        The registry has already told them to stop.
         """
         snapshot = self._registry.snapshot()
         waited = max((group.stopping_seconds for group in snapshot.stopping), default=0.0)
@@ -148,7 +148,7 @@ class Supervisor:
         self.kill()
 
     def kill(self) -> None:
-        """End all groups at once, whatever they do."""
+        """End all groups at once."""
         self._launcher.stop()
         self._running.clear()
 

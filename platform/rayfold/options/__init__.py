@@ -1,4 +1,4 @@
-"""Options as users give them: declared and checked once, and told in one line when wrong."""
+"""Options: declared and checked once, with one line for each wrong field."""
 
 from rayfold.options.options import ARGUMENTS, options
 

@@ -1,4 +1,4 @@
-"""What is wrong with options, in words: one line for each field."""
+"""Messages about wrong options: one line for each field."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,17 +30,17 @@ _EXPECTED = {
     "model_type": "a mapping",
     "dataclass_type": "a mapping",
 }
-"""Kinds of pydantic's errors, and what was expected."""
+"""What was expected, by the kind of pydantic's error."""
 
 
 def explain(error: ValidationError, root: type, *, above: str = "") -> str:
-    """Return pydantic's errors in words, a line each.
+    """Return pydantic's errors as messages, one line each.
 
-    Unknown keys come before all else: a misspelt key is often missing under its right name, too,
-    which is then not told again.
+    Unknown keys come first. A misspelt key is often also missing under its right name; then only
+    the unknown key is reported.
 
     Args:
-        error: What pydantic raised.
+        error: The error of pydantic.
         root: The options that were checked.
         above: The place of the options themselves.
     """
@@ -78,7 +78,7 @@ def _name_in_recipe(name: str, field: FieldInfo) -> str:
 
 
 def options_at(place: Sequence[str | int], root: type) -> type:
-    """Return the options that hold the last part of a place."""
+    """Return the options that contain the last part of a place."""
     kind = root
     for key in place[:-1]:
         field = fields_of(kind).get(str(key))
@@ -87,7 +87,7 @@ def options_at(place: Sequence[str | int], root: type) -> type:
 
 
 def options_in(field: FieldInfo | Any) -> type | None:
-    """Return the options that a field holds, itself or as a list's entries."""
+    """Return the options in a field, or in the entries of its list."""
     if isinstance(field, FieldInfo):
         inputs = [getattr(mark, "json_schema_input_type", None) for mark in field.metadata]
         return next(filter(None, map(options_in, [field.annotation, *inputs])), None)
@@ -98,19 +98,19 @@ def options_in(field: FieldInfo | Any) -> type | None:
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it, in 60 characters at most: null, true, 'text'."""
+    """Return a value as errors show it, in at most 60 characters: null, true, 'text'."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else values.show(value)
 
 
 def place_in_words(place: Sequence[str | int]) -> str:
-    """Return a place as it is, its parts in quotes where they could be misread."""
+    """Return a place as text; parts that could be misread are in quotes."""
     return ".".join(str(key) if re.fullmatch(r"[\w.-]+", str(key)) else show(key) for key in place)
 
 
 def unknown(place: str, kind: type) -> str:
-    """Return what is wrong with a field that there is none of."""
+    """Return the message for an unknown field."""
     name = place.rpartition(".")[2]
     if instead := getattr(kind, "_moved", {}).get(name):
         return f"{place} is now {instead}"
@@ -119,7 +119,7 @@ def unknown(place: str, kind: type) -> str:
 
 
 def _place(place: Sequence[str | int], root: type) -> tuple[str | int, ...]:
-    """Return a place without what pydantic adds: numbers of arguments, branches of unions."""
+    """Return a place without pydantic's additions: numbers of arguments, branches of unions."""
     names = tuple(fields_of(root))
     if place and isinstance(place[0], int) and place[0] < len(names):
         return (names[place[0]], *place[1:])

@@ -1,4 +1,4 @@
-"""Types of options: what each accepts, and what it says when it refuses."""
+"""Types of options: what each accepts, and its message when it refuses."""
 
 import math
 import re
@@ -18,7 +18,7 @@ _PARAMETER_NAME = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*"
 
 
 def _plain(value: object) -> object:
-    """Return a number of NumPy's, or a path, as Python's own number or text."""
+    """Return a number of NumPy, or a path, as a number or text of Python."""
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, PurePath) else value
@@ -57,11 +57,11 @@ def _parameter_names(value: object) -> object:
 
 
 def made(make: Callable[[Any], object], accepts: Any = None) -> BeforeValidator:
-    """Return what makes a field's value of what was given.
+    """Return a validator that makes a field's value from the given one.
 
     Args:
-        make: Does that; the RayfoldError that it raises says what the value must be.
-        accepts: Type of what may be given, for the JSON schema; without one, the field's.
+        make: Makes the value; its RayfoldError says what the value must be.
+        accepts: Type of the given value, for the JSON schema; without one, the field's type.
     """
 
     def read(value: object) -> object:
@@ -77,8 +77,8 @@ def made(make: Callable[[Any], object], accepts: Any = None) -> BeforeValidator:
 
 
 plain = BeforeValidator(_plain)
-"""Takes numbers of NumPy's and paths for Python's own numbers and texts. Stands last, or bounds
-beside it are not in the JSON schema."""
+"""Converts numbers of NumPy and paths to numbers and texts of Python. It must be last, or the
+JSON schema lacks the bounds beside it."""
 
 Text = Annotated[str, Field(strict=True, min_length=1), plain]
 """Text that is not empty."""
@@ -98,7 +98,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), plain]
 """A whole number from 1 on."""
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED), plain]
-"""What every generator of random numbers takes as its seed."""
+"""A seed that every generator of random numbers accepts."""
 
 Number = Annotated[float, Field(strict=True), plain]
 """A finite number."""
@@ -113,7 +113,7 @@ Parameters = Annotated[
     Mapping[str, Annotated[Any, made(plain_or_list, Value | list[Any] | None)]],
     BeforeValidator(_parameter_names),
 ]
-"""Hyperparameters' dotted names, each with a value that is not searched: plain, or a list."""
+"""Dotted names of hyperparameters, each with a fixed value: plain, or a list."""
 
 as_tuple = AfterValidator(tuple)
 """Keeps a list as a tuple."""
@@ -128,7 +128,7 @@ ValueLists = Mapping[
 
 
 def alone(kind: type, field: str, short: Any) -> BeforeValidator:
-    """Return what lets one value stand for options that have it in a field of theirs.
+    """Return a validator that accepts the value of one field in place of the options.
 
     Args:
         kind: The options.
@@ -142,13 +142,13 @@ def alone(kind: type, field: str, short: Any) -> BeforeValidator:
 
 
 def named(kind: str, example: str, make: Callable[..., object]) -> Any:
-    """Return what reads a name, or a mapping of that one name to its arguments.
+    """Return a validator for a name, or a mapping of one name to its arguments.
 
     Args:
-        kind: What is named, for errors.
-        example: How a name with arguments is written.
-        make: Returns the object of a name and its arguments, or raises RayfoldError; takes as
-            ``base`` the folder that references to files start from.
+        kind: Kind of thing that is named, for errors.
+        example: Example of a name with arguments.
+        make: Returns the object of a name and its arguments, or raises RayfoldError. It takes
+            ``base``, the folder that references to files start from.
     """
 
     def read(value: object, info: ValidationInfo) -> object:
@@ -182,7 +182,7 @@ def _name_and_arguments(value: object, kind: str, example: str) -> tuple[str, di
 
 
 refuse_empty_list = BeforeValidator(_no_empty_list)
-"""Marks a list that may be left out, but not be empty."""
+"""Marks a list that may be left out but must not be empty."""
 
 refuse_strange_names = BeforeValidator(_parameter_names)
 """Marks a mapping whose keys are parameters' names."""

@@ -13,7 +13,7 @@ from rayfold.errors import RecipeError
 from rayfold.options.explain import explain
 
 ARGUMENTS = "\n\nArgs:\n"
-"""Begins the part of a docstring that tells the fields, which nobody writes by hand."""
+"""Begins the generated part of a docstring, which lists the fields."""
 
 _CONFIG = ConfigDict(
     extra="forbid",
@@ -27,16 +27,16 @@ _CONFIG = ConfigDict(
 def options(name: str = "", *, moved: Mapping[str, str] | None = None) -> Any:
     """Make a class of annotated fields a frozen dataclass that checks its values.
 
-    A field's annotation says what it accepts, and the text below it what it means; a recipe's
-    JSON schema shows both. What no annotation can say is checked in ``__post_init__``, which
-    raises ValueError with a text that goes on after the name of the options.
+    A field's annotation says what it accepts; the text below it says what it means. The JSON
+    schema shows both. Other checks are in ``__post_init__``, which raises ValueError with a text
+    that continues the name of the options.
 
     Args:
-        name: What errors call the options in Python, such as ``"folds"`` for ``folds.count``.
-        moved: Fields of old, each with what takes its place.
+        name: Name of the options in errors in Python, such as ``"folds"`` for ``folds.count``.
+        moved: Old fields, each with its replacement.
 
     Returns:
-        A class decorator. The class raises RecipeError, a line for each field that is wrong.
+        A class decorator. The class raises RecipeError with one line for each wrong field.
     """
 
     def decorate(cls: type[Any]) -> type[Any]:
@@ -59,7 +59,7 @@ def options(name: str = "", *, moved: Mapping[str, str] | None = None) -> Any:
 
 
 def _signature(kind: type) -> inspect.Signature:
-    """Return the constructor's, with types as people write them."""
+    """Return the constructor's signature, with types as people write them."""
     plain, types = inspect.signature(kind), get_type_hints(kind)
     return plain.replace(
         parameters=[

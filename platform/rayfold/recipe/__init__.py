@@ -1,4 +1,4 @@
-"""Recipes: one YAML file, checked, with a JSON schema for editors beside this file."""
+"""Recipes: checked YAML files, with a JSON schema for editors beside this file."""
 
 from rayfold.recipe.recipe import Recipe, load_recipe, schema_text
 

@@ -35,7 +35,7 @@ def override(document: dict[str, Any], change: str, root: type) -> None:
 
 
 class _NoSuchFieldError(Exception):
-    """The document has no place that an override names."""
+    """The document has no field with the name in an override."""
 
 
 def _set(
@@ -70,7 +70,7 @@ def _set(
 
 
 def _entry(entries: object, keys: Sequence[str], place: str) -> dict[str, Any]:
-    """Return the mapping of a list that the first of ``keys`` counts, from 0."""
+    """Return the mapping of a list at the index that is the first of ``keys``."""
     entries = entries if isinstance(entries, list) else []
     if len(keys) < 2 or not keys[0].isdecimal():
         raise _NoSuchFieldError(f"{place} is a list; name an entry and its field: {place}.0.field")
@@ -87,7 +87,7 @@ def _with_own_key(
     """Return a free mapping with one of its keys set.
 
     With one level (``fixed.parameters``) the keys together are one dotted name. With two levels
-    (``search.searcher``) the first stands alone; text is short for a name without arguments.
+    (``search.searcher``) the first key is a name; a text is a name without arguments.
     """
     if current is None:
         current = {}

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that says what is fixed, searched, acceptable, and runs on what.
+"""The recipe: one YAML file with what is fixed, searched and accepted, and the resources.
 
 ::
 
@@ -17,8 +17,8 @@
     resources:
       groups: {minimum: 1, maximum: 4, workers: 1}
 
-Its fields are those of a ``Specification``, in sections. ``recipe.schema.json`` beside this file,
-which editors use, is the output of ``schema_text()``.
+Its fields are those of a ``Specification``, in sections. Editors use ``recipe.schema.json`` beside
+this file, which is the output of ``schema_text()``.
 """
 
 import copy
@@ -101,8 +101,8 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        document: What was given, overrides included, and no defaults.
-        specification: The study that it describes. Relative paths start at the recipe's folder.
+        document: The given fields, including overrides, without defaults.
+        specification: The options of the study. Relative paths start at the recipe's folder.
     """
 
     document: Mapping[str, Any]
@@ -117,7 +117,7 @@ class Recipe:
             base: Folder that its paths are relative to; None is the current folder.
 
         Raises:
-            RecipeError: If anything is missing, unknown or wrong: a line for each field.
+            RecipeError: If a field is missing, unknown or wrong; one line for each field.
         """
         if not isinstance(document, Mapping) or not all(isinstance(key, str) for key in document):
             raise RecipeError(
@@ -147,9 +147,9 @@ class Recipe:
 
         Args:
             text: The document.
-            source: What the errors name, such as the name of the file.
+            source: Name for errors, such as the name of the file.
             base: Folder that its paths are relative to; None is the current folder.
-            overrides: Changes such as ``"search.num_trials=20"``, made in order; values are YAML.
+            overrides: Changes such as ``"search.num_trials=20"``, in order; values are YAML.
 
         Raises:
             RecipeError: If the document or an override is wrong.
@@ -167,7 +167,7 @@ class Recipe:
             raise RecipeError("\n".join(f"{source}: {line}" for line in lines)) from None
 
     def to_yaml(self) -> str:
-        """Return the recipe as YAML: what was given, and no defaults."""
+        """Return the recipe as YAML: the given fields, without defaults."""
         return write_yaml(self.document)
 
 
@@ -175,8 +175,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a YAML file.
 
     Args:
-        path: The file; relative paths in it refer to its folder.
-        overrides: Changes such as ``"search.num_trials=20"``, made in order; values are YAML.
+        path: The file; relative paths in it start at its folder.
+        overrides: Changes such as ``"search.num_trials=20"``, in order; values are YAML.
 
     Raises:
         RecipeError: If the file cannot be read, or it or an override is wrong.

@@ -140,7 +140,7 @@ class PlainLines(Progress):
         if self._shown is None:
             self._shown = {result.id for result in state.results}
             if self._shown:
-                self._print(f"{state.name}: going on after {len(self._shown)} finished trials")
+                self._print(f"{state.name}: resuming after {len(self._shown)} finished trials")
         for result in state.results:
             if result.id not in self._shown:
                 self._shown.add(result.id)

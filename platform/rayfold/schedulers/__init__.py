@@ -1,4 +1,4 @@
-"""Schedulers: they decide after a fold or an epoch whether a trial goes on, without Ray."""
+"""Schedulers: they decide after a fold or an epoch whether a trial continues; without Ray."""
 
 from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.schedulers.halving import Halving

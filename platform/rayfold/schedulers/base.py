@@ -1,8 +1,8 @@
-"""The scheduler: decides after each fold or epoch whether a trial goes on.
+"""The scheduler: decides after each fold or epoch whether a trial continues.
 
-A scheduler is told what trials have reached (``report``) and how they ended (``finished``), and
-knows nothing of Ray. It draws no random numbers and reads no clock, so that a new scheduler that
-hears the same, in the same order, arrives at the same state. That is how a study is resumed.
+A scheduler hears of the scores of trials (``report``) and of their ends (``finished``). It does
+not use Ray, draws no random numbers and reads no clock. So a new scheduler that gets the same
+calls in the same order arrives at the same state. This is how a study resumes.
 """
 
 from abc import ABC, abstractmethod
@@ -15,24 +15,24 @@ from rayfold.results import Config, Mode, Status, ValueChange
 from rayfold.space import SearchSpace
 
 Decision: TypeAlias = Literal["go on", "stop"]
-"""What becomes of a trial that has reported."""
+"""The decision on a trial that has reported."""
 
 
 class Scheduler(ABC):
-    """Decides, from what the folds have scored so far, which trials are worth going on with.
+    """Decides from the scores of the folds so far which trials continue.
 
-    To write one, give ``_begin``, ``_decide``, ``_end`` and ``settings``, and set ``fold_order``.
-    Have its tests inherit ``rayfold.testing.SchedulerContract``.
+    To write one, implement ``_begin``, ``_decide``, ``_end`` and ``settings``, and set
+    ``fold_order``. Let its tests inherit ``rayfold.testing.SchedulerContract``.
 
     Attributes:
         fold_order: The order of folds that it needs; None: any. With ``"in_turn"`` it hears of
-            each fold that is complete, with ``"together"`` of each epoch of all folds.
-        trains_side_by_side: Whether it compares all trials while all of them train, so that a
+            each complete fold, with ``"together"`` of each epoch of all folds.
+        trains_side_by_side: Whether all trials train at the same time and are compared, so that a
             searcher has no results to learn from.
-        changes_values: Whether it changes hyperparameters of trials while they train, which then
+        changes_values: Whether it changes hyperparameters of trials while they train. Such trials
             take turns.
-        runs_in_tune: Whether a scheduler of Ray Tune does the work, which cannot tell the trials
-            of several studies in one pool apart.
+        runs_in_tune: Whether a scheduler of Ray Tune does the work. It cannot distinguish the
+            trials of several studies in one pool.
 
     Example::
 
@@ -54,7 +54,7 @@ class Scheduler(ABC):
 
         Args:
             mode: ``"min"`` if a lower score is better, ``"max"`` if a higher one is.
-            num_folds: Folds of each trial, those of all repeats together.
+            num_folds: Folds of each trial, over all repeats.
             epochs: Epochs of each fold.
             repeats: How often the rows are cut into folds.
 
@@ -70,16 +70,16 @@ class Scheduler(ABC):
         self._begin()
 
     def report(self, trial: str, scores: Mapping[int, float], *, epoch: int) -> Decision:
-        """Tell what a trial has reached; the same again (after a crash) changes nothing.
+        """Report scores of a trial; the same report again (after a crash) changes nothing.
 
         Args:
-            trial: Its id.
-            scores: Score of each fold that has trained ``epoch`` epochs, after that epoch; always
+            trial: Id of the trial.
+            scores: Score after ``epoch`` epochs of each fold that has trained so many; always
                 finite.
-            epoch: That number of epochs, counted from 1.
+            epoch: Number of epochs, counted from 1.
 
         Returns:
-            Whether the trial goes on. A scheduler only advises: the trial may report again.
+            Whether the trial continues. A scheduler only advises: the trial may report again.
 
         Raises:
             RecipeError: If the trial has ended, there is no score, or the scheduler is not
@@ -93,7 +93,7 @@ class Scheduler(ABC):
         return self._decide(trial, dict(scores), epoch)
 
     def finished(self, trial: str, status: Status) -> None:
-        """Tell how a trial ended, once each; one that never reported may end, too.
+        """Report how a trial ended, once each; a trial that never reported may end, too.
 
         Raises:
             RecipeError: If it has ended before, or the scheduler is not started.
@@ -105,7 +105,7 @@ class Scheduler(ABC):
         self._end(trial, status)
 
     def reopen(self, trial: str) -> None:
-        """Tell that a trial that failed is tried again: it reports and ends once more.
+        """Announce another try of a failed trial, which then reports and ends once more.
 
         Raises:
             RecipeError: If it has not ended, or the scheduler is not started.
@@ -122,28 +122,28 @@ class Scheduler(ABC):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """Epochs after which all folds of a trial write their state, and trials take turns."""
+        """Epochs after which all folds of a trial write their states and trials take turns."""
         return ()
 
     def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:  # noqa: B027
         """Check that it suits a search.
 
         Args:
-            space: What is searched.
-            configs: The configurations that will be tried; empty where they are not known.
+            space: The search space.
+            configs: The configurations that will be tried; empty if they are not known.
 
         Raises:
             RecipeError: If it does not; the message says why.
-            SpaceError: If a configuration of its own is none of the space.
+            SpaceError: If one of its own configurations does not belong to the space.
         """
 
     def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
-        """Yield the changes that a model in training may meet with, or the widest of these."""
+        """Yield the changes that may happen to a model in training, or the widest of them."""
         return iter(())
 
     @property
     def configs(self) -> tuple[Config, ...]:
-        """The configurations that it needs the trials to begin with; none: any will do."""
+        """The configurations that the trials must begin with; empty: any."""
         return ()
 
     @property
@@ -172,18 +172,18 @@ class Scheduler(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Set up what a study needs; ``mode``, ``num_folds`` and ``epochs`` are known."""
+        """Prepare a study; ``mode``, ``num_folds`` and ``epochs`` are known."""
 
     @abstractmethod
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
-        """Take in what a trial has reached, and decide; the same again changes nothing."""
+        """Learn scores of a trial and decide; the same report again changes nothing."""
 
     @abstractmethod
     def _end(self, trial: str, status: Status) -> None:
-        """Take in how a trial ended."""
+        """Learn how a trial ended."""
 
     def _reopen(self, trial: str) -> None:  # noqa: B027  # most keep nothing of it
-        """Forget what a trial that is tried again has scored."""
+        """Forget the scores of a trial that is tried again."""
 
     def _is_worse(self, score: float, than: float) -> bool:
         return score > than if self.mode == "min" else score < than
@@ -202,7 +202,7 @@ def fraction(name: str, value: object, *, zero: bool = False) -> float:
     """Return an argument of a scheduler, checked.
 
     Raises:
-        RecipeError: If it is no number between 0 and 1; 0 itself is allowed with ``zero``.
+        RecipeError: If it is not a number between 0 and 1; 0 itself is allowed with ``zero``.
     """
     if (
         isinstance(value, bool)

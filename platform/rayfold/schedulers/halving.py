@@ -12,17 +12,17 @@ from rayfold.schedulers.base import Decision, Scheduler
 
 
 class Halving(Scheduler):
-    """Stops a trial at a rung unless it is among the best that have come so far (ASHA).
+    """Stops a trial at a rung unless it is among the best that have reached the rung (ASHA).
 
-    Rungs lie at ``grace_epochs``, ``grace_epochs * reduction``, ``grace_epochs * reduction ** 2``
-    and so on, below the study's epochs. A trial that reaches a rung goes on when its mean over the
-    folds is no worse than that of the best ``1 / reduction`` of those that were there before; the
-    first always does. Nobody waits for anybody. These are the decisions of Ray Tune's
-    ``AsyncHyperBandScheduler`` with one bracket, taken without Ray.
+    Rungs are at ``grace_epochs``, ``grace_epochs * reduction``, ``grace_epochs * reduction ** 2``
+    and so on, below the study's epochs. A trial continues at a rung when its mean over the folds
+    is no worse than that of the best ``1 / reduction`` of the trials that were there before. The
+    first trial always continues. No trial waits for another. The decisions are those of Ray Tune's
+    ``AsyncHyperBandScheduler`` with one bracket, without Ray.
 
     Args:
         grace_epochs: Epochs that every trial gets, at least 1.
-        reduction: One of so many trials goes on at each rung, above 1.
+        reduction: The share ``1 / reduction`` of the trials continues at each rung; above 1.
 
     Raises:
         RecipeError: If an argument is out of range.
@@ -81,7 +81,7 @@ class Halving(Scheduler):
         return "stop" if trial in self._stopped else "go on"
 
     def _end(self, trial: str, status: Status) -> None:
-        """Keep what it has scored: a rung stays as full as it was."""
+        """Keep its scores: the rungs stay as full as they were."""
 
     def _reopen(self, trial: str) -> None:
         self._stopped.discard(trial)

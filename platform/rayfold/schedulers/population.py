@@ -1,4 +1,4 @@
-"""Population-based training: the weakest copy the best, and go on with changed values."""
+"""Population-based training: the weakest copy the best and continue with changed values."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, get_args
@@ -17,31 +17,32 @@ _CHANGE_WHILE_TRAINING = ("optimizer.", "schedule.", "loss.")
 class Population(Scheduler):
     """Trains all trials side by side; every few epochs the weakest copy the best.
 
-    The trials are the population. Every ``interval`` epochs each trial is compared with the others
-    at their last such epoch. One among the worst takes over the state of one among the best: fold
-    by fold the weights and what the optimiser has gathered, with the whole configuration, of which
-    it changes some values (``perturb``), and goes on at the other's epoch. Nobody waits for the
-    others, and trials take turns when there are more of them than groups. A trial that diverges
-    takes over the best one's state at once.
+    The trials are the population. Every ``interval`` epochs each trial is compared with the last
+    scores of the others at such an epoch. One of the worst trials then copies one of the best. It
+    takes over the weights and the optimiser's state, fold by fold, and the whole configuration. It
+    changes some values of the configuration (``perturb``) and continues at the other's epoch. No
+    trial waits for another. Trials take turns if there are more of them than groups. A trial that
+    diverges copies the best one at once.
 
-    Only what may change while a model trains is changed: numbers under ``optimizer.``,
-    ``schedule.`` and ``loss.``, the batch size, and rates of dropout; never what gives weights
-    another shape, and never what decides whether other parameters apply.
+    These values may change: numbers under ``optimizer.``, ``schedule.`` and ``loss.``, the batch
+    size, and rates of dropout. Parameters that change the shape of weights, or decide whether
+    others apply, never change.
 
     Args:
         interval: Epochs between two comparisons of a trial.
         quantile: Share of the population that counts as worst, and as best; at most a half.
-        resample_probability: How often a value is drawn anew from its domain. Else it is
-            multiplied by 0.8 or 1.2, or, a choice, moves to a neighbour. ``"pb2"`` ignores it.
-        perturb: Names of the parameters to change; none takes all that may be.
-        restart: Whether to restart when the population stalls: when its best score has not
-            improved for ``patience`` intervals, each trial that is not among the best goes on
-            from one that is, but with its weights shrunk and perturbed and all values drawn anew,
-            unless fewer than ``patience`` intervals are left.
-        patience: Intervals without a better score after which a population has stalled.
-        shrink: Factor of the weights in a restart; to these come a tenth of fresh ones.
-        method: ``"pbt"`` changes values at random. ``"pb2"`` has a Gaussian process choose them
-            that knows how much the scores have improved with which values at which time.
+        resample_probability: Probability that a value is drawn anew from its domain. Otherwise a
+            number is multiplied by 0.8 or 1.2, and a choice moves to a neighbour. ``"pb2"``
+            ignores it.
+        perturb: Names of the parameters that change; empty: all that may.
+        restart: Whether to restart when the best score has not improved for ``patience``
+            intervals. Then each trial that is not among the best continues from one that is, with
+            its weights shrunk and perturbed and all values drawn anew. There is no restart when
+            fewer than ``patience`` intervals are left.
+        patience: Intervals without a better score before a restart.
+        shrink: Factor of the weights in a restart; a tenth of fresh weights is added.
+        method: ``"pbt"`` changes values at random. ``"pb2"`` chooses them by a Gaussian process
+            of the scores' improvement over values and time.
 
     Raises:
         RecipeError: If an argument is out of range.
@@ -107,14 +108,14 @@ class Population(Scheduler):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The epochs after which trials are compared; the last one is too late for that."""
+        """The epochs after which trials are compared, without the last epoch."""
         return tuple(range(self.interval, self.epochs, self.interval))
 
     def parameters(self, space: SearchSpace) -> tuple[str, ...]:
-        """Return the names of the parameters of a space that are to be changed.
+        """Return the names of the parameters of a space that change.
 
         Raises:
-            RecipeError: If one of ``perturb`` is unknown or must not change, or there is none.
+            RecipeError: If one of ``perturb`` is unknown or must not change, or none may change.
         """
         for name in self.perturb:
             if name not in space:
@@ -138,11 +139,11 @@ class Population(Scheduler):
         return names
 
     def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:
-        """Check that parameters of the space can be changed; see ``parameters``."""
+        """Check that parameters of the space can change; see ``parameters``."""
         self.parameters(space)
 
     def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
-        """Yield both ends of each parameter of the model, in the middle of all others."""
+        """Yield both ends of each model parameter, with all others in the middle."""
         middle = {name: domain.from_unit(0.5) for name, domain in space.items()}
         for name in self.parameters(space):
             if not name.startswith("model."):
@@ -161,11 +162,11 @@ class Population(Scheduler):
             )
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
-        """Stop none: Ray Tune's schedulers compare them, see ``tuning.population``."""
+        """Stop no trial: Ray Tune's schedulers compare them, see ``tuning.population``."""
         return "go on"
 
     def _end(self, trial: str, status: Status) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 def _is_changeable(name: str) -> bool:
@@ -175,7 +176,7 @@ def _is_changeable(name: str) -> bool:
 
 
 def fixed_while_training(name: str, space: SearchSpace) -> str:
-    """Say why a parameter must keep its value while a model trains, or nothing."""
+    """Say why a parameter must not change while a model trains; empty if it may."""
     if not all(_is_number(value) for value in _values(space[name])):
         return "is no number, and has to stay what it is while a model trains"
     for other, domain in space.items():

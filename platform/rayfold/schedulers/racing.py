@@ -1,4 +1,4 @@
-"""Racing: a trial is dropped as soon as its first folds show that it will not win."""
+"""Racing: a trial is dropped when its first folds show that it will not be the best."""
 
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,24 +20,25 @@ class Racing(Scheduler):
     """Drops a trial after a fold when it is clearly worse than the incumbent.
 
     The incumbent is the completed trial with the best mean. Before there is one, every trial gets
-    all its folds; so does, later on, every trial that is among the best so far (``top``). Trials
-    are compared on the same folds only.
+    all its folds. Later, trials among the best so far (``top``) also get all folds. Trials are
+    compared on the same folds only. The rule says when a trial is dropped:
 
-    *Matched*: dropped when, on its folds so far, it is worse than the incumbent by more than the
-    incumbent's worst fold is worse than its mean. *Forgiving*: dropped when the mean of its folds
-    so far is worse than the incumbent's worst fold. The two agree where all folds are equally
-    hard; where the first is the hardest, the forgiving rule takes that for the trial's fault.
-    *Paired*: dropped when a one-sided paired t test, on the folds that it has so far, finds it
-    worse than the incumbent, from its second fold on. The variance of the differences is
-    multiplied by 1/n + 1/(k - 1) instead of 1/n, for n of k folds, since the training rows of
-    folds overlap; the plain test would find differences that are not there.
+    * *Matched*: on its folds so far, it is worse than the incumbent by more than the incumbent's
+      worst fold is worse than its mean.
+    * *Forgiving*: the mean of its folds so far is worse than the incumbent's worst fold. If all
+      folds are equally hard, this agrees with *matched*. If the first fold is the hardest, it
+      drops good trials.
+    * *Paired*: from the second fold on, a one-sided paired t test on its folds so far finds it
+      worse than the incumbent. The training rows of folds overlap. So the variance of the
+      differences is multiplied by 1/n + 1/(k - 1) instead of 1/n, for n of k folds; the plain test
+      would find differences that do not exist.
 
     Args:
         rule: ``"matched"``, ``"forgiving"`` or ``"paired"``.
-        top: Share of trials that are never dropped: those with the best means on the folds in
-            question. The best one always is among them, unless ``top`` is 0.
-        level: Largest probability of finding a trial worse that is as good as the incumbent, at
-            each paired test.
+        top: Share of trials that are never dropped: those with the best means on the compared
+            folds. The best trial is always among them, unless ``top`` is 0.
+        level: Probability, at each paired test, of dropping a trial that is as good as the
+            incumbent.
 
     Raises:
         RecipeError: If an argument is out of range.
@@ -61,7 +62,7 @@ class Racing(Scheduler):
 
     @property
     def incumbent(self) -> str | None:
-        """The completed trial with the best mean; of equal ones, the first to be completed."""
+        """The completed trial with the best mean; ties go to the one completed first."""
         return self._incumbent
 
     def _begin(self) -> None:
@@ -107,7 +108,7 @@ class Racing(Scheduler):
         return paired_p_value(losses, correction=1 / (count - 1)) < self._level
 
     def _is_at_top(self, own: Scores) -> bool:
-        """Tell whether few of the trials (itself included) are better on the same folds."""
+        """Tell whether the trial is among the best share ``top`` on the same folds."""
         means = self._table[: len(self._rows), ~np.isnan(own)].mean(axis=1)  # NaN: lacks a fold
         mean = own[~np.isnan(own)].mean()
         better = means < mean if self.mode == "min" else means > mean
@@ -126,12 +127,12 @@ def paired_p_value(losses: Scores, *, correction: float) -> float:
     """Return the one-sided p-value of a corrected paired t test.
 
     Args:
-        losses: By how much one is worse than the other in each fold, shape ``(n,)``.
-        correction: Validation rows of a fold over its training rows.
+        losses: How much worse one trial is than the other in each fold, shape ``(n,)``.
+        correction: Validation rows of a fold divided by its training rows.
 
     Returns:
-        The probability of a mean loss as large if there were none; 1 for fewer than two folds,
-        and 0 or 1 where all losses are equal.
+        The probability of such a mean loss, or a larger one, if both were equally good. It is 1
+        for fewer than two folds, and 0 or 1 if all losses are equal.
     """
     if len(losses) < 2:
         return 1.0

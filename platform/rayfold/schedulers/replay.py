@@ -1,4 +1,4 @@
-"""Replay: every trial follows a schedule that an earlier search has found."""
+"""Replay: every trial follows the schedule that a population has found."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -12,23 +12,23 @@ from rayfold.space import SearchSpace, plain_config
 
 
 class Replay(Scheduler):
-    """Trains with values that change at certain epochs, as ``StudyResult.schedule`` returns them.
+    """Trains with values that change at given epochs, as ``StudyResult.schedule`` returns them.
 
-    Population-based training does not find one configuration but a schedule of them. With the
-    first one as the trial to begin with, the same can be trained anew, with more folds, say::
+    Population-based training finds a schedule of configurations. This scheduler trains the
+    schedule again, for example with more folds::
 
         schedule = result.schedule(result.best.id)  # [(0, {...}), (4, {...}), ...]
         Study(
             "again", ..., scheduler=Replay(schedule), folds=Folds(10)
         ).run()
 
-    Only what a ``Population`` may change can change.
+    Only values that a ``Population`` may change can change.
 
     Args:
         schedule: Pairs of an epoch and the configuration from then on, beginning with epoch 0.
 
     Raises:
-        RecipeError: If it does not begin with epoch 0, or the epochs do not rise.
+        RecipeError: If it does not begin with epoch 0, or the epochs do not increase.
     """
 
     fold_order = "together"
@@ -65,13 +65,12 @@ class Replay(Scheduler):
         return (self.schedule[0][1],)
 
     def check(self, space: SearchSpace, configs: Sequence[Config]) -> None:
-        """Check that the schedule goes through configurations of a space that may follow.
-
-        All trials must begin with the first of them.
+        """Check the schedule's configurations and changes; all trials must begin with its first.
 
         Raises:
-            SpaceError: If one is none of the space.
-            RecipeError: If a value changes that must not, or a trial begins with another one.
+            SpaceError: If a configuration does not belong to the space.
+            RecipeError: If a value changes that must not, or a trial begins with another
+                configuration.
         """
         for epoch, config in self.schedule:
             try:
@@ -89,7 +88,7 @@ class Replay(Scheduler):
         self._check_first(space, configs)
 
     def value_changes(self, space: SearchSpace) -> Iterator[ValueChange]:
-        """Yield each change of a parameter of the model."""
+        """Yield each change of a model parameter."""
         for (_, before), (epoch, config) in pairwise(self.schedule):
             changes = [
                 f"{name} from {before[name]!r} to {value!r}"
@@ -127,8 +126,8 @@ class Replay(Scheduler):
             )
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
-        """Stop none."""
+        """Stop no trial."""
         return "go on"
 
     def _end(self, trial: str, status: Status) -> None:
-        """Keep nothing."""
+        """Do nothing."""

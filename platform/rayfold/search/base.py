@@ -1,9 +1,9 @@
 """The searcher: proposes configurations and learns from their scores.
 
-A searcher is asked (``suggest``) and told (``observe``), knows nothing of Ray, and never waits:
-one that needs results first returns None. It draws all its randomness from one generator of its
-own, so that a new searcher that sees the same suggestions asked for and the same observations, in
-the same order, arrives at the same state. That is how a study is resumed.
+A searcher suggests configurations (``suggest``) and observes scores (``observe``). It does not use
+Ray. It never waits: if it needs results first, ``suggest`` returns None. All its random numbers
+come from its own generator. So a new searcher that gets the same calls in the same order arrives
+at the same state. This is how a study resumes.
 """
 
 import math
@@ -43,13 +43,13 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What became of a suggestion.
+    """The result of a suggestion.
 
     Attributes:
         suggestion: The suggestion.
         score: Mean of the study's metric over the folds, always finite; None if it failed.
         standard_error: Standard error of the score; None if unknown.
-        num_folds: How many folds the score is the mean of; None if unknown.
+        num_folds: Number of folds that the score is the mean of; None if unknown.
     """
 
     suggestion: Suggestion
@@ -59,14 +59,14 @@ class Observation:
 
 
 class Searcher(ABC):
-    """Proposes configurations of a space, and learns from the scores that they get.
+    """Proposes configurations of a space and learns from their scores.
 
-    To write one, give ``_begin``, ``_propose``, ``_learn`` and ``settings``, and ``capacity`` if
-    it ever ends. Have its tests inherit ``rayfold.testing.SearcherContract``.
+    To write one, implement ``_begin``, ``_propose``, ``_learn`` and ``settings``, and ``capacity``
+    if it ever ends. Let its tests inherit ``rayfold.testing.SearcherContract``.
 
-    A search may start from a past. Then some of the first suggestions are configurations that
-    were good before; the searcher is shown them through ``_adopt``, and observes them like its
-    own. What else it makes of ``past`` is its own affair.
+    A search may start from earlier studies. Then some of the first suggestions are configurations
+    that were good there. The searcher is told of them through ``_adopt`` and observes them like
+    its own. It may use ``past`` in other ways, too.
 
     Example::
 
@@ -77,26 +77,26 @@ class Searcher(ABC):
     """
 
     opens_with_past: bool = True
-    """Whether the first configurations may come from the past."""
+    """Whether the first configurations may come from earlier studies."""
 
     learns: bool = True
-    """Whether what it proposes depends on the scores."""
+    """Whether its proposals depend on the scores."""
 
     configs: tuple[Config, ...] = ()
-    """The configurations that it will propose, where they are known before it starts."""
+    """The configurations that it will propose, if they are known before it starts."""
 
     _space: SearchSpace | None = None
     _mode: Mode = "min"
     _past: Past = Past()
 
     def fitted(self, num_trials: int) -> Self:
-        """Return the searcher for a study of so many trials, before it is started.
+        """Return the searcher fitted to a study's number of trials, before it is started.
 
-        One whose arguments do not depend on that is returned itself. A study that goes on with
-        more trials is searched by what was fitted when it began.
+        A searcher whose arguments do not depend on this number returns itself. A study that
+        resumes with more trials keeps the searcher that was fitted when it began.
 
         Args:
-            num_trials: Trials that the study begins with, at most.
+            num_trials: Largest number of trials when the study begins.
         """
         return self
 
@@ -104,7 +104,7 @@ class Searcher(ABC):
         """Return a searcher like this one, not started, that draws other random numbers.
 
         Args:
-            number: Tells the new ones apart; the same number gives the same one.
+            number: Number of the new searcher; the same number gives the same searcher.
         """
         ((_, arguments),) = self.settings().items()
         if "random_seed" not in arguments:
@@ -117,7 +117,7 @@ class Searcher(ABC):
         """Check that it can search a space.
 
         Raises:
-            SpaceError: If a configuration of its own is none of the space.
+            SpaceError: If one of its own configurations does not belong to the space.
         """
 
     def start(self, space: SearchSpace, *, mode: Mode, past: Past | None = None) -> None:
@@ -126,12 +126,12 @@ class Searcher(ABC):
         Args:
             space: Where to search.
             mode: ``"min"`` if a lower score is better, ``"max"`` if a higher one is.
-            past: Earlier studies to start from, in this space; None starts cold.
+            past: Earlier studies to start from, in this space; None: no earlier studies.
 
         Raises:
-            RecipeError: If ``space`` is none, ``mode`` is neither, the searcher was started
-                before, or it takes no past.
-            SpaceError: If a configuration of the past is none of the space.
+            RecipeError: If ``space`` is not a space, ``mode`` is neither, the searcher was started
+                before, or it takes no earlier studies.
+            SpaceError: If an earlier configuration does not belong to the space.
         """
         if self._space is not None:
             raise RecipeError(f"this {self._kind} is started already; make a new one.")
@@ -158,7 +158,7 @@ class Searcher(ABC):
         """Return the next configuration to try.
 
         Returns:
-            The suggestion; None if results must come in first, or if ``finished``.
+            The suggestion; None if results are needed first, or if ``finished``.
 
         Raises:
             RecipeError: If the searcher is not started.
@@ -172,10 +172,10 @@ class Searcher(ABC):
         return None if config is None else self._enter_own(config)
 
     def restore(self, config: Config) -> Suggestion:
-        """Take up a suggestion of an earlier run of the same search, instead of making one.
+        """Repeat a suggestion of an earlier run of the same search, instead of making one.
 
         Args:
-            config: What that run's searcher suggested next.
+            config: The next suggestion of that run's searcher.
 
         Raises:
             RecipeError: If this searcher does not suggest it, or is not started.
@@ -198,18 +198,19 @@ class Searcher(ABC):
         num_folds: int | None = None,
         failed: bool = False,
     ) -> None:
-        """Tell what became of a suggestion; in any order, once each.
+        """Report the result of a suggestion; in any order, once each.
 
         Args:
-            id: The suggestion's.
+            id: Id of the suggestion.
             score: Its score. NaN and infinity count as failed.
             standard_error: Standard error of the score, if known; NaN and infinity are not.
-            num_folds: How many folds the score is the mean of, if known.
-            failed: It got no score; ``score`` is then ignored.
+            num_folds: Number of folds that the score is the mean of, if known.
+            failed: The trial has no score; ``score`` is then ignored.
 
         Raises:
-            RecipeError: If the suggestion is unknown or was observed before, there is neither a
-                score nor ``failed=True``, another value is none, or the searcher is not started.
+            RecipeError: If the suggestion is unknown or was observed before, if there is neither a
+                score nor ``failed=True``, if another value is not a number, or if the searcher is
+                not started.
         """
         self._require_start()
         suggestion = self._suggestions.get(id) if isinstance(id, str) else None
@@ -247,7 +248,7 @@ class Searcher(ABC):
             self._learn(observation)
 
     def reopen(self, id: str) -> None:
-        """Tell that a suggestion that failed is tried again: it is observed once more.
+        """Announce another try of a failed suggestion, which is then observed once more.
 
         Raises:
             RecipeError: If it was not observed before, or the searcher is not started.
@@ -260,21 +261,21 @@ class Searcher(ABC):
 
     @property
     def finished(self) -> bool:
-        """Whether no more will ever be suggested; results may still be outstanding."""
+        """Whether there will be no more suggestions; results may still be outstanding."""
         if self._space is None or self.capacity is None:
             return False
         return len(self._suggestions) >= self.capacity
 
     @property
     def capacity(self) -> int | None:
-        """How many configurations will be suggested in all; None: as many as are asked for."""
+        """Number of configurations that will be suggested; None: no limit."""
         return None
 
     @property
     def best(self) -> tuple[Suggestion, float] | None:
         """The suggestion with the best score so far, and that score; None before the first.
 
-        Of equal scores the earliest suggestion counts.
+        Ties go to the earliest suggestion.
         """
         return None if self._space is None else self._best
 
@@ -284,7 +285,7 @@ class Searcher(ABC):
 
     @property
     def past(self) -> Past:
-        """What the search started from."""
+        """The earlier studies that the search started from."""
         return self._past
 
     @property
@@ -303,35 +304,35 @@ class Searcher(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Set up what a search needs; ``space`` and ``mode`` are known."""
+        """Prepare a search; ``space`` and ``mode`` are known."""
 
     @abstractmethod
     def _propose(self) -> Config | None:
-        """Return the next configuration; None if results must come in first."""
+        """Return the next configuration; None if results are needed first."""
 
     def _recall(self, config: Config) -> bool:
-        """Propose what an earlier run proposed; tell whether that is ``config``.
+        """Propose again as in an earlier run; tell whether the proposal is ``config``.
 
-        One for which proposing is costly takes ``config`` for granted instead.
+        A searcher with costly proposals accepts ``config`` instead.
         """
         proposed = self._propose()
         return proposed is not None and dict(proposed) == dict(config)
 
     def _adopt(self, config: Config) -> None:  # noqa: B027  # most need not note it
-        """Take note that the next suggestion is a configuration of the past, none of its own.
+        """Note that the next suggestion is an earlier configuration, not one of its own.
 
-        By default that is only seen when it is observed.
+        By default nothing happens until it is observed.
         """
 
     @abstractmethod
     def _learn(self, observation: Observation) -> None:
-        """Take in what became of a suggestion, each one once."""
+        """Learn the result of a suggestion, each one once."""
 
     def _relearn(self, observation: Observation) -> None:  # noqa: B027  # most keep nothing
-        """Take in what became of a suggestion that had failed before; by default nothing."""
+        """Learn the new result of a failed suggestion; by default do nothing."""
 
     def _open(self, config: Config) -> Suggestion:
-        """Suggest the configuration of the past that is due."""
+        """Suggest the earlier configuration that is due."""
         self._adopt(config)
         suggestion = self._enter(config)
         self._opening.try_due(suggestion.id)
@@ -372,7 +373,7 @@ class Searcher(ABC):
 
 
 def other_seed(random_seed: int, number: int) -> int:
-    """Return another seed, the same for the same two numbers."""
+    """Return another seed, which depends only on the two numbers."""
     (seed,) = np.random.SeedSequence([random_seed, number]).generate_state(1)
     return int(seed)
 
@@ -381,7 +382,7 @@ def whole_number(name: str, value: object, *, at_least: int, at_most: int = MAX_
     """Return an argument of a searcher, checked.
 
     Raises:
-        RecipeError: If it is no whole number, below ``at_least`` or above ``at_most``.
+        RecipeError: If it is not a whole number, below ``at_least`` or above ``at_most``.
     """
     plain = value.item() if isinstance(value, np.integer) else value
     if type(plain) is not int or plain < at_least:
@@ -398,7 +399,7 @@ def _is_number(value: object) -> bool:
 
 
 def _finite(value: float | None) -> float | None:
-    """Return a number as Python's own; None if it is not finite, or beyond all floats."""
+    """Return a number as a Python float; None if it is not finite or too large for a float."""
     try:
         return None if value is None or not math.isfinite(value) else float(value)
     except OverflowError:

@@ -1,11 +1,11 @@
 """Configurations as numbers: the rows that surrogate models are fitted to.
 
-scikit-optimize's own dimensions know neither conditions nor equal shares of integers, so that the
-unit cube of ``rayfold.space`` is the common ground; only its models are used.
+scikit-optimize's own dimensions support neither conditions nor equal shares of integers. So only
+its models are used, on the unit cube of ``rayfold.space``.
 
-*Places* are points of the unit cube at which every configuration has exactly one: the centre of a
-value's share for ``Int`` and ``Choice``, 0.5 for inactive parameters. *Features* are what a model
-sees of them: categories one-hot, and a flag for every condition.
+A *place* is a point of the unit cube; every configuration has exactly one. It is the centre of a
+value's share for ``Int`` and ``Choice``, and 0.5 for inactive parameters. *Features* are the
+columns that a model gets: one-hot categories, and a flag for every condition.
 """
 
 import math
@@ -23,7 +23,7 @@ NEUTRAL = 0.5
 """The place of a parameter that does not apply."""
 
 MAX_STEPS = 16
-"""Neighbours of a number that local search tries, at most."""
+"""Largest number of neighbours of an integer that the local search tries."""
 
 
 class Encoding:
@@ -54,7 +54,7 @@ class Encoding:
         return self._space.decode(place)
 
     def key(self, place: Matrix) -> bytes:
-        """Return what is equal for equal configurations; numbers count to nine digits."""
+        """Return a key that is equal for equal configurations; numbers are rounded to 9 digits."""
         return np.round(place, 9).tobytes()
 
     def places(self, points: Matrix) -> Matrix:
@@ -65,7 +65,7 @@ class Encoding:
         return np.where(self._active(places), places, NEUTRAL)
 
     def features(self, places: Matrix) -> Matrix:
-        """Return what a model sees of places, shape ``(n, num_features)``, all in [0, 1]."""
+        """Return the features of places, shape ``(n, num_features)``, all in [0, 1]."""
         active = self._active(places)
         columns: list[Matrix] = []
         for index, name in enumerate(self._names):

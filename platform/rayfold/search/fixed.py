@@ -1,4 +1,4 @@
-"""Fixed configurations: nothing is searched, what is given is tried."""
+"""Fixed configurations: the given ones are tried, without a search."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class Fixed(Searcher):
         configs: Configurations of the space, at least one.
 
     Raises:
-        RecipeError: If there is none, or one is no mapping.
+        RecipeError: If there is none, or one is not a mapping.
     """
 
     opens_with_past = False
@@ -41,14 +41,14 @@ class Fixed(Searcher):
 
     @property
     def capacity(self) -> int:
-        """As many as were given."""
+        """Number of given configurations."""
         return len(self.configs)
 
     def check(self, space: SearchSpace) -> None:
-        """Check that all are configurations of a space.
+        """Check that all configurations belong to a space.
 
         Raises:
-            SpaceError: If one is not; the message counts them from 0.
+            SpaceError: If one does not; the message gives its index from 0.
         """
         for number, config in enumerate(self.configs):
             try:
@@ -63,4 +63,4 @@ class Fixed(Searcher):
         return self.configs[len(self._suggestions)]
 
     def _learn(self, observation: Observation) -> None:
-        """Learn nothing."""
+        """Do nothing: scores do not matter."""

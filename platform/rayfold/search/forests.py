@@ -1,7 +1,7 @@
 """Forests of regression trees as surrogates: scikit-learn's, with a standard deviation.
 
-scikit-optimize's forests give one as well, but check their input again for every tree: 70 ms a
-call, of which a suggestion takes several.
+scikit-optimize's forests also give one, but check their input again for every tree. That takes
+70 ms a call, and a suggestion needs several calls.
 
 References:
     Hutter et al., "Algorithm runtime prediction: Methods & evaluation", Artificial Intelligence
@@ -23,18 +23,18 @@ MIN_DEVIATION = 1e-6
 
 
 class Forest:
-    """Predicts scores from features; for many observations and very conditional spaces.
+    """Predicts scores from features; suits many observations and very conditional spaces.
 
     Args:
-        kind: Trees with random splits, or with the best ones of resampled rows.
-        num_trees: How many; time is proportional to it.
+        kind: Trees with random splits, or with the best splits of resampled rows.
+        num_trees: Number of trees; time is proportional to it.
     """
 
     def __init__(self, kind: Kind, *, num_trees: int = NUM_TREES) -> None:
         self._kind, self._num_trees = kind, num_trees
 
     def fit(self, features: Matrix, scores: Matrix, *, seed: int) -> None:
-        """Learn from observations, shapes ``(n, p)`` and ``(n,)``; whatever was learnt goes."""
+        """Learn from observations, shapes ``(n, p)`` and ``(n,)``; forget earlier ones."""
         from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor  # takes a second
 
         kind = ExtraTreesRegressor if self._kind == "extra_trees" else RandomForestRegressor
@@ -45,7 +45,7 @@ class Forest:
     def predict(self, features: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and standard deviation, shapes ``(m,)``.
 
-        The deviation is that of a score drawn from the leaf of a tree drawn at random.
+        The deviation is that of a score drawn from a leaf of a random tree.
         """
         rows = features.astype(np.float32)
         total, squares = np.zeros(len(rows)), np.zeros(len(rows))

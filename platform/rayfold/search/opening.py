@@ -1,4 +1,4 @@
-"""How a search begins: with what was good before, for as long as that is worth it."""
+"""How a search begins: with good earlier configurations, as long as they do well."""
 
 import math
 from collections.abc import Sequence
@@ -8,27 +8,31 @@ from rayfold.search.portfolio import Entry
 from rayfold.space.values import typed
 
 CREDIT = 2
-"""So many entries may be tried beyond those that have proved their worth."""
+"""Number of entries that may be tried beyond twice the number of winners."""
 
 ENTRIES_PER_OWN = 3
-"""So many entries may be tried for each configuration of the searcher's own."""
+"""Number of entries that may be tried for each of the searcher's own configurations."""
 
 NUM_JUDGES = 8
-"""So many of the searcher's own first scores are what entries are held against."""
+"""Number of the searcher's own first scores that entries are compared with."""
 
 _Key = tuple[object, ...]
 
 
 class Opening:
-    """Says when the next entry of a portfolio is due, and when the past has misled.
+    """Says when the next entry of a portfolio is due, and when earlier studies mislead.
 
-    The first entry comes first of all, then a configuration of the searcher's own. An entry wins
-    if its score is better than the median of the searcher's own first scores by its standard
-    error (as good, where none is known), and loses otherwise: where all scores are those of
-    guessing, nothing is won. With every own score that comes in, all are judged anew. As long as
-    lost entries and those that wait for their judgement outnumber the winners by ``CREDIT`` no
-    more are tried, and none of a past study of whose entries more have lost than won. A misleading
-    past therefore costs ``CREDIT`` trials, however many run at once.
+    An entry is an earlier configuration. The order is: one entry, one configuration of the
+    searcher's own, then up to ``ENTRIES_PER_OWN`` entries for each of its own.
+
+    * An entry *wins* if its score is better than the median of the searcher's own first scores by
+      its standard error (or as good, if there is none). It loses otherwise. It gains nothing when
+      every score is at chance level. All entries are judged again with every own score.
+    * No more entries are tried while losers and entries without a verdict outnumber the winners by
+      ``CREDIT``.
+    * No entry is tried from a study of whose entries more have lost than won.
+
+    Misleading studies therefore cost ``CREDIT`` trials, however many trials run at once.
 
     Args:
         entries: The portfolio.
@@ -45,10 +49,7 @@ class Opening:
 
     @property
     def due(self) -> Entry | None:
-        """The entry to try next; None if it is the searcher's own turn.
-
-        Asking changes nothing.
-        """
+        """The entry to try next; None if it is the searcher's own turn."""
         if not self._left or len(self._tried) > ENTRIES_PER_OWN * self._num_own:
             return None
         won, lost = self._judged()
@@ -63,21 +64,21 @@ class Opening:
         return next((entry for entry in self._left if entry.study not in misled), None)
 
     def try_due(self, id: str) -> None:
-        """Note that the entry that is due was suggested."""
+        """Note that the due entry was suggested."""
         entry = self.due
         assert entry is not None
         self._left.remove(entry)
         self._tried[id] = entry
 
     def note_own(self, config: Config) -> None:
-        """Note a suggestion of the searcher's own; no entry repeats it."""
+        """Note the searcher's own suggestion; no entry repeats it."""
         self._num_own += 1
         if self._left:
             self._left = [entry for entry in self._left if _key(entry.config) != _key(config)]
 
     @property
     def num_won(self) -> int:
-        """How many entries have won, as things stand."""
+        """Number of entries that have won so far."""
         return len(self._judged()[0])
 
     def learn(
@@ -88,12 +89,12 @@ class Opening:
         standard_error: float | None = None,
         again: bool = False,
     ) -> None:
-        """Take in what became of a suggestion.
+        """Learn the result of a suggestion.
 
         Args:
-            id: The suggestion's.
+            id: Id of the suggestion.
             score: Its score; None: it failed.
-            standard_error: Of the score, if known.
+            standard_error: Standard error of the score, if known.
             again: Whether it had failed before.
         """
         loss = math.inf if score is None else self._sign * score
@@ -103,7 +104,7 @@ class Opening:
             self._own_losses.append(loss)
 
     def _judged(self) -> tuple[list[Entry], list[Entry]]:
-        """Return the entries that have won, and those that have lost."""
+        """Return the winning and the losing entries."""
         won: list[Entry] = []
         lost: list[Entry] = []
         if self._own_losses:

@@ -1,4 +1,4 @@
-"""What a search may know of earlier ones: their configurations and scores, in its own space."""
+"""Earlier studies for a new search: their configurations and scores, in its space."""
 
 import math
 from collections.abc import Mapping
@@ -20,13 +20,14 @@ class PastStudy:
     """Completed trials of one earlier study.
 
     Attributes:
-        name: What the log calls it.
-        mode: Whether its lower or its higher scores are better; its metric may be another one.
+        name: Its name, for the log.
+        mode: Whether lower or higher scores are better; its metric may differ.
         configs: Configurations of the *new* search's space, at least one.
-        scores: Their finite scores, as many.
+        scores: Their scores, all finite.
 
     Raises:
-        RecipeError: If there is no trial, there are not as many scores, or one is not finite.
+        RecipeError: If there is no trial, the numbers of scores and configurations differ, or a
+            score is not finite.
     """
 
     name: str
@@ -50,7 +51,7 @@ class PastStudy:
     def normal_scores(self) -> NDArray[np.float64]:
         """The scores' ranks as quantiles of a normal distribution, shape ``(n,)``.
 
-        Lower is better. Whatever the metric and its outliers, they compare across studies.
+        Lower is better. They can be compared across studies, whatever the metric and its outliers.
         """
         sign = 1.0 if self.mode == "min" else -1.0
         ranks = rankdata(sign * np.array(self.scores))
@@ -60,7 +61,7 @@ class PastStudy:
 
 @dataclass(frozen=True)
 class Past:
-    """The earlier studies that a search starts from; of none, it starts cold.
+    """The earlier studies that a search starts from; it may be empty.
 
     Attributes:
         studies: The studies, the most trusted first.
@@ -72,7 +73,7 @@ class Past:
         """Check that all configurations lie in a space.
 
         Raises:
-            SpaceError: If one does not; the message names its study, and counts from 0.
+            SpaceError: If one does not; the message names its study and its index from 0.
         """
         for study in self.studies:
             for number, config in enumerate(study.configs):

@@ -1,4 +1,4 @@
-"""A portfolio: a few good and diverse configurations of the past."""
+"""A portfolio: a few good and diverse configurations of earlier studies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ SIZE = 8
 """Configurations of a portfolio."""
 
 NUM_TREES = 25
-"""Trees of a past study's model: a suggestion asks some 1,400 places of each."""
+"""Trees of an earlier study's model; each suggestion evaluates it at about 1,400 places."""
 
 MAX_CANDIDATES = 32
-"""Of so many best configurations of each study, a portfolio is chosen."""
+"""Number of best configurations of each study that a portfolio is chosen from."""
 
 DIVERSITY = 2.0
-"""How many standard deviations of score the whole diagonal of the space is worth.
+"""Value of the space's whole diagonal, in standard deviations of the score.
 
-With less, the entries of a past search that had converged were all but the same.
+With less, the entries from a converged search were almost identical.
 """
 
 
@@ -36,7 +36,7 @@ class Entry:
 
     Attributes:
         config: The configuration.
-        study: Which past study it comes from, an index.
+        study: Index of the earlier study that it comes from.
     """
 
     config: Config
@@ -52,20 +52,20 @@ def past_model(study: PastStudy, encoding: Encoding, *, seed: int = 0) -> Forest
 
 
 def portfolio(past: Past, space: SearchSpace, *, size: int = SIZE) -> list[Entry]:
-    """Choose configurations that were good in past studies, and differ.
+    """Choose configurations that were good in earlier studies and differ from each other.
 
-    The best configurations of each study are candidates. The first of the portfolio is the one
-    that the studies' models expect the best mean score of; each further one trades that off
-    against its distance from those chosen, and comes from the study that has given the fewest so
-    far. So the portfolio samples every study, and the order is one of falling hope.
+    The best configurations of each study are candidates. The first entry has the best mean score
+    by the studies' models. Each further entry trades this score off against its distance from the
+    chosen ones. It comes from the study with the fewest entries so far, so every study is
+    represented. The most promising entries come first.
 
     Args:
         past: The studies.
-        space: The space that all of their configurations lie in.
-        size: How many to choose at most.
+        space: The space of all their configurations.
+        size: Largest number of entries.
 
     Returns:
-        Different configurations, in the order in which to try them; nothing is drawn at random.
+        Different configurations, in the order in which to try them; nothing is random.
     """
     encoding = Encoding(space)
     models = [past_model(study, encoding) for study in past.studies]
@@ -97,7 +97,7 @@ def _candidates(
 ) -> list[tuple[Config, Matrix, float]]:
     """Return the best configurations of a study with their places and expected scores.
 
-    They are of its better half: of a small study the others would be among the best, too.
+    They are from its better half; otherwise all trials of a small study would be among them.
     """
     num_good = min(MAX_CANDIDATES, (len(study.configs) + 1) // 2)
     best = np.argsort(study.normal_scores, kind="stable")[:num_good]

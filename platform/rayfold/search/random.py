@@ -9,13 +9,13 @@ from rayfold.search.base import Observation, Searcher, whole_number
 
 
 class Random(Searcher):
-    """Draws every configuration anew, uniformly from the unit cube, and never ends.
+    """Draws every configuration independently, uniformly from the unit cube, and never ends.
 
     Args:
-        random_seed: Seed of the drawing, at least 0.
+        random_seed: Seed of the random draws, at least 0.
 
     Raises:
-        RecipeError: If ``random_seed`` is no whole number, or negative.
+        RecipeError: If ``random_seed`` is not a whole number or is negative.
     """
 
     learns = False
@@ -34,4 +34,4 @@ class Random(Searcher):
         return self.space.sample(self._generator)
 
     def _learn(self, observation: Observation) -> None:
-        """Learn nothing."""
+        """Do nothing: scores do not matter."""

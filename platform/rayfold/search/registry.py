@@ -26,7 +26,7 @@ def create(
     """Return a new searcher, not yet started.
 
     Args:
-        name: One of ``SEARCHERS``, or a reference to a class of one's own.
+        name: One of ``SEARCHERS``, or a reference to your own class.
         arguments: Keyword arguments of its constructor.
         base: Folder that files are relative to; None is the current folder.
 

@@ -1,4 +1,4 @@
-"""Conditions: a hyperparameter that applies only while others have certain values."""
+"""Conditions: a hyperparameter applies only if others have certain values."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from rayfold.results import Config, Value
 from rayfold.space.values import is_among, plain_values, show, show_all, typed
 
 When: TypeAlias = Mapping[str, Value | Sequence[Value]]
-"""Names of parents, each with the value, or the values, that it must have."""
+"""Names of parents, each with the value or values that it must have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One parent and the values that it must have one of.
+    """One parent and its values that make a parameter apply.
 
     Attributes:
         parameter: Name of the parent.
-        values: Values that make the condition hold, at least one.
+        values: The condition holds if the parent has one of these; at least one.
     """
 
     parameter: str

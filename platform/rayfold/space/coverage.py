@@ -1,4 +1,4 @@
-"""A few configurations that meet the ends of every domain of a space."""
+"""A few configurations that cover the ends of every domain of a space."""
 
 from typing import TypeAlias
 
@@ -10,19 +10,19 @@ from rayfold.space.values import typed
 _End: TypeAlias = tuple[str, Value]
 
 MAX_CONFIGS = 16
-"""Configurations at most; a space with more choices than that is met in part."""
+"""Largest number of configurations; a space with more choices is covered in part."""
 
 
 def end_configurations(space: SearchSpace, *, limit: int = MAX_CONFIGS) -> list[dict[str, Value]]:
     """Return configurations in which each domain takes its lowest, its highest or each choice.
 
-    The first has all lower ends (of choices the first), the second all upper ends. Each further
-    one holds at least one end that those before lack. Conditions are respected: a parameter that
-    applies only while another has some value gets a configuration in which it applies.
+    The first configuration has all lower ends (the first of each choice), the second all upper
+    ends. Each further one has at least one end that is still missing. Conditions are respected:
+    each conditional parameter gets a configuration in which it applies.
 
     Args:
         space: The space.
-        limit: Configurations at most.
+        limit: Largest number of configurations.
     """
     missing: dict[tuple[object, ...], _End] = {
         _key(name, value): (name, value)
@@ -50,9 +50,9 @@ def end_configurations(space: SearchSpace, *, limit: int = MAX_CONFIGS) -> list[
 
 
 def count_configurations(space: SearchSpace) -> int | None:
-    """Return how many different configurations a space holds at most; None without a limit.
+    """Return an upper bound of the number of configurations of a space; None without a limit.
 
-    A parameter that applies only sometimes counts as if it always did.
+    A conditional parameter counts as if it always applied.
     """
     number = 1
     for domain in space.values():
@@ -79,7 +79,7 @@ def _size(domain: Domain) -> int | None:
 
 
 def _needed(space: SearchSpace, name: str) -> dict[str, Value]:
-    """Return the values of other parameters with which one applies."""
+    """Return values of other parameters with which a parameter applies."""
     needed: dict[str, Value] = {}
     for condition in space[name].when:
         needed |= _needed(space, condition.parameter)

@@ -1,7 +1,7 @@
-"""Domains: the values that one hyperparameter may take, and their place in [0, 1].
+"""Domains: the values of one hyperparameter, and their places in [0, 1].
 
-Searchers work on the unit interval. Every domain maps it onto its values so that a uniform draw
-is a fair one: equally likely values, or equally likely orders of magnitude with ``log=True``.
+Searchers work on the unit interval. Every domain maps it onto its values: a uniform draw gives
+equally likely values, or equally likely orders of magnitude with ``log=True``.
 """
 
 import math
@@ -16,14 +16,14 @@ from rayfold.space.conditions import Condition, When, read_conditions, write_con
 from rayfold.space.values import is_among, plain_value, plain_values, show, show_all, typed
 
 MAX_INT = 2**40
-"""Largest bound of an ``Int``; beyond it, [0, 1] no longer tells neighbours apart."""
+"""Largest bound of an ``Int``; beyond it, neighbours have the same place in [0, 1]."""
 
 
 class Domain(ABC):
     """The values that one hyperparameter may take.
 
     Attributes:
-        when: Conditions that must all hold for the parameter to apply; empty: it always does.
+        when: Conditions that must all hold for the parameter to apply; empty: it always applies.
     """
 
     when: tuple[Condition, ...]
@@ -40,8 +40,8 @@ class Domain(ABC):
     def to_unit(self, value: Value) -> float:
         """Return a place in [0, 1] that ``from_unit`` maps to ``value``.
 
-        For ``Int`` and ``Choice`` it is the centre of the value's share and gives exactly the
-        value back; for ``Float`` the value comes back up to rounding.
+        For ``Int`` and ``Choice`` it is the centre of the value's share, and ``from_unit`` returns
+        exactly the value. For ``Float`` it returns the value up to rounding.
 
         Raises:
             SpaceError: If ``value`` is not in the domain.
@@ -50,12 +50,12 @@ class Domain(ABC):
     @property
     @abstractmethod
     def extremes(self) -> tuple[Value, ...]:
-        """The lowest and the highest value, or all where they have no order."""
+        """The lowest and the highest value, or all values of a domain without order."""
 
     @property
     @abstractmethod
     def allowed(self) -> str:
-        """What an error says is allowed: ``a number from 0.0 to 0.6``."""
+        """The allowed values, for errors: ``a number from 0.0 to 0.6``."""
 
     @abstractmethod
     def check(self, value: object) -> str | None:
@@ -83,8 +83,9 @@ class Float(Domain):
         low: Lower bound.
         high: Upper bound, above ``low``.
         log: Spread evenly over orders of magnitude; ``low`` must then be above 0.
-        when: Parents and the values that they must have, ``{"optimizer.name": "sgd"}`` or
-            ``{"optimizer.name": ["sgd", "nesterov"]}``; of several parents, all must.
+        when: The parameter applies only if its parents have these values:
+            ``{"optimizer.name": "sgd"}`` or ``{"optimizer.name": ["sgd", "nesterov"]}``. With
+            several parents, all must have one of their values.
 
     Raises:
         SpaceError: If a bound is not a finite number, or they are in the wrong order.
@@ -142,7 +143,7 @@ class Float(Domain):
         return f"a number from {self.low} to {self.high}"
 
     def check(self, value: object) -> str | None:
-        """Return what is wrong with ``value``; integers are welcome, bools are not."""
+        """Return what is wrong with ``value``; integers are allowed, bools are not."""
         if (type(value) is float or type(value) is int) and self.low <= value <= self.high:
             return None
         return f"must be {self.allowed}, got {show(value)}"
@@ -156,8 +157,8 @@ class Float(Domain):
 class Int(Domain):
     """Whole numbers from ``low`` to ``high``, both included.
 
-    Every value owns an equal share of [0, 1]. With ``log=True`` the value v owns the stretch
-    from log v to log(v + 1) of the whole from log(low) to log(high + 1).
+    Every value has an equal share of [0, 1]. With ``log=True``, value v has the share from log(v)
+    to log(v + 1) of the range from log(low) to log(high + 1).
 
     Args:
         low: Lower bound.
@@ -229,14 +230,14 @@ class Int(Domain):
 
 @dataclass(frozen=True, init=False, eq=False)
 class Choice(Domain):
-    """One of the given values; each owns an equal share of [0, 1], in the order given.
+    """One of the given values; each has an equal share of [0, 1], in the given order.
 
     Args:
         values: Texts, numbers or bools, all different. ``True``, ``1`` and ``1.0`` differ.
         when: As for ``Float``.
 
     Raises:
-        SpaceError: If there is no value, a value is given twice, or one is no plain scalar.
+        SpaceError: If there is no value, a value is given twice, or one is not a plain scalar.
 
     Example::
 
@@ -276,7 +277,7 @@ class Choice(Domain):
         return f"one of {show_all(self.values)}"
 
     def check(self, value: object) -> str | None:
-        """Return what is wrong with ``value``, which must have the type of a choice as well."""
+        """Return what is wrong with ``value``, which must also have the type of a choice."""
         if is_among(value, self.values):
             return None
         hint = ""
@@ -306,11 +307,11 @@ def domain_from_dict(name: str, mapping: object) -> Domain:
     Args:
         name: Name of the parameter, for the errors.
         mapping: ``{"int": [8, 64], "log": True}``, ``{"float": [0, 1]}`` or
-            ``{"choice": ["sgd", "adamw"], "when": {...}}``; a domain is taken as it is, and a
-            constant such as ``3`` is a choice of one.
+            ``{"choice": ["sgd", "adamw"], "when": {...}}``. A domain is returned unchanged, and a
+            constant such as ``3`` is a choice with one value.
 
     Raises:
-        SpaceError: If the mapping describes no domain. The message names the parameter.
+        SpaceError: If the mapping is not a domain. The message names the parameter.
     """
     try:
         return _read_domain(mapping)
@@ -383,7 +384,7 @@ def _whole(field: str, value: object) -> int:
 
 
 def _number(value: object) -> object:
-    """Return a number of NumPy or PyTorch as Python's own; anything else as it is."""
+    """Return a number of NumPy or PyTorch as a number of Python; anything else unchanged."""
     try:
         return plain_value(value)
     except SpaceError:

@@ -11,7 +11,7 @@ def load_space(path: str | Path) -> SearchSpace:
     """Read a search space from a YAML file.
 
     Raises:
-        SpaceError: If the file cannot be read, or describes no search space.
+        SpaceError: If the file cannot be read, or is not a search space.
         RecipeError: If the file is not YAML.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""The search space: named domains, their conditions, and the unit cube that stands for them."""
+"""The search space: named domains, their conditions, and their encoding in the unit cube."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,19 +16,19 @@ from rayfold.space.values import plain_value, show
 
 
 class SearchSpace(Mapping[str, Domain]):
-    """An ordered mapping from hyperparameters' names to their domains.
+    """An ordered mapping from names of hyperparameters to their domains.
 
-    A configuration holds a value for every *active* parameter: one whose conditions all hold.
-    The space is the unit cube [0, 1]^d with one coordinate per parameter, d = ``dimension``.
-    Spaces are equal when they hold equal domains under equal names in the same order.
+    A configuration has a value for every *active* parameter, that is every parameter whose
+    conditions all hold. The space is encoded in the unit cube [0, 1]^d with one coordinate per
+    parameter, d = ``dimension``. Spaces are equal if they have equal domains and names in the same
+    order.
 
     Args:
-        domains: Dotted lower-case names, each with a ``Float``, ``Int`` or ``Choice``, or with a
-            constant.
+        domains: Dotted lower-case names, each with a ``Float``, ``Int``, ``Choice`` or constant.
 
     Raises:
-        SpaceError: If there is no parameter, a name is malformed, or a condition names an
-            unknown parent, an impossible value, or leads in a circle.
+        SpaceError: If there is no parameter, a name is malformed, or a condition names an unknown
+            parent or an impossible value, or conditions form a circle.
 
     Example::
 
@@ -67,7 +67,7 @@ class SearchSpace(Mapping[str, Domain]):
     def sample(self, generator: np.random.Generator) -> dict[str, Value]:
         """Draw a configuration uniformly from the unit cube; active parameters only.
 
-        Every call takes ``dimension`` numbers from the generator, whatever is active.
+        Every call takes ``dimension`` numbers from the generator.
         """
         return self.decode(generator.random(self.dimension))
 
@@ -109,8 +109,8 @@ class SearchSpace(Mapping[str, Domain]):
     def active(self, config: Config) -> tuple[str, ...]:
         """Return the names of the parameters that apply in ``config``, in order.
 
-        A parameter applies if all its parents do and have the values that it asks for. Values
-        that ``config`` holds for parameters that do not apply change nothing.
+        A parameter applies if all its parents apply and have one of the required values. Values
+        in ``config`` for parameters that do not apply change nothing.
         """
         active: set[str] = set()
         for name in self._parents_first:
@@ -119,10 +119,10 @@ class SearchSpace(Mapping[str, Domain]):
         return tuple(name for name in self._domains if name in active)
 
     def check(self, config: Config) -> None:
-        """Check that ``config`` gives every active parameter, and no other, a possible value.
+        """Check that ``config`` has an allowed value for each active parameter, and no others.
 
         Raises:
-            SpaceError: If it does not; the message names the parameter and what is allowed.
+            SpaceError: If not; the message names the parameter and the allowed values.
         """
         for name in config:
             if name not in self._domains:
@@ -146,7 +146,7 @@ class SearchSpace(Mapping[str, Domain]):
                     raise SpaceError(f"{name} {problem}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the space as plain values, for YAML and JSON; order counts."""
+        """Return the space as plain values, for YAML and JSON; the order matters."""
         return {name: domain.to_dict() for name, domain in self._domains.items()}
 
     @classmethod
@@ -154,8 +154,7 @@ class SearchSpace(Mapping[str, Domain]):
         """Rebuild a space from ``to_dict()``, or from the YAML that a person wrote.
 
         Raises:
-            SpaceError: As the class itself, and if parameters describe no domains: one sentence
-                for each.
+            SpaceError: As the class does; also if values are not domains, one sentence for each.
         """
         if not isinstance(mapping, Mapping):
             raise SpaceError(f"a search space maps names to domains, got {show(mapping)}.")
@@ -181,11 +180,11 @@ class SearchSpace(Mapping[str, Domain]):
 
         Args:
             text: The document: one ``name: {int: [8, 64], log: true}`` per parameter.
-            source: What the errors name, such as the name of the file.
+            source: Name for errors, such as the name of the file.
 
         Raises:
             RecipeError: If the document is not YAML.
-            SpaceError: If it describes no search space.
+            SpaceError: If it is not a search space.
         """
         document = read_yaml(text, source=source)
         try:

@@ -1,9 +1,9 @@
-"""What a hyperparameter's value may be, and how what people pass becomes that.
+"""Allowed values of hyperparameters, and the conversion of given values.
 
-A searched value is a bool, an int, a float or a text. Values are told apart by type as well:
-``True``, ``1`` and ``1.0`` are three values. A value that is not searched may also be None, or a
-list of such values. Everything else is made one of these here, or refused, before anything starts:
-what the model gets when a study begins is what it gets when the study goes on.
+A searched value is a bool, an int, a float or a text. Values of different types differ: ``True``,
+``1`` and ``1.0`` are three values. A fixed value may also be None, or a list of such values. All
+other values are converted or refused before anything starts. So a model gets the same values when
+a study begins and when it resumes.
 """
 
 import enum
@@ -19,13 +19,13 @@ from rayfold.results import Value
 
 
 def plain_value(value: object) -> Value:
-    """Return ``value`` as a bool, int, float or text of Python's own.
+    """Return ``value`` as a bool, int, float or text of Python.
 
     NumPy scalars, arrays and tensors of one number without axes, paths, and members of ``IntEnum``
     and ``StrEnum`` are converted.
 
     Raises:
-        SpaceError: If it can be none of these, or is not finite.
+        SpaceError: If it cannot be converted, or is not finite.
     """
     plain = _converted(value)
     if not isinstance(plain, bool | int | float | str) or type(plain) not in _TYPES:
@@ -40,12 +40,12 @@ def plain_value(value: object) -> Value:
 
 
 def plain_parameters(parameters: Mapping[str, object]) -> dict[str, Any]:
-    """Return hyperparameters that are not searched, each as plain values.
+    """Return fixed hyperparameters, each as plain values.
 
-    Lists, tuples, ranges, arrays and tensors become lists, of lists where they have several axes.
+    Lists, tuples, ranges, arrays and tensors become lists, nested if they have several axes.
 
     Raises:
-        SpaceError: If a value cannot be plain; the message names the parameter.
+        SpaceError: If a value cannot be converted; the message names the parameter.
     """
     plain = {}
     for name, value in parameters.items():
@@ -62,7 +62,7 @@ def plain_config(config: Mapping[str, object]) -> dict[str, Value]:
     """Return a configuration with plain values.
 
     Raises:
-        SpaceError: If a value cannot be plain; the message names the parameter.
+        SpaceError: If a value cannot be converted; the message names the parameter.
     """
     plain = {}
     for name, value in config.items():
@@ -74,10 +74,10 @@ def plain_config(config: Mapping[str, object]) -> dict[str, Value]:
 
 
 def plain_or_list(value: object) -> Any:
-    """Return a value that is not searched as a plain one: also None, or a list of such values.
+    """Return a fixed value as a plain one, which may be None or a list.
 
     Raises:
-        SpaceError: If it cannot be plain.
+        SpaceError: If it cannot be converted.
     """
     if value is None:
         return None
@@ -88,7 +88,7 @@ def plain_or_list(value: object) -> Any:
 
 
 def _converted(value: object) -> object:
-    """Return what of NumPy, PyTorch or the standard library stands for a plain value as that."""
+    """Return a value of NumPy, PyTorch or the standard library as a plain value, if it is one."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, PurePath):
@@ -124,10 +124,10 @@ def _is_text(text: str) -> bool:
 
 
 def plain_values(values: Iterable[object]) -> tuple[Value, ...]:
-    """Return the values as plain scalars, checked to be at least one and all different.
+    """Return one or more different values as plain scalars.
 
     Raises:
-        SpaceError: If there is none, one is given twice, or one is no plain scalar.
+        SpaceError: If there is none, one is given twice, or one is not a plain scalar.
     """
     plain: list[Value] = []
     for value in map(plain_value, values):
@@ -150,7 +150,7 @@ def typed(values: Iterable[Value]) -> tuple[tuple[str, Value], ...]:
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it, in 60 characters at most."""
+    """Return a value as errors show it, in at most 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of more than 4,300 digits
@@ -159,7 +159,7 @@ def show(value: object) -> str:
 
 
 def show_all(values: Sequence[Value]) -> str:
-    """Return several values as an error shows them, the first ten of them."""
+    """Return several values as errors show them, at most ten."""
     shown = [show(value) for value in values[:10]]
     return ", ".join([*shown, "..."] if len(values) > 10 else shown)
 

@@ -1,4 +1,4 @@
-"""The facade: a study from its arguments or its recipe to its finished trials."""
+"""Studies: from arguments or a recipe to finished trials."""
 
 from rayfold.study.result import StudyResult
 from rayfold.study.study import Study

@@ -1,4 +1,4 @@
-"""What a study assumes of its data, and what about them looks wrong: told before it starts."""
+"""Notes on the data before a study starts: how they are understood, and likely mistakes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from rayfold.data.scales import constant_targets, far_scales
 from rayfold.model_construction import takes_any_shape
 
 CHANNELS = (1, 3, 4)
-"""Lengths of an axis that holds the channels of an image: grey, colours, colours with alpha."""
+"""Possible numbers of channels of an image: grey, colours, colours with alpha."""
 
 _OTHERWISE: dict[Channels, str] = {
     "first": "the last axis holds the channels, say so: channels: last (in Python "
@@ -20,7 +20,7 @@ _OTHERWISE: dict[Channels, str] = {
 
 
 def input_lines(data: DataSet) -> tuple[str, ...]:
-    """Return what each row of each feature array is taken as, a line for each array."""
+    """Return how the rows of each feature array are understood, one line for each array."""
     return tuple(
         f"{name}: {_layout(array.shape[1:], data.channels)}, {array.dtype}"
         for name, array in zip(data.feature_names, data.features, strict=True)
@@ -28,10 +28,10 @@ def input_lines(data: DataSet) -> tuple[str, ...]:
 
 
 def data_warnings(data: DataSet, model_class: type[nn.Module]) -> tuple[str, ...]:
-    """Return what about the data may make models train badly, a line each.
+    """Return what may make models train badly, one line each.
 
-    These are images that look as if their channels were where they are not said to be, where the
-    model cares, features and targets whose scale is far from 1, and constant targets.
+    These are: images whose channels seem to be on another axis than given, if the model needs
+    channels; features and targets whose scale is far from 1; constant targets.
     """
     shapes = [array.shape[1:] for array in data.features]
     layouts = [
@@ -68,9 +68,9 @@ def _layout(shape: Sequence[int], channels: Channels) -> str:
 
 
 def _looks_wrong(shape: Sequence[int], channels: Channels) -> bool:
-    """Tell whether the other end of a row's shape looks like the number of its channels.
+    """Tell whether the other end of a row's shape looks like the number of channels.
 
-    It does if it is one that images have, or if all other axes are of one length: square images.
+    It does if images have so many channels, or if all other axes are equally long (square images).
     """
     if len(shape) < 3 or (channels == "last" and not has_channels_last(shape, channels)):
         return False

@@ -1,20 +1,20 @@
-"""How a study differs from how it began, field by field and in a person's words."""
+"""Differences between a study now and when it began, as text for each field."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _OF_DATA = ("task", "classes", "inputs", "labels", "num_outputs", "num_rows", "test")
-"""What of a description tells how data differ, besides their digest."""
+"""Fields of a description that say how data differ, besides their digest."""
 
 
 def differences(begun: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
     """Yield what has changed, a text for each: ``"epochs: 10 -> 20"``.
 
-    Digests are never shown: changed data and folds are told by what they are.
+    Digests are never shown: changed data and folds are described in words.
 
     Args:
         begun: The study's description when it began.
-        present: The same now, with the fields that are to be compared.
+        present: Its description now, with the fields to compare.
     """
     of_data = list(_of_data(begun, present))
     yield from of_data
@@ -91,7 +91,7 @@ def _of_values(name: str, before: Any, now: Any) -> Iterator[str]:
 
 
 def _domain(domain: Mapping[str, Any]) -> str:
-    """Return a domain in words: ``"32..512 (log)"``, ``"relu, gelu when model.deep is true"``."""
+    """Return a domain as text: ``"32..512 (log)"``, ``"relu, gelu when model.deep is true"``."""
     kind = next(iter(domain))
     values = domain[kind]
     text = ", ".join(map(_plain, values)) if kind == "choice" else "..".join(map(_plain, values))

@@ -1,9 +1,9 @@
-"""A try of the model before anything starts: at the ends of the space, one step on two rows.
+"""The try of a model before anything starts: at the ends of the space, one step on two rows.
 
-A model of the user's own is tried in a child process without Ray, since it may hang, exit or
-crash; it trains an epoch of two rows, predicts them, and writes what a fold leaves behind. A model
-of Rayfold's library does none of these, and its constructor checks all of its arguments: it is
-only built, in this process, without memory for its weights.
+A model of the user's own may hang, exit or crash, so it is tried in a child process without Ray.
+It trains an epoch of two rows, predicts them, and writes the files of a fold. A model of Rayfold's
+library does none of this and checks all arguments in its constructor. So it is only built, in this
+process, without memory for its weights.
 """
 
 import dataclasses
@@ -34,37 +34,37 @@ from rayfold.training import StudySetup
 from rayfold.training.dry_run import WORDS, DryRunOrder, count_without_memory
 
 SECONDS = 60.0
-"""How long a model may take for all its configurations."""
+"""Seconds that a model may take for all its configurations."""
 
 START_SECONDS = 120.0
-"""How long the imports of the child process may take on a busy machine."""
+"""Seconds that the imports of the child process may take on a busy machine."""
 
 POLL_SECONDS = 0.1
 
 END_SECONDS = 10.0
-"""How long the child process may take to end, or to time out by its own clock."""
+"""Seconds that the child process may take to end, or to reach its own limit of time."""
 
 MEMORY_SHARE = 0.8
-"""How much of the memory that is available the model may take."""
+"""Share of the available memory that the model may take."""
 
 MAX_TOLD = 3
-"""Different errors that are told."""
+"""Largest number of different errors that are reported."""
 
 NUM_ROWS = 2
 
 BYTES_PER_PARAMETER = 16
-"""A weight, its gradient and two moments of it, of 4 bytes each."""
+"""A weight, its gradient and two moments, of 4 bytes each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What a try has shown.
+    """The result of a try.
 
     Attributes:
-        num_configs: How many configurations were tried to their end.
-        num_parameters: The smallest and the largest model, in parameters; None if none was built.
+        num_configs: Number of configurations that were tried completely.
+        num_parameters: Parameters of the smallest and the largest model; None if none was built.
         seconds: How long it took.
-        warnings: What failed with some of the configurations, or did not come to its end.
+        warnings: What failed with some of the configurations, or did not end.
     """
 
     num_configs: int
@@ -73,7 +73,7 @@ class DryRun:
     warnings: tuple[str, ...] = ()
 
     def line(self, model: str) -> str:
-        """Return it in words: ``Net, 5,130 to 210,442 parameters (4 configurations tried)``."""
+        """Return it as text: ``Net, 5,130 to 210,442 parameters (4 configurations tried)``."""
         tried = f"({self.num_configs} configurations tried in {self.seconds:.0f} s)"
         if self.num_parameters is None:
             return f"{model} {tried}"
@@ -92,16 +92,16 @@ def dry_run(
     """Try a model with each of a few configurations.
 
     Args:
-        setup: What all folds of the study share.
+        setup: The setup of the study.
         data: The data set.
-        configs: Configurations of the space, without what is fixed.
-        uses_gpu: Whether the study trains on GPUs; where this machine has none, all that fails is
-            a warning. So it is where a model takes longer, or more memory, than there is here.
+        configs: Configurations of the space, without fixed values.
+        uses_gpu: Whether the study trains on GPUs. If this machine has none, every failure is only
+            a warning. The same holds if the time or the memory here is not enough.
 
     Raises:
         ModelError: If the model fails with every configuration: one line with the first of them,
-            the error, and the file and line of the user's code. Where only some fail, as corners
-            of a wide space may, that is a warning.
+            the error, and the file and line of the user's code. If only some fail, which can
+            happen at the corners of a wide space, that is a warning.
     """
     began = time.monotonic()
     if all(source.is_ours for source in setup.code):
@@ -138,7 +138,7 @@ def dry_run(
 
 
 def _try_here(setup: StudySetup, data: DataSet, configs: Sequence[Config]) -> DryRun:
-    """Try a model that is known to be well-behaved in this process."""
+    """Try a model of Rayfold's library in this process."""
     began = time.monotonic()
     counts, failures = [], []
     for config in configs:
@@ -163,9 +163,9 @@ class _Watch:
 
     Attributes:
         counts: Parameters of the models that were built.
-        num_done: Configurations tried to their end.
-        failures: What the model does wrong, a line for each different error.
-        warning: What did not come to its end here.
+        num_done: Number of configurations that were tried completely.
+        failures: Errors of the model, one line for each different one.
+        warning: What did not end here.
     """
 
     def __init__(self, order: DryRunOrder) -> None:
@@ -181,7 +181,7 @@ class _Watch:
         self.warning: str | None = None
 
     def follow(self, child: subprocess.Popen[bytes]) -> None:
-        """Read what the child tells until it is done or ends, or its time or memory is up."""
+        """Read the child's output until it is done or ends, or exceeds its time or memory."""
         assert child.stdout is not None
         process = psutil.Process(child.pid)
         with selectors.DefaultSelector() as selector:
@@ -202,11 +202,11 @@ class _Watch:
                     return
 
     def conclude(self, status: int, errors: str) -> None:
-        """Say what ended the child, unless that is told already.
+        """Say what ended the child, unless that is already known.
 
         Args:
             status: Its exit status.
-            errors: What it has written to standard error, and its last words.
+            errors: Its standard error, and its last words.
         """
         if self._is_done or self.warning is not None:
             return
@@ -261,7 +261,7 @@ class _Watch:
 
 
 def _end(child: subprocess.Popen[bytes], *, now: bool) -> int:
-    """Return the child's exit status; end it first where it goes on."""
+    """Return the child's exit status; end it first if it still runs."""
     if now:
         end_session(child)
     try:
@@ -282,7 +282,7 @@ def _too_large(num_parameters: int) -> tuple[str, ...]:
 
 
 def _rehearsed(setup: StudySetup, folder: Path) -> StudySetup:
-    """Return the setup of one epoch on the few rows, in a folder of its own."""
+    """Return the setup of one epoch on the two rows, in a folder of its own."""
     rows = np.arange(NUM_ROWS)
     settings = dataclasses.replace(
         setup.settings, epochs=1, metrics=(), metric="val_loss", mode="min"

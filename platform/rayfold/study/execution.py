@@ -1,4 +1,4 @@
-"""One run of a study, or of several in one pool, from the first group to the last trial."""
+"""One run of one or several studies in a pool, from the first group to the last trial."""
 
 import dataclasses
 import logging
@@ -46,17 +46,18 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.5
 
 MAX_DEATHS = 5
-"""So often in a row, without a finished fold in between, Tune may end by the death of an actor."""
+"""Number of times in a row that an actor's death may end Tune without a finished fold between."""
 
 SIGNAL_SECONDS = 0.2
-"""How long a signal that has ended Ray, too, may take to arrive here."""
+"""Seconds that a signal which has ended Ray may take to arrive here."""
 
 
 class Execution:
     """One run on a cluster, from the first group to the last trial.
 
-    Several studies share one pool and one run of Tune, their trials in turn. They have the same
-    model, settings, number of folds and kind of scheduler; none changes trials at milestones.
+    Several studies share one pool and one run of Tune; their trials take turns. They have the same
+    model, settings, number of folds and kind of scheduler. No scheduler changes trials at
+    milestones.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class Execution:
     def run(self, data: DataSet) -> None:
         """Run until the ledgers are exhausted or the run is interrupted.
 
-        Everything that was started is ended, whatever happens.
+        Everything that was started is ended in any case.
 
         Raises:
             ResourcesError: If the cluster has no room for a group.
             SuspendedError: If a fault of the machine, of Ray or of the workers' environment
-                lasts; the next run goes on.
+                lasts; the next run resumes.
         """
         self._progress.update(self._state)
         address = self._call.address
@@ -125,10 +126,10 @@ class Execution:
         self._progress.update(dataclasses.replace(self._state, ended=True))
 
     def _tune(self, pool: Pool) -> None:
-        """Run Tune to its end, and again where it has met a death that it cannot cope with.
+        """Run Tune to its end, and again after a death that ends it too early.
 
-        An actor that Ray ends for want of memory is one; Ray takes the newest processes, which
-        are often the actors of trials and not the worker that needs the memory.
+        One case is an actor that Ray ends because memory is short. Ray ends the newest processes.
+        These are often the actors of trials, not the worker that needs the memory.
         """
         in_vain, done_before = 0, -1
         for number in count():
@@ -141,13 +142,13 @@ class Execution:
             if in_vain == MAX_DEATHS:
                 self._suspension.end(f"{death}, {in_vain} times, and no fold was finished")
                 return
-            logger.warning("%s. Trials in flight go on from their last checkpoints.", death)
+            logger.warning("%s. Running trials resume from their last checkpoints.", death)
             for study, ledger in self._ledgers.items():
                 for trial in ledger.hand_out_again():
                     pool.release(study, trial)
 
     def _run_tune(self, pool: Pool, *, name: str) -> str | None:
-        """Run Tune once; return the death that has ended it before its time, or None."""
+        """Run Tune once; return the death that has ended it too early, or None."""
         groups = self._groups
         trainable = tune.with_parameters(
             TrialRunner,
@@ -219,13 +220,13 @@ class Execution:
         return None
 
     def _remove_states(self) -> None:
-        """Remove the checkpoints of trials that will never be gone on with."""
+        """Remove the checkpoints of trials that will never be resumed."""
         for study in self._studies:
             for result in study.ledger.results:
                 remove_states(study.setup.folder, result.id)
 
     def _on_change(self) -> None:
-        """Runs in Tune's thread, which is the only one that changes the ledgers."""
+        """Runs in Tune's thread; no other thread changes the ledgers."""
         self._state = self._snapshot_ledgers()
         self._uploader.notify()
 
@@ -252,7 +253,7 @@ class Execution:
         return trial if len(self._studies) == 1 else f"{study}/{trial}"
 
     def _note_groups(self, pool: Pool) -> None:
-        """Write down when each group was first ready, and where."""
+        """Record when each group was first ready, and where."""
         for arrival in pool.arrivals():
             if arrival.group not in self._noted_groups:
                 self._noted_groups.add(arrival.group)
@@ -260,7 +261,7 @@ class Execution:
 
     @contextmanager
     def _watching(self, pool: Pool) -> Iterator[None]:
-        """Show progress and pass on an interruption, beside Tune's loop."""
+        """Show progress and forward an interruption, beside Tune's loop."""
         done, call = threading.Event(), self._call
 
         def watch() -> None:
@@ -298,9 +299,9 @@ class Execution:
 
     @contextmanager
     def _ending_with_ray(self, ray_processes: RayProcesses) -> Iterator[None]:
-        """End at once when Ray is gone, by itself or by the signal that interrupts.
+        """Exit at once if Ray is gone, by itself or by the signal that interrupts.
 
-        Calls of it would hang for minutes.
+        Further calls would hang for minutes.
         """
         done, interruption = threading.Event(), self._call.interruption
         interruption.before_exit = ray_processes.kill
@@ -321,7 +322,7 @@ class Execution:
 
 
 def _death(error: BaseException | None) -> str | None:
-    """Return what Ray has done to the actor of a trial, if that is behind an error of Tune's."""
+    """Return what happened to the actor of a trial, if this is the cause of Tune's error."""
     while error is not None:
         if isinstance(error, OutOfMemoryError):
             return "Ray has ended the actor of a trial, since its node runs out of memory"
@@ -332,7 +333,7 @@ def _death(error: BaseException | None) -> str | None:
 
 
 class _StopsWhen(tune.Stopper):  # type: ignore[misc]
-    """Ends all trials as soon as nothing can answer them, which no trial would find by itself."""
+    """Ends all trials as soon as nothing can answer them; trials cannot notice this themselves."""
 
     def __init__(self, over: Callable[[], bool]) -> None:
         self._over = over
@@ -344,5 +345,5 @@ class _StopsWhen(tune.Stopper):  # type: ignore[misc]
         return self._over()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles it for a resume that we never use."""
+        """Return an empty state: Tune pickles it for a resume that Rayfold never uses."""
         return {}

@@ -1,4 +1,4 @@
-"""What a study begins with: configurations and weights of earlier studies, or of its parts."""
+"""A study's head start: configurations and weights of earlier studies, or of its parts."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,21 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 class HeadStart:
-    """What one study takes from others, read from MLflow once and then kept.
+    """What a study takes from others; read from MLflow once and then kept.
 
-    A study that has begun takes what its journal says, whatever MLflow holds by then.
+    A study that has begun uses its journal, even if MLflow has changed.
 
     Args:
-        start_from: Whose configurations are asked for; None: nobody's.
-        initial_weights: Whose weights are asked for; None: nobody's.
-        data: What the study trains on.
-        describe_data: Returns what the data are; their descriptors take a second to find.
+        start_from: The studies whose configurations are taken; None: none.
+        initial_weights: The studies whose weights are taken; None: none.
+        data: The data of the study.
+        describe_data: Returns what the data are; finding their descriptors takes a second.
         plan: The study's folds.
         model_class: Its model.
-        space: What it searches.
-        parameters: What it does not search.
+        space: Its search space.
+        parameters: Its fixed values.
         storage: Folder of all studies.
-        folder: The study's own.
+        folder: The study's own folder.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class HeadStart:
         self._weights: FoundWeights | None = None
 
     def start(self, entries: Sequence[Entry]) -> Start:
-        """Return what the search starts from.
+        """Return the earlier configurations that the search starts from.
 
         Args:
             entries: The study's journal.
 
         Raises:
-            RecipeError: If a study that is asked for cannot be started from.
+            RecipeError: If the search cannot start from a requested study.
             TrackingError: If MLflow cannot be read.
         """
         for entry in entries:
@@ -84,13 +84,13 @@ class HeadStart:
         return self._start
 
     def weights(self, entries: Sequence[Entry]) -> FoundWeights | None:
-        """Return what trials begin with; None: all begin cold.
+        """Return the weights that trials begin with; None: all begin cold.
 
         Args:
             entries: The study's journal.
 
         Raises:
-            RecipeError: If a study that is asked for cannot be used.
+            RecipeError: If a requested study cannot be used.
             TrackingError: If MLflow cannot be read.
         """
         for entry in entries:
@@ -103,12 +103,12 @@ class HeadStart:
         return self._weights
 
     def take_from_parts(self, parts: Sequence[StudyResult], *, configurations: bool) -> None:
-        """Take what the parts have found, where nothing else is asked for.
+        """Take the results of the parts, unless other studies are requested.
 
-        To be called when they have ended and MLflow has been told.
+        Call it when the parts have ended and are uploaded to MLflow.
 
         Args:
-            parts: What the studies of the parts have found.
+            parts: The results of the parts' studies.
             configurations: Whether the searcher can use configurations of others.
         """
         if parts and configurations and self._start_from is None:
@@ -122,13 +122,13 @@ class HeadStart:
                 logger.warning("Trials begin cold: %s", error)
 
     def write(self, journal: Journal, entries: Sequence[Entry], *, takes_past: bool) -> None:
-        """Write into the journal what is not there yet, and keep the weights.
+        """Write to the journal what is not there yet, and copy the weights.
 
         Args:
-            journal: The study's.
-            entries: What it holds.
-            takes_past: Whether the study asks for configurations of any other; then the journal
-                tells that there were none, too.
+            journal: The study's journal.
+            entries: Its entries.
+            takes_past: Whether the study requests configurations of others; then the journal also
+                records that there were none.
         """
         start, weights = self.start(entries), self.weights(entries)
         written = {entry.event for entry in entries}

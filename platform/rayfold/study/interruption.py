@@ -1,4 +1,4 @@
-"""What ends a study before it is done: a signal, or the death of Ray."""
+"""Early ends of a study: a signal, or the death of Ray."""
 
 import os
 import signal
@@ -11,24 +11,24 @@ from types import FrameType
 from typing import NoReturn
 
 SHOW_CURSOR = "\x1b[?25h"
-"""Undoes what a live table does to a terminal."""
+"""Restores a terminal after a live table."""
 
 HOLD_SECONDS = 1.0
-"""How long a signal that may have reached Ray, too, keeps this process from calling Ray.
+"""Seconds without calls to Ray after a signal that may also have reached Ray.
 
-A call to a raylet that is ending ends the process without a word, with status 1. Ctrl-C does not
-reach Ray, which blocks it.
+A call to a raylet that is ending would end this process with status 1 and no message. Ctrl-C does
+not reach Ray, which blocks it.
 """
 
 
 class Interruption:
     """Ctrl-C, SIGTERM or SIGHUP: the first asks for an orderly end, the second ends at once.
 
-    Every end by a signal has the exit status 130, whichever signal it was.
+    Every end by a signal has the exit status 130.
 
     Attributes:
-        requested: Whether one has come.
-        before_exit: Called before the process ends at once; ends what would outlive it.
+        requested: Whether a signal has come.
+        before_exit: Called before the process ends at once; ends whatever would outlive it.
     """
 
     EXIT_STATUS = 128 + signal.SIGINT
@@ -39,7 +39,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen during the block, where this is the main thread."""
+        """Listen during the block, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -54,7 +54,7 @@ class Interruption:
                 signal.signal(number, handler)
 
     def give_up(self, reason: str) -> NoReturn:
-        """End the process at once, since nothing can be waited for; what is finished is kept.
+        """End the process at once, without waiting; finished work is kept.
 
         Args:
             reason: What has died, as a sentence without its full stop.
@@ -62,21 +62,21 @@ class Interruption:
         if self.requested:
             self._exit(
                 "Ray was ended by the same signal, so that nothing can be waited for. What is "
-                "finished is kept; run the same again to go on.",
+                "finished is kept; run the same command again to resume.",
                 self.EXIT_STATUS,
             )
         self._exit(
-            f"rayfold: {reason}. What is finished is kept; run the same again to go on.",
+            f"rayfold: {reason}. What is finished is kept; run the same command again to resume.",
             os.EX_TEMPFAIL,
         )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            self._exit("Ended at once. Run the same again to go on.", self.EXIT_STATUS)
+            self._exit("Ended at once. Run the same command again to resume.", self.EXIT_STATUS)
         self.requested = True
         _say(
             "Interrupted: folds in training finish their epoch and everything is written. "
-            "Run the same again to go on; interrupt again to end at once."
+            "Run the same command again to resume; interrupt again to end at once."
         )
         if number != signal.SIGINT:
             time.sleep(HOLD_SECONDS)  # the guard over Ray ends the process in this time
@@ -90,7 +90,7 @@ class Interruption:
 
 
 def _say(line: str) -> None:
-    """Write to standard error; where the terminal is gone, as after SIGHUP, nothing can."""
+    """Write to standard error, if there is still a terminal (not after SIGHUP)."""
     error = sys.__stderr__.fileno() if sys.__stderr__ else 2
     try:
         os.write(error, f"{SHOW_CURSOR if os.isatty(error) else ''}\n{line}\n".encode())

@@ -1,4 +1,4 @@
-"""What one call of ``Study.run`` holds: its limits, and studies with their journals open."""
+"""Records of one call of ``Study.run``: its limits, and studies with their journals open."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ class OpenStudy:
 
     Attributes:
         name: The study's name.
-        setup: What all its folds share.
-        journal: Open for appending.
-        ledger: What the study knows.
-        scheduler: Ours that the ledger tells, started; None without one.
-        space: What is searched.
+        setup: The setup of its folds.
+        journal: Its journal, open for appending.
+        ledger: Its ledger.
+        scheduler: The started scheduler that the ledger informs; None without one.
+        space: Its search space.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Call:
         address: Address of a Ray cluster; None starts or finds one.
         deadline: When it ends in order, by ``time.monotonic()``.
         show_progress: Whether to show a live table.
-        accept_changed_code: Whether to go on with code that has changed.
+        accept_changed_code: Whether to resume with changed code.
         retry_failed: Whether to try failed trials again.
-        interruption: Ctrl-C during it.
-        out_of_time: Whether the deadline has come while something was still to be done.
+        interruption: Ctrl-C during the call.
+        out_of_time: Whether the deadline came before everything was done.
     """
 
     address: str | None = None
@@ -57,12 +57,12 @@ class Call:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be begun."""
+        """Whether to begin nothing more."""
         return self.interruption.requested or self.out_of_time
 
     @property
     def state(self) -> State:
-        """How it has ended so far, as journals name it."""
+        """How it has ended so far, as in journals."""
         if self.interruption.requested:
             return "interrupted"
         return "out_of_time" if self.out_of_time else "finished"

@@ -1,4 +1,4 @@
-"""How a study begins in its journal, or is taken up where that ends."""
+"""How a study begins in its journal, or resumes from it."""
 
 import copy
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def has_begun(study: Preparation, entries: Sequence[Entry], *, accept_changed_code: bool) -> bool:
-    """Tell whether a study has begun; check that it goes on as it did.
+    """Tell whether a study has begun; if so, check that its options have not changed.
 
     Args:
         study: The study.
@@ -44,14 +44,14 @@ def has_begun(study: Preparation, entries: Sequence[Entry], *, accept_changed_co
 def open_study(
     study: Preparation, journal: Journal, entries: Sequence[Entry], num_trials: int, call: Call
 ) -> OpenStudy:
-    """Begin a study in its journal, or take it up where that ends.
+    """Begin a study in its journal, or resume it.
 
     Args:
         study: The study.
         journal: Its journal, open for appending.
-        entries: What that holds.
-        num_trials: Trials at most.
-        call: What the call of ``run`` asks for.
+        entries: The journal's entries.
+        num_trials: Largest number of trials.
+        call: The call of ``run``.
 
     Raises:
         RecipeError: If the study has changed since it began.
@@ -98,8 +98,8 @@ def _write_beginning(
 ) -> None:
     """Write a study's first lines, or check that it is still the same study.
 
-    What was taken from the past is written before anything can be suggested by it, and which
-    rows the models will have seen before there is any.
+    Two things are written before the first trial: what was taken from earlier studies, and which
+    rows the models will see.
     """
     begun = has_begun(study, entries, accept_changed_code=call.accept_changed_code)
     options, head_start = study.specification, study.head_start
@@ -118,6 +118,6 @@ def _write_beginning(
 
 
 def _description_in(entries: Sequence[Entry]) -> StudyDescription | None:
-    """Return what a study was when it began; None before that."""
+    """Return the description that a study began with; None before that."""
     events = (entry.read() for entry in entries)
     return next((event.description for event in events if isinstance(event, StudyBegun)), None)

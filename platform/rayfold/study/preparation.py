@@ -1,4 +1,4 @@
-"""What a study needs before it runs: its options held against data, model and past, each once."""
+"""The preparation of a study: all that follows from its options, each part found once."""
 
 import copy
 import dataclasses
@@ -41,12 +41,12 @@ from rayfold.user_code import CodeRecord, Source
 from rayfold.user_code.first_import import try_import
 
 FEW_ROWS = 1000
-"""Below so many development rows, the plan advises to cut them into folds more than once."""
+"""With fewer development rows, the plan advises repeated folds."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of which study a study trains on.
+    """The part of another study that a study trains on.
 
     Attributes:
         of: Name of the whole study.
@@ -59,12 +59,12 @@ class Part:
 
 @dataclass(eq=False)
 class Preparation:
-    """A study's options with all that follows from them; each is found once, when first asked for.
+    """A study's options and everything that follows from them; each is found once, on first use.
 
     Args:
         specification: The options.
         part: The part of another study that it trains on; None: all rows.
-        whole: The preparation of that study, whose data are shared.
+        whole: The preparation of that study, which shares its data.
 
     Raises:
         RecipeError: If the model cannot be found, or the storage cannot be a folder.
@@ -102,7 +102,7 @@ class Preparation:
 
     @cached_property
     def data_description(self) -> DataDescription:
-        """What the data are, and how they compare with others; landmarks take a second."""
+        """What the data are, and their descriptors; landmarks take a second."""
         if self.whole is not None:
             descriptors = self.whole.data_description.descriptors
         else:
@@ -125,7 +125,7 @@ class Preparation:
 
     @cached_property
     def settings(self) -> Settings:
-        """What all trials share, with all names checked against the task and the model."""
+        """The settings of all trials, with names checked against the task and the model."""
         options, task = self.specification, self.data.task
         loss = check_loss(options.loss, task)
         metrics, reports = self._metrics(), self.learner_class.reports
@@ -149,7 +149,7 @@ class Preparation:
         )
 
     def _metrics(self) -> tuple[str, ...]:
-        """Return the metrics of predictions, of which some learners have none."""
+        """Return the metrics of predictions; some learners have none."""
         options = self.specification
         if self.learner_class.predicts:
             return check_metrics(options.metrics, self.data.task)
@@ -162,7 +162,7 @@ class Preparation:
 
     @cached_property
     def scheduler(self) -> Scheduler | None:
-        """The scheduler, checked and started; it has heard of no trial. None: there is none.
+        """The scheduler, checked and started, without any trial yet; None: there is none.
 
         Raises:
             RecipeError: If it does not suit the study.
@@ -188,7 +188,7 @@ class Preparation:
 
     @cached_property
     def head_start(self) -> HeadStart:
-        """What the study takes from others."""
+        """The study's head start from other studies."""
         options = self.specification
         return HeadStart(
             start_from=options.past,
@@ -205,10 +205,10 @@ class Preparation:
 
     @cached_property
     def parts(self) -> tuple["Preparation", ...]:
-        """The studies of the parts that run first; none without ``sub_problems``.
+        """The studies of the parts, which run first; empty without ``sub_problems``.
 
         Raises:
-            RecipeError: If the rows cannot be cut so.
+            RecipeError: If the rows cannot be cut in this way.
             DataError: If a part is too small for the folds.
         """
         wanted = self.specification.sub_problems
@@ -220,9 +220,9 @@ class Preparation:
         )
 
     def _of_part(self, problem: SubProblem, number: int) -> Self:
-        """Return the study of a part: this one, but for the rows that it trains on.
+        """Return the study of a part, which differs in the rows that it trains on.
 
-        Its searcher draws by a seed of its own, or all would try the same configurations.
+        Its searcher has its own seed, so that parts try different configurations.
         """
         options, wanted = self.specification, self.specification.sub_problems
         assert wanted is not None
@@ -236,15 +236,15 @@ class Preparation:
         return type(self)(specification, Part(options.name, problem), self)
 
     def plan(self, entries: Sequence[Entry], num_trials: int, *, begun: bool) -> Plan:
-        """Return what will run, without a try of the model.
+        """Return the plan, without a try of the model.
 
         Args:
             entries: The study's journal.
-            num_trials: Trials at most.
-            begun: Whether an earlier run has begun it.
+            num_trials: Largest number of trials.
+            begun: Whether an earlier run has begun the study.
 
         Raises:
-            RayfoldError: If anything about the study is wrong.
+            RayfoldError: If an option is wrong.
         """
         options = self.specification
         start, weights = self.head_start.start(entries), self.head_start.weights(entries)
@@ -266,11 +266,11 @@ class Preparation:
         )
 
     def check(self) -> None:
-        """Check what needs no journal.
+        """Check everything that needs no journal.
 
         Raises:
-            RecipeError: If anything about the study is wrong.
-            SpaceError: If a configuration that is given is none of the space.
+            RecipeError: If an option is wrong.
+            SpaceError: If a given configuration does not belong to the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
         """
         self.specification.searcher.check(self.specification.space)
@@ -280,12 +280,12 @@ class Preparation:
             study.folder.check()
 
     def entries(self) -> list[Entry]:
-        """Return the study's journal as it is now; nothing before the study begins."""
+        """Return the present entries of the study's journal; empty before the study begins."""
         journal = self.folder.journal
         return read_journal(journal) if journal.exists() else []
 
     def setup(self, warm_start: WarmStart | None = None) -> StudySetup:
-        """Return what all folds of the study share."""
+        """Return the setup of all folds."""
         return StudySetup(
             model=self.model,
             learner=self._learner,
@@ -298,7 +298,7 @@ class Preparation:
         )
 
     def dry_run(self) -> DryRun:
-        """Try the model at the ends of the space, or with the configurations that are given.
+        """Try the model at the ends of the space, or with the given configurations.
 
         Raises:
             ModelError: If it fails.
@@ -313,7 +313,7 @@ class Preparation:
         )
 
     def description(self, entries: Sequence[Entry]) -> StudyDescription:
-        """Return what the study is, for its journal and for MLflow."""
+        """Return the description of the study, for its journal and MLflow."""
         return describe(self, self.head_start.start(entries).space)
 
     def _part_plan(self) -> PartPlan:
@@ -322,7 +322,7 @@ class Preparation:
         return PartPlan(self.specification.name, problem.num_rows, self.specification.limit())
 
     def _space_warnings(self, num_trials: int) -> tuple[str, ...]:
-        """Warn of more trials than there are configurations: some are the same training again."""
+        """Warn if there are more trials than configurations: some would be trained twice."""
         options = self.specification
         number = count_configurations(options.space)
         chosen = options.searcher.configs or (

@@ -1,4 +1,4 @@
-"""The code that a study's trials are trained with: recorded, and compared when it goes on."""
+"""The code that a study's trials are trained with: recorded, and compared on resuming."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def recorded_code(entries: Sequence[Entry]) -> CodeRecord | None:
-    """Return the code that a journal's newest trials carry; None in journals of old."""
+    """Return the code of a journal's newest trials; None in old journals."""
     found: CodeRecord | None = None
     for entry in entries:
         event = entry.read()
@@ -27,15 +27,15 @@ def recorded_code(entries: Sequence[Entry]) -> CodeRecord | None:
 
 
 def check_code(name: str, entries: Sequence[Entry], present: CodeRecord, *, accept: bool) -> None:
-    """Check that a study goes on with the code that it began with.
+    """Check that a study resumes with the code that it began with.
 
-    Other code is taken where it is accepted, and where no trial of the old one is complete or
-    was stopped, so that nothing of it is in the table.
+    Other code is allowed if it is accepted, or if no trial of the old code is complete or stopped,
+    so that the table has no such trial.
 
     Args:
-        name: The study's.
+        name: Name of the study.
         entries: Its journal.
-        present: The code now.
+        present: The present code.
         accept: Whether changed code is accepted.
 
     Raises:
@@ -52,23 +52,23 @@ def check_code(name: str, entries: Sequence[Entry], present: CodeRecord, *, acce
 
 
 def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: CodeRecord) -> None:
-    """Write into a study's journal that its code is another one from now on, if it is.
+    """Record in a study's journal that its code has changed, if it has.
 
-    Other versions of packages are told and written down, but not refused: a study may outlive an
-    upgrade, and only its user can judge what that changes.
+    Changed versions of packages are logged and recorded but not refused: a study may outlive an
+    upgrade, and only its user can judge the effect.
     """
     before = recorded_code(entries)
     if before == present:
         return
     if before is not None and before.digest != present.digest:
         logger.warning(
-            "study %s goes on with changed code: %s. Trials that are not complete begin anew.",
+            "study %s resumes with changed code: %s. Trials that are not complete begin anew.",
             name,
             _changes(before, present),
         )
     elif before is not None and (versions := changed_packages(before, present)):
         logger.warning(
-            "study %s goes on with other versions: %s. Its earlier trials were trained with the "
+            "study %s resumes with other versions: %s. Its earlier trials were trained with the "
             "old ones.",
             name,
             ", ".join(versions),
@@ -86,7 +86,7 @@ def keep_text(sources: Sequence[Source], code: CodeRecord, folder: StudyFolder) 
 
 
 def done_so_far(entries: Sequence[Entry]) -> str:
-    """Return how far a study has come: ``"3 trials completed, 1 failed"``."""
+    """Return the progress of a study: ``"3 trials completed, 1 failed"``."""
     counts = Counter(_statuses(entries).values())
     order = ("completed", "stopped", "failed", "in flight")
     texts = [f"{counts[status]} {status}" for status in order if counts[status]]
@@ -103,7 +103,7 @@ def _keeps_results(entries: Sequence[Entry]) -> bool:
 
 
 def _statuses(entries: Sequence[Entry]) -> dict[str, str]:
-    """Return what each trial is: its status, or ``"in flight"``."""
+    """Return the status of each trial, or ``"in flight"``."""
     statuses: dict[str, str] = {}
     for entry in entries:
         event = entry.read()

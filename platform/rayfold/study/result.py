@@ -1,4 +1,4 @@
-"""What a study returns."""
+"""The result of a study."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from rayfold.results import Config, Mode, TrialResult, shortened
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class StudyResult:
-    """What a study has found so far.
+    """The results of a study so far.
 
     Attributes:
         name: The study's name.
-        metric: What was searched for.
+        metric: The metric that the search optimises.
         mode: Whether a small or a large metric is good.
-        metrics: All that was measured on validation rows, ``metric`` first.
+        metrics: All metrics on validation rows, ``metric`` first.
         trials: Finished trials, in the order of their suggestion.
-        interrupted: Whether the study was interrupted; run it again to go on.
+        interrupted: Whether the study was interrupted; run it again to resume.
         uploaded: Whether MLflow holds everything.
         tracking_uri: The MLflow store.
-        out_of_time: Whether the study was ended after its ``max_time``; run it again to go on.
-        parts: What the studies of its parts have found, where it has ``sub_problems``.
+        out_of_time: Whether ``max_time`` ended the study; run it again to resume.
+        parts: Results of the parts' studies, with ``sub_problems``.
     """
 
     name: str
@@ -50,9 +50,9 @@ class StudyResult:
         return trials_table(self.trials, metric=self.metric, mode=self.mode, metrics=self.metrics)
 
     def schedule(self, trial: str) -> list[tuple[int, Config]]:
-        """Return how a trial's folds came about, as ``schedulers.Replay`` takes it.
+        """Return the schedule that trained a trial's folds, for ``schedulers.Replay``.
 
-        In a population that leads back over every state that was taken over.
+        In a population it includes every state that the trial has copied.
 
         Args:
             trial: Its id, ``result.best.id`` say.
@@ -70,7 +70,7 @@ class StudyResult:
         raise RecipeError(f"trial {trial!r} is not among the finished ones: {known}.")
 
     def judge(self, accept: Sequence[Acceptance]) -> "list[Verdict]":
-        """Hold the best trial against what a study must reach, criterion by criterion."""
+        """Compare the best trial with each criterion that a study must meet."""
         best = self.best
         return [
             Verdict.of(criterion, None if best is None else best.measured(criterion.metric))
@@ -78,7 +78,7 @@ class StudyResult:
         ]
 
     def __repr__(self) -> str:
-        """Return what it is in a line or two."""
+        """Return a summary of one or two lines."""
         counts = Counter(trial.status for trial in self.trials)
         trials = ", ".join(f"{number} {status}" for status, number in counts.items())
         ends = [name for name in ("interrupted", "out_of_time") if getattr(self, name)]

@@ -20,28 +20,28 @@ from rayfold.training.metrics import scored_names
 logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
-"""How long the end of a study waits for MLflow before it leaves the rest to the next run."""
+"""Seconds that the end of a study waits for MLflow; the next run uploads the rest."""
 
 SUSPENDED_UPLOAD_SECONDS = 5.0
-"""The same after a fault of the machine, which may be MLflow's, too."""
+"""The same after a fault of the machine, which may also affect MLflow."""
 
 
 class Run:
-    """One call of ``Study.run``: the studies of the parts, if there are any, and then the whole.
+    """One call of ``Study.run``: the studies of the parts, if there are any, then the study.
 
     Args:
         study: The study, checked.
-        call: What the call asks for.
+        call: The call and its limits.
     """
 
     def __init__(self, study: Preparation, call: Call) -> None:
         self._study, self._call = study, call
 
     def carry_out(self, num_trials: int) -> StudyResult:
-        """Run the study, or go on where it stopped.
+        """Run the study, or resume it.
 
         Args:
-            num_trials: Trials at most, those of earlier runs included.
+            num_trials: Largest number of trials, including those of earlier runs.
         """
         study, call, options = self._study, self._call, self._study.specification
         with Journal.open(study.folder.journal) as journal:
@@ -65,7 +65,7 @@ class Run:
         return self._result(study, opened.ledger.results, uploaded=uploaded, parts=parts)
 
     def _carry_out_parts(self) -> tuple[StudyResult, ...]:
-        """Run the studies of the parts in one pool, or go on with them."""
+        """Run the studies of the parts in one pool, or resume them."""
         parts = self._study.parts
         if not parts:
             return ()

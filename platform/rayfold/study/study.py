@@ -1,4 +1,4 @@
-"""The facade: a study is made, planned and run."""
+"""The class ``Study``: it is made, planned and run."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ Options = ParamSpec("Options")
 def _takes(
     specification: Callable[Options, Specification],
 ) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, Options], None]]:
-    """Give a constructor the arguments of a specification, for editors and type checkers, too."""
+    """Give a constructor the arguments of a specification, also for editors and type checkers."""
 
     def decorate(construct: Callable[..., None]) -> Callable[Concatenate[Any, Options], None]:
         known = signature(specification)
@@ -50,11 +50,11 @@ def _takes(
 class Study:
     """One search over one data set, resumable at any moment.
 
-    It takes the options of a ``Specification``, which says what each of them means.
+    Its arguments are the options of a ``Specification``.
 
     Attributes:
-        specification: These options.
-        preparation: What follows from them: the data, the folds, the studies of the parts.
+        specification: The options.
+        preparation: Everything that follows from them: data, folds, the studies of the parts.
 
     Raises:
         RecipeError: If an option is wrong; the message names it.
@@ -72,14 +72,14 @@ class Study:
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
-        """Return the study that a recipe describes; relative paths start at its folder."""
+        """Return the study of a recipe; relative paths start at the recipe's folder."""
         study = cls.__new__(cls)
         study.specification = recipe.specification
         study.preparation = Preparation(study.specification)
         return study
 
     def __repr__(self) -> str:
-        """Return what it is in a line; the data are not read for it."""
+        """Return the study in one line, without reading the data."""
         options = self.specification
         searcher = next(iter(options.searcher.settings()))
         number = count_searched(options.space)
@@ -96,7 +96,7 @@ class Study:
 
     @property
     def accept(self) -> Sequence[Acceptance]:
-        """What the best trial must reach."""
+        """The criteria that the best trial must meet."""
         return self.specification.accept
 
     @property
@@ -106,7 +106,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where the study keeps its journal and its trials."""
+        """Folder of the study's journal and trials."""
         return self.preparation.folder.path
 
     @property
@@ -120,14 +120,14 @@ class Study:
         return self.preparation.fold_plan
 
     def plan(self, num_trials: int | None = None) -> Plan:
-        """Check everything that can be checked without starting anything, and say what will run.
+        """Check everything that can be checked without a run, and say what would run.
 
         Args:
-            num_trials: Trials at most; None takes the study's own number.
+            num_trials: Largest number of trials; None takes the study's own number.
 
         Raises:
-            RecipeError: If anything about the study is wrong, or differs from how it began.
-            SpaceError: If a given configuration is none of the space.
+            RecipeError: If an option is wrong, or differs from when the study began.
+            SpaceError: If a given configuration does not belong to the space.
             DataError: If the data cannot be read, or hold too few rows for the folds.
             ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
@@ -149,31 +149,31 @@ class Study:
         accept_changed_code: bool = False,
         retry_failed: bool = False,
     ) -> StudyResult:
-        """Run the study, or go on where it stopped.
+        """Run the study, or resume it.
 
-        Ctrl-C once: folds in training write a checkpoint, everything is written, and the result
-        so far is returned. Twice: the process ends at once; nothing that is finished is lost.
+        Ctrl-C once: folds in training write a checkpoint, and the result so far is returned.
+        Twice: the process ends at once; nothing that is finished is lost.
 
         Args:
-            num_trials: Trials at most, those of earlier runs included; None takes the study's own
-                number, that of its searcher, or 50.
-            max_time: Seconds after which the study ends in order: no new trials, and folds in
-                training write a checkpoint after their epoch. Run it again to go on for as long.
-                None takes the study's own limit.
+            num_trials: Largest number of trials, including those of earlier runs; None takes the
+                study's own number, that of its searcher, or 50.
+            max_time: Seconds after which the run ends in order: no new trials, and folds in
+                training write a checkpoint after their epoch. Run it again to continue for the
+                same time. None takes the study's own limit.
             address: Address of a Ray cluster; None takes ``$RAY_ADDRESS``, else starts Ray here.
             show_progress: Whether to show a live table.
-            accept_changed_code: Go on although the model's code has changed. Trials that are
-                complete or were stopped stay, all others begin anew with the new code.
-            retry_failed: Try failed trials again, which keep their finished folds. Those of
-                other code are tried again anyway.
+            accept_changed_code: Resume although the model's code has changed. Completed and
+                stopped trials stay; all others begin anew with the new code.
+            retry_failed: Run failed trials again; they keep their finished folds. Failed trials of
+                other code are always run again.
 
         Raises:
-            RecipeError: If anything about the study is wrong, or differs from how it began.
+            RecipeError: If an option is wrong, or differs from when the study began.
             DataError: If the data are wrong.
             ResourcesError: If no cluster answers, or it cannot hold a single group.
             JournalError: If another process runs the study, or its journal is damaged.
             TrackingError: If MLflow's store is a file that is no database.
-            SuspendedError: If a fault of the machine, or of Ray, lasts; run it again to go on.
+            SuspendedError: If a fault of the machine or of Ray lasts; run it again to resume.
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
 
@@ -205,22 +205,22 @@ class Study:
         return study.plan(entries, num_trials, begun=begun)
 
     def _asked(self, **options: float | None) -> Specification:
-        """Return the options of a call: the study's own, but for those that the call names."""
+        """Return the options of a call: those that it names, else the study's own."""
         given = {name: value for name, value in options.items() if value is not None}
         return replace(self.specification, **given)  # type: ignore[arg-type]
 
     def _tell_assumptions(self) -> None:
-        """Tell what is assumed of the data, and warn of what looks wrong."""
+        """Log how the data are understood, and warn of likely mistakes."""
         for line in input_lines(self.dataset):
             logger.info("%s", line)
         for warning in data_warnings(self.dataset, self.preparation.model_class):
             logger.warning("%s", warning)
 
     def _try_model(self, *, anew: bool) -> None:
-        """Try the model before anything starts, unless it has trained a fold before.
+        """Try the model before anything starts, unless it has already trained a fold.
 
         Args:
-            anew: Try it in any case, since it may have changed.
+            anew: Try it in any case, because it may have changed.
 
         Raises:
             ModelError: If it fails.

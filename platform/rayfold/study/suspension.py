@@ -1,4 +1,4 @@
-"""What a fault of the machine does to a run: it waits, goes on, or ends and can be run again."""
+"""What a run does at a fault of the machine: it waits, continues, or ends and can be resumed."""
 
 import logging
 import time
@@ -11,22 +11,22 @@ from rayfold.machine import machine_fault
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
-"""How long a run waits for the machine before it ends."""
+"""Seconds that a run waits for the machine before it ends."""
 
 RETRY_SECONDS = 1.0
-"""How long the journal waits before it tries to write a line again."""
+"""Seconds that the journal waits before it tries to write a line again."""
 
 
 class Suspension:
-    """Tells of faults of the machine, and ends a run in which nothing else has come for long.
+    """Reports faults of the machine, and ends a run if nothing succeeds for too long.
 
     Args:
         folder: Where the study writes.
-        interrupted: Tells whether the run is to end anyway.
-        clock: Seconds that only grow.
+        interrupted: Tells whether the run is ending anyway.
+        clock: A clock in seconds that never goes back.
 
     Attributes:
-        reason: Why the run ends; empty while it need not.
+        reason: Why the run ends; empty while it continues.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Suspension:
         self.reason = ""
 
     def note(self, fault: str | None) -> None:
-        """Take down which fault a step of a trial has met; None: it went well."""
+        """Note the fault that a step of a trial has met; None: it succeeded."""
         if fault is None:
             if self._since is not None:
-                logger.warning("The fault is over; the study goes on.")
+                logger.warning("The fault is over; the study continues.")
             self._since = None
             return
         if self._since is None:
             self._since = self._clock()
             logger.warning(
-                "%s. The study waits for %.0f minutes at most and goes on when that is mended. "
-                "No trial is failed by it; Ctrl-C ends the run, which can go on later.",
+                "%s. The study waits for %.0f minutes at most and continues when it is repaired. "
+                "No trial fails because of it. Ctrl-C ends the run, which can resume later.",
                 fault,
                 PATIENCE_SECONDS / 60,
             )
@@ -59,19 +59,19 @@ class Suspension:
             self.end(fault)
 
     def end(self, reason: str) -> None:
-        """Have the run end; the first reason counts."""
+        """End the run; the first reason counts."""
         self.reason = self.reason or reason.removesuffix(".")
 
     def end_by(self, error: RayfoldError) -> None:
-        """Have the run end by an error that tells of its surroundings.
+        """End the run by an error of its environment, not of the study's input.
 
-        The journal cannot be written, say, or no group works, since a module is missing on its
-        node or the memory is too small: the study's own input is right.
+        Examples: the journal cannot be written; no group works, because a module is missing on its
+        node or the memory is too small.
         """
         self.end(machine_fault(error, self._folder) or str(error))
 
     def waits_after(self, error: JournalError) -> bool:
-        """Wait after a journal's line was not written; tell whether to try again."""
+        """Wait after a line of the journal could not be written; tell whether to try again."""
         fault = machine_fault(error, self._folder)
         if fault is None:
             return False
@@ -82,12 +82,12 @@ class Suspension:
         return True
 
     def check(self) -> None:
-        """Raise what the run ends with.
+        """Raise the error that the run ends with, if any.
 
         Raises:
-            SuspendedError: If it ends for a fault.
+            SuspendedError: If it ends because of a fault.
         """
         if self.reason:
             raise SuspendedError(
-                f"{self.reason}. When that is mended, run the same again to go on."
+                f"{self.reason}. Repair it, then run the same command again to resume."
             )

@@ -99,14 +99,14 @@ class Uploader:
                 for reader, mirror in mirrors:
                     mirror.apply(reader.new_entries())
             except StoreError as error:
-                logger.warning("%s The study goes on; run it again to upload it.", error)
+                logger.warning("%s The study continues; run it again to upload it.", error)
                 return
             except Exception as error:  # whatever it is, the study goes on
                 logger.debug("uploading to %s failed", place, exc_info=True)
                 was_known, self._out_of_reach = self._out_of_reach, True
                 if not was_known:
                     logger.warning(
-                        "MLflow at %s is out of reach (%s); the study goes on and uploads later.",
+                        "MLflow at %s is out of reach (%s); the study continues without it.",
                         place,
                         describe(error),
                     )

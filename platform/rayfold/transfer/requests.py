@@ -1,4 +1,4 @@
-"""What a study may be asked to take from earlier ones, as users write it."""
+"""Options that say what a study takes from earlier studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,21 +12,21 @@ from rayfold.options.fields import Share, Texts, plain
 from rayfold.space import SearchSpace
 
 SIMILAR = "similar"
-"""Stands for the studies of the most similar data, where a study's name could stand alone."""
+"""In place of a study's name: the studies with the most similar data."""
 
 
 @options("initial_weights")
 class InitialWeights:
-    """What the trials of a study begin with."""
+    """Models of earlier studies that trials begin with."""
 
     studies: Texts
     """Earlier studies in MLflow, names or ids."""
     shrink: Annotated[float, Field(strict=True, gt=0, le=1), plain] = 0.6
-    """Factor of the loaded weights; with 1, and a noise of 0, they are taken as they are."""
+    """Factor of the loaded weights; with 1 and a noise of 0, they are taken unchanged."""
     noise: Share = 0.1
-    """Factor of the fresh weights that are added to them."""
+    """Factor of the fresh weights that are added to the loaded ones."""
     frozen_epochs: Annotated[int, Field(strict=True, ge=0), plain] = 0
-    """Epochs for which loaded weights stay as they are."""
+    """Number of first epochs in which loaded weights do not change."""
     learning_rate_factor: Annotated[float, Field(strict=True, gt=0, le=1), plain] = 1.0
     """Factor of the learning rate of loaded weights."""
 
@@ -43,12 +43,12 @@ class InitialWeights:
 
 @dataclass(frozen=True)
 class StartFrom:
-    """What the search of a study starts from.
+    """The earlier studies that a search starts from.
 
     Attributes:
         studies: Names or ids of studies in MLflow; ``"similar"``, not in a list, chooses them.
-        rename: Names of the past's parameters to names of the new space.
-        prune_space: Whether to search only the box around what was good.
+        rename: Names of parameters in the earlier studies to names in the new space.
+        prune_space: Whether to search only the box around good configurations.
     """
 
     studies: str | Sequence[str]
@@ -59,7 +59,7 @@ class StartFrom:
         """Check the new names.
 
         Raises:
-            RecipeError: If one is none of the space, or two parameters get the same.
+            RecipeError: If a name is not in the space, or two parameters get the same name.
         """
         targets = list(self.rename.values())
         for old, new in self.rename.items():

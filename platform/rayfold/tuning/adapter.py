@@ -1,7 +1,7 @@
-"""Makes the ledgers of studies in one pool a searcher and a scheduler of Ray Tune.
+"""The ledgers of studies in one pool as a searcher and a scheduler of Ray Tune.
 
-Everything happens in the driver's thread that runs Tune's loop. Of each result of a trial Tune
-tells the scheduler first; the last one, and how the trial ended, it tells both.
+Everything runs in the driver's thread of Tune's loop. Tune passes each result of a trial to the
+scheduler first. It passes the last result and the end of the trial to both.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from rayfold.tuning.ledger import Ledger
 from rayfold.tuning.ledgers import Ledgers
 
 Release: TypeAlias = Callable[[str, str], None]
-"""Gives the groups of a trial back, told by its study and its id in that."""
+"""Gives back the groups of a trial, which is named by its study and its id."""
 
 OnFault: TypeAlias = Callable[[str | None], None]
-"""Hears of each step which fault of the machine it has met; None: it went well."""
+"""Called after each step with the fault of the machine that it has met; None: it succeeded."""
 
 
 class SearcherAdapter(TuneSearcher):
-    """Hands the ledgers' trials to Ray Tune, and how they ended to their ledger.
+    """Passes the ledgers' trials to Ray Tune, and their ends to the ledgers.
 
     Args:
-        ledgers: What the studies know.
-        release: Gives the groups of a trial back.
-        on_change: Called after anything was booked.
+        ledgers: The ledgers of the studies.
+        release: Gives back the groups of a trial.
+        on_change: Called after anything was recorded.
         on_fault: Called after each trial's last step.
-        on_loss: Called, with what to tell, when a trial's actor cannot be kept alive.
-        has_room: Tells whether another trial may start, where trials take turns; None where Tune
-            limits them.
+        on_loss: Called with a message when a trial's actor cannot be kept alive.
+        has_room: If trials take turns, tells whether another trial may start; None: Tune limits
+            them.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class SearcherAdapter(TuneSearcher):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Do nothing: the scheduler has booked it."""
+        """Do nothing: the scheduler has recorded it."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Book the last step's folds, and how the trial ended.
+        """Record the last step's folds, and how the trial ended.
 
-        Tune does not pass a trial's last result to ``on_trial_result``. No model runs in a
-        trial's actor, so that its death is never the configuration's: the trial has no end then.
+        Tune does not pass a trial's last result to ``on_trial_result``. No model runs in a trial's
+        actor, so its death is never an error of the configuration: the trial then has no end.
         """
         study, trial = self._ids.pop(trial_id)
         self._release(study, trial)
@@ -112,17 +112,17 @@ class SearcherAdapter(TuneSearcher):
 
 
 class SchedulerAdapter(FIFOScheduler):
-    """Books what each step of a trial reports, and stops the trials that their ledger stops.
+    """Records the result of each step of a trial, and stops trials when their ledger says so.
 
     Args:
-        ledgers: What the studies know.
-        release: Gives the groups of a trial back.
-        on_change: Called after anything was booked.
+        ledgers: The ledgers of the studies.
+        release: Gives back the groups of a trial.
+        on_change: Called after anything was recorded.
         on_fault: Called after each step.
-        tune_scheduler: A scheduler of Ray Tune that decides on all others, ``score`` being its
-            metric; None lets them go on.
-        pauses_with_groups: Whether a trial that this scheduler pauses holds groups, and has to
-            give them back.
+        tune_scheduler: A scheduler of Ray Tune that decides on the other trials, with the metric
+            ``score``; None: they continue.
+        pauses_with_groups: Whether a trial that this scheduler pauses holds groups and must give
+            them back.
     """
 
     def __init__(
@@ -143,13 +143,13 @@ class SchedulerAdapter(FIFOScheduler):
         self._pausing: dict[str, TuneTrial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Pass on that there is a new trial."""
+        """Forward a new trial."""
         self._inner.on_trial_add(tune_controller, trial)
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
-        """Book what this step has finished, and decide."""
+        """Record the results of this step, and decide."""
         ledger = self._ledgers[trial.config["study"]]
         decision = book(ledger, trial.config["trial"], result)
         self._on_change()
@@ -168,22 +168,22 @@ class SchedulerAdapter(FIFOScheduler):
     def on_trial_complete(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> None:
-        """Pass on that a trial has ended; one without a score counts as an error."""
+        """Forward the end of a trial; one without a score counts as an error."""
         if result.get("score") is None:
             self._inner.on_trial_error(tune_controller, trial)
         else:
             self._inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Pass on that a trial's actor died."""
+        """Forward the death of a trial's actor."""
         self._inner.on_trial_error(tune_controller, trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Pass on that a waiting or paused trial has ended."""
+        """Forward the end of a waiting or paused trial."""
         self._inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        """Take the groups from trials that are paused by now, and choose the next one."""
+        """Take the groups from paused trials, and choose the next trial."""
         for id_, trial in list(self._pausing.items()):
             if trial.status == TuneTrial.PAUSED:
                 del self._pausing[id_]
@@ -191,7 +191,7 @@ class SchedulerAdapter(FIFOScheduler):
         return self._inner.choose_trial_to_run(tune_controller)
 
     def debug_string(self) -> str:
-        """Return what Tune's reports say of it."""
+        """Return a text for Tune's reports."""
         return str(self._inner.debug_string())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class SchedulerAdapter(FIFOScheduler):
 
 
 def book(ledger: Ledger, trial: str, result: dict[str, Any]) -> Decision:
-    """Book what a step of a trial reports; return what the ledger says last."""
+    """Record the results of a trial's step; return the ledger's last decision."""
     decision: Decision = "go on"
     if result.get("epoch_scores"):
         scores = [(int(fold), float(score)) for fold, score in result["epoch_scores"]]

@@ -1,4 +1,4 @@
-"""Searchers and schedulers of Ray Tune in place of ours."""
+"""Searchers and schedulers of Ray Tune in place of Rayfold's."""
 
 import copy
 import logging
@@ -20,25 +20,25 @@ from rayfold.space.domains import Domain
 logger = logging.getLogger(__name__)
 
 METRIC = "score"
-"""What a trial reports as the mean over its folds, and what Tune's objects are told to improve."""
+"""Name of the mean over a trial's folds, the metric that Tune's objects optimise."""
 
 CLOCKS = ("training_iteration", "epoch", "time_total_s")
-"""What of a trial's results rises with its training."""
+"""Results of a trial that increase with its training."""
 
 
 class ForeignSearcher(Searcher):
-    """Any searcher of Ray Tune as one of ours: it proposes, and learns when a trial has ended.
+    """A searcher of Ray Tune as one of Rayfold: it proposes, and learns when a trial has ended.
 
-    It cannot be rebuilt call by call. When a study is taken up, a new one is told the trials of
-    earlier runs through ``add_evaluated_point``, where it has that; it goes on otherwise than an
-    uninterrupted one would.
+    It cannot be rebuilt call by call. When a study resumes, a new searcher is told the trials of
+    earlier runs through ``add_evaluated_point``, if it has this method. It then continues
+    differently from an uninterrupted one.
 
-    It sees the space without conditions, and its values for parameters that do not apply are left
-    out of the configuration. One that brings a space of its own keeps it; what it proposes must
-    then lie in ours.
+    It gets the space without conditions. Its values for parameters that do not apply are left out
+    of the configuration. A searcher with its own space keeps it; its proposals must then belong to
+    the study's space.
 
     Args:
-        searcher: Of Ray Tune, without metric and mode; it is copied, not changed.
+        searcher: Searcher of Ray Tune, without metric and mode; it is copied, not changed.
     """
 
     def __init__(self, searcher: TuneSearcher) -> None:
@@ -54,7 +54,7 @@ class ForeignSearcher(Searcher):
         return self._space is not None and self._has_finished
 
     def with_seed(self, number: int) -> Self:
-        """Return one that draws other random numbers, where its seed or generator is found."""
+        """Return one that draws other random numbers, if its seed or generator is found."""
         other = copy.deepcopy(self._original)
         _reseed(other, number, depth=3)
         return type(self)(other)
@@ -99,7 +99,7 @@ class ForeignSearcher(Searcher):
         return config
 
     def _recall(self, config: Config) -> bool:
-        """Take what an earlier run's searcher proposed for granted."""
+        """Accept the proposal of an earlier run's searcher."""
         return True
 
     def _learn(self, observation: Observation) -> None:
@@ -115,10 +115,10 @@ class ForeignSearcher(Searcher):
 
 
 class ForeignScheduler(Scheduler):
-    """Any scheduler of Ray Tune, which decides in our place and sees the mean over the folds.
+    """A scheduler of Ray Tune, which decides by the mean over the folds.
 
     Args:
-        scheduler: Of Ray Tune, without metric and mode; it is copied, not changed.
+        scheduler: Scheduler of Ray Tune, without metric and mode; it is copied, not changed.
     """
 
     fold_order = None
@@ -133,18 +133,18 @@ class ForeignScheduler(Scheduler):
 
     @property
     def prepared(self) -> TrialScheduler:
-        """The scheduler itself, told to improve the mean over the folds; once started."""
+        """The scheduler, set to optimise the mean over the folds; after the start."""
         return self._prepared
 
     def _begin(self) -> None:
         self._prepared = _prepared_scheduler(self._original, self.mode)
 
     def _decide(self, trial: str, scores: dict[int, float], epoch: int) -> Decision:
-        """Stop none: Ray Tune does."""
+        """Stop no trial: Ray Tune does that."""
         return "go on"
 
     def _end(self, trial: str, status: Status) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 def is_tune_searcher(searcher: object) -> TypeGuard[TuneSearcher]:
@@ -158,7 +158,7 @@ def is_tune_scheduler(scheduler: object) -> TypeGuard[TrialScheduler]:
 
 
 def _prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler:
-    """Return a copy of a scheduler of Ray Tune that improves the mean over the folds.
+    """Return a copy of a scheduler of Ray Tune that optimises the mean over the folds.
 
     Raises:
         RecipeError: If it was given another metric, mode or clock, or is population-based.
@@ -180,7 +180,7 @@ def _prepared_scheduler(scheduler: TrialScheduler, mode: Mode) -> TrialScheduler
 
 
 def tune_space(space: SearchSpace) -> dict[str, Any]:
-    """Return the space as Ray Tune writes it, without its conditions."""
+    """Return the space in Ray Tune's form, without its conditions."""
     return {name: _tune_domain(domain) for name, domain in space.items()}
 
 
@@ -194,7 +194,7 @@ def _tune_domain(domain: Domain) -> Any:
 
 
 def _set_metric(target: Any, mode: Mode, *space: dict[str, Any]) -> None:
-    """Tell a searcher or scheduler what to improve, unless it was told so when it was made."""
+    """Set the metric and mode of a searcher or scheduler, unless they are already set."""
     name = type(target).__name__
     metric, own_mode = getattr(target, "_metric", None), getattr(target, "_mode", None)
     known = metric is None or (metric == METRIC and own_mode in (None, mode))
@@ -232,6 +232,6 @@ def _flat(proposal: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Value:
-    """Return a value of NumPy's as Python's own."""
+    """Return a value of NumPy as a value of Python."""
     plain: Value = value.item() if isinstance(value, np.generic) else value
     return plain

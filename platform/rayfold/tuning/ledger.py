@@ -1,4 +1,4 @@
-"""What a study knows: every suggestion and result, written to the journal first."""
+"""The ledger of a study: every suggestion and result, written to the journal first."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -28,26 +28,26 @@ from rayfold.search import Searcher
 from rayfold.transfer.cold_starts import Beginning, ColdStarts
 
 NO_RESULT = "its time (max_time_per_trial) was up before its first result"
-"""What is told of a trial that was stopped without a score."""
+"""Error of a trial that was stopped without a score."""
 
 
 class Ledger:
-    """Joins a searcher and a scheduler to the study's journal.
+    """Connects a searcher and a scheduler to the study's journal.
 
-    Whatever happens is appended to the journal first and told to both afterwards, in the same
-    order, so that replaying the journal to new ones gives the same searcher and scheduler.
+    Every event is appended to the journal first and then passed to both, in the same order. So a
+    replay of the journal rebuilds the same searcher and scheduler.
 
     Args:
-        searcher: Started, and not asked yet.
-        journal: Open for appending.
-        num_trials: Trials at most, those of earlier runs included.
-        scheduler: Started, and told nothing yet; None lets every trial go on.
-        cold_starts: Says which trials begin warm; None where the study has no initial weights.
-        code: Digest of the code that trials are trained with from now on; empty if unknown.
+        searcher: A started searcher without any suggestion yet.
+        journal: The journal, open for appending.
+        num_trials: Largest number of trials, including those of earlier runs.
+        scheduler: A started scheduler without any report yet; None lets every trial continue.
+        cold_starts: Says which trials begin warm; None if the study has no initial weights.
+        code: Digest of the code of trials from now on; empty if unknown.
 
     Attributes:
-        num_trials: The same.
-        closed: Whether this run hands out no more trials.
+        num_trials: Largest number of trials.
+        closed: Whether this run gives out no more trials.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Ledger:
         self._queue: deque[str] = deque()
 
     def replay(self, entries: Iterable[Entry]) -> None:
-        """Take up a study where its journal ends.
+        """Resume a study at the end of its journal.
 
-        Trials that were in flight are handed out again, before anything new is suggested.
+        Unfinished trials are given out again before new ones are suggested.
 
         Raises:
             JournalError: If the searcher does not suggest what the journal says it did.
@@ -100,13 +100,12 @@ class Ledger:
         self._queue_unfinished()
 
     def retry(self, *, failed: bool = False) -> None:
-        """Begin trials of other code anew that have not ended, or failed.
+        """Begin unfinished and failed trials of other code anew.
 
-        What is complete or was stopped stays; each trial keeps its id and configuration.
+        Completed and stopped trials stay. Each trial keeps its id and configuration.
 
         Args:
-            failed: Try again all trials that failed, those of the same code, too; these keep
-                their finished folds.
+            failed: Also try failed trials of the same code again; these keep their finished folds.
         """
         for trial in self._suggested:
             before = self._codes[trial]
@@ -125,7 +124,7 @@ class Ledger:
         return {id_: self._fresh_starts[id_] for id_ in self._queue if id_ in self._fresh_starts}
 
     def hand_out_again(self) -> list[str]:
-        """Queue all trials in flight anew, since their actors are gone; return their ids."""
+        """Queue all unfinished trials again, since their actors are gone; return their ids."""
         self._queue_unfinished()
         return list(self._queue)
 
@@ -166,14 +165,14 @@ class Ledger:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further trial will ever be handed out."""
+        """Whether there will be no further trial."""
         return self.closed or (
             not self._queue
             and (len(self._suggested) >= self.num_trials or self._searcher.finished)
         )
 
     def close(self) -> None:
-        """Hand out no more trials in this run; may be called from any thread."""
+        """Give out no more trials in this run; may be called from any thread."""
         self.closed = True
 
     @property
@@ -192,10 +191,10 @@ class Ledger:
         return sum(len(folds) for folds in self._folds.values())
 
     def fold_finished(self, trial: str, result: FoldResult) -> Decision:
-        """Book one fold; one that is known already (after a crash) is not written twice.
+        """Record one fold; a known one (after a crash) is not written twice.
 
         Returns:
-            Whether the trial goes on.
+            Whether the trial continues.
         """
         if result.fold not in self._folds[trial]:
             self._journal.record(FoldTrained(trial=trial, result=result))
@@ -207,29 +206,29 @@ class Ledger:
         epoch: int,
         scores: Sequence[tuple[int, float]],
     ) -> Decision:
-        """Book an epoch of folds that advance together; a known one is not written twice.
+        """Record an epoch of folds that advance together; a known one is not written twice.
 
         Args:
-            trial: Its id.
-            epoch: How many epochs have been trained.
+            trial: Id of the trial.
+            epoch: Number of epochs so far.
             scores: Each fold with its score after that epoch.
 
         Returns:
-            Whether the trial goes on.
+            Whether the trial continues.
         """
         if epoch > self._epochs.get(trial, (0, {}))[0]:
             self._journal.record(EpochTrained(trial=trial, epoch=epoch, scores=scores))
         return self._enter_epoch(trial, epoch, dict(scores))
 
     def exploited(self, exploit: Exploit) -> None:
-        """Book that a trial of a population goes on from another's state."""
+        """Record that a trial of a population continues from another trial's state."""
         self._journal.record(Exploited(exploit))
         self._enter_exploit(exploit)
 
     def trial_finished(self, trial: str, status: Status, *, error: str | None = None) -> None:
-        """Book the end of a trial and tell the searcher and the scheduler.
+        """Record the end of a trial, and pass it to the searcher and the scheduler.
 
-        Its score is the mean over its finished folds; without one, that of its last epoch.
+        Its score is the mean over its finished folds; without any, the mean after its last epoch.
         """
         scores = self._scores(trial)
         score, standard_error = mean_and_standard_error(scores) if scores else (None, None)
@@ -241,7 +240,7 @@ class Ledger:
         self._book(event, self._journal.record(event).time)
 
     def group_ready(self, group: int, *, node: str, at: float) -> None:
-        """Book when a group was ready, Unix seconds; may be called from any thread."""
+        """Record when a group was ready, Unix seconds; may be called from any thread."""
         self._journal.record(GroupReady(group=group, node=node, ready_at=at))
 
     def _replay_suggestion(self, event: Suggested, at: float) -> None:
@@ -268,7 +267,7 @@ class Ledger:
         self._exploits[trial], self._schedules[trial] = [], [(0, config)]
 
     def _enter_retry(self, event: Retried, at: float) -> None:
-        """Open a trial again; of another code, forget all that it had."""
+        """Open a trial again; if its code differs, forget everything it had."""
         trial = event.trial
         self._codes[trial] = event.code
         if self._results.pop(trial, None) is not None:
@@ -286,7 +285,7 @@ class Ledger:
             self._suggested[trial] = (self._suggested[trial][0], at)
 
     def _enter_exploit(self, exploit: Exploit) -> None:
-        """Forget what the trial had before: it is the donor's past that counts from now on."""
+        """Forget the trial's history; the donor's history counts from now on."""
         trial, epoch = exploit.trial, exploit.epoch
         self._suggested[trial] = exploit.config, self._suggested[trial][1]
         self._exploits[trial].append(exploit)
@@ -347,7 +346,7 @@ class Ledger:
             self._scheduler.finished(trial, event.status)
 
     def _compare_starts(self, trial: str) -> None:
-        """Hold a warm trial's control against its other folds, where there are both."""
+        """Compare a warm trial's control with its other folds, if there are both."""
         control = self._beginnings.get(trial, Beginning()).control
         scores = {fold: result.score for fold, result in self._folds[trial].items()}
         if self._cold_starts is None or control not in scores or len(scores) < 2:

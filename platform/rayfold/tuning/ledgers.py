@@ -1,4 +1,4 @@
-"""The ledgers of studies that share a pool: their trials in turn, each booked to its own."""
+"""The ledgers of studies that share a pool; their trials take turns."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -8,10 +8,10 @@ from rayfold.tuning.ledger import Ledger
 
 
 class Ledgers(Mapping[str, Ledger]):
-    """Hands out the trials of several studies in turn; of one study, simply that one's.
+    """Gives out the trials of one or several studies in turn.
 
-    Each study has a ledger with a journal of its own, to which its results are booked: a study
-    that is taken up alone, or beside others, is the same.
+    Each study has its own ledger and journal for its results. So a study is the same whether it
+    resumes alone or beside others.
 
     Args:
         ledgers: The ledger of each study, by its name; the first one begins.
@@ -33,7 +33,7 @@ class Ledgers(Mapping[str, Ledger]):
     def next_trial(self) -> tuple[str, Trial] | None:
         """Return a study and its next trial; None while no searcher has one.
 
-        A study whose searcher waits for results, or has ended, gives its turn to the next.
+        A study whose searcher waits for results or has ended is skipped.
         """
         for _ in range(len(self._turns)):
             study = self._turns[0]
@@ -45,17 +45,17 @@ class Ledgers(Mapping[str, Ledger]):
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further trial will ever be handed out."""
+        """Whether there will be no further trial."""
         return all(ledger.exhausted for ledger in self.values())
 
     def close(self) -> None:
-        """Hand out no more trials in this run; may be called from any thread."""
+        """Give out no more trials in this run; may be called from any thread."""
         for ledger in self.values():
             ledger.close()
 
     @property
     def num_trials(self) -> int:
-        """Trials at most, of all studies."""
+        """Largest number of trials of all studies."""
         return sum(ledger.num_trials for ledger in self.values())
 
     @property
@@ -64,6 +64,6 @@ class Ledgers(Mapping[str, Ledger]):
         return sum(ledger.num_folds_done for ledger in self.values())
 
     def group_ready(self, group: int, *, node: str, at: float) -> None:
-        """Book when a group was ready, Unix seconds, to all; may be called from any thread."""
+        """Record when a group was ready, for all studies; may be called from any thread."""
         for ledger in self.values():
             ledger.group_ready(group, node=node, at=at)

@@ -1,8 +1,9 @@
 """Population-based training: Ray Tune's schedulers over the states of folds.
 
-Ray Tune decides who copies whom, and with which values. A trial trains from one milestone to the
-next, where all its folds write their state and it gives its groups back (``TrialRunner``); its
-exploits are carried out then (``exploits``). Where a loss is no longer finite one is due at once.
+Ray Tune decides which trial copies which, and with which values. A trial trains from one milestone
+to the next. There all its folds write their states and it gives its groups back (``TrialRunner``).
+Its exploits are then carried out (``exploits``). If a loss is not finite, an exploit follows at
+once.
 """
 
 import logging
@@ -30,17 +31,18 @@ from rayfold.tuning.foreign import METRIC, plain_value
 logger = logging.getLogger(__name__)
 
 NOISE = 0.1
-"""How much of fresh weights a restart adds to the shrunken ones."""
+"""Share of fresh weights that a restart adds to the shrunken ones."""
 
 _NO_SEARCHER = SimpleNamespace(search_alg=None)
-"""Tune's scheduler refuses a searcher beside itself; ours only proposes the first values."""
+"""Tune's scheduler refuses another searcher; Rayfold's only proposes the first values."""
 
 
 class PopulationScheduler(PopulationBasedTraining):
-    """What both of Tune's schedulers need to work on ours; mixed in before them.
+    """Adapts Tune's two schedulers to Rayfold's trials; mixed in before them.
 
-    Tune would start every trial that it has, since trials reserve next to nothing. Here only as
-    many are live as the pool can serve; one that reaches a milestone while others wait is paused.
+    Tune would start every trial at once, since trials reserve almost nothing. Here the number of
+    live trials is limited to what the pool can serve. A trial that reaches a milestone while
+    others wait is paused.
     """
 
     def prepare(
@@ -51,13 +53,13 @@ class PopulationScheduler(PopulationBasedTraining):
         domains: Mapping[str, Domain],
         at_once: int,
     ) -> None:
-        """Take what Tune's constructor has no argument for.
+        """Take the arguments that Tune's constructor does not have.
 
         Args:
-            population: What is wanted.
+            population: The options of the population.
             exploiter: Carries out the exploits.
-            domains: The parameters to change.
-            at_once: How many trials may be live at once.
+            domains: The parameters that change.
+            at_once: Largest number of live trials.
         """
         self._exploiter, self._domains, self._at_once = exploiter, domains, at_once
         self._population = population
@@ -77,7 +79,7 @@ class PopulationScheduler(PopulationBasedTraining):
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
-        """Compare the trial at a milestone; let it go on, take turns, or copy another."""
+        """Compare the trial at a milestone; let it continue, take turns, or copy another."""
         if result.get("diverged"):
             return self._rescue(tune_controller, trial, result["error"])
         if result["epoch"] % self._perturbation_interval:
@@ -109,7 +111,7 @@ class PopulationScheduler(PopulationBasedTraining):
         self._exploiter.finished(trial, result)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        """Take up the paused trial that is furthest behind; Tune starts new ones by itself."""
+        """Resume the paused trial that is furthest behind; Tune itself starts new ones."""
         paused = [trial for trial in self._trial_state if trial.status == TuneTrial.PAUSED]
         if not paused or not self.has_room():
             return None
@@ -124,9 +126,9 @@ class PopulationScheduler(PopulationBasedTraining):
     ) -> None:
         """Let every trial among the best be copied.
 
-        Tune keeps a checkpoint of those only that were among the best when they last reported.
-        Here all have written their states then. A trial that has taken over a state, and has not
-        trained since, is no donor.
+        Tune keeps a checkpoint only of trials that were among the best at their last report. Here
+        all trials have written their states then. A trial that has taken over a state and has not
+        trained since cannot be a donor.
         """
         donors = [donor for donor in upper_quantile if donor not in self._untrained]
         for donor in donors:
@@ -149,9 +151,9 @@ class PopulationScheduler(PopulationBasedTraining):
             self._to_restart = trials
 
     def _restart(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Let a trial go on from one of the best with weights shrunk and perturbed.
+        """Let a trial continue from one of the best, with weights shrunk and perturbed.
 
-        One that is among these itself, or has few epochs left, goes on as it is.
+        A trial that is among the best, or has few epochs left, continues unchanged.
         """
         self._to_restart.discard(trial)
         _, best = self._quantiles()
@@ -164,7 +166,7 @@ class PopulationScheduler(PopulationBasedTraining):
             self._exploit_on(tune_controller, trial, donor, occasion="restart")
 
     def _rescue(self, tune_controller: Any, trial: TuneTrial, error: str) -> str:
-        """Let a trial that has diverged go on from the best one; end it where there is none."""
+        """Let a diverged trial continue from the best one; end it if there is none."""
         self._to_restart.discard(trial)
         donors = {
             other: state.last_score
@@ -179,13 +181,13 @@ class PopulationScheduler(PopulationBasedTraining):
         if trial.status != TuneTrial.PAUSED:
             return str(TrialScheduler.STOP)
         id_, from_ = trial.config["trial"], donor.config["trial"]
-        logger.warning("Trial %s goes on from trial %s: %s", id_, from_, error)
+        logger.warning("Trial %s continues from trial %s: %s", id_, from_, error)
         return str(TrialScheduler.NOOP)
 
     def _exploit_on(
         self, tune_controller: Any, trial: TuneTrial, donor: TuneTrial, *, occasion: Occasion
     ) -> None:
-        """Let a trial take over from another on an occasion of ours, not of Tune's."""
+        """Let a trial copy another when Rayfold, not Tune, decides so."""
         state = self._trial_state[donor]
         state.last_checkpoint = self._exploiter.pointer(donor, state.last_train_time)
         self._occasion = occasion
@@ -221,7 +223,7 @@ class PopulationScheduler(PopulationBasedTraining):
     def _get_new_config(
         self, trial: TuneTrial, trial_to_clone: TuneTrial
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the donor's configuration with changed values, for the trial with its own id."""
+        """Return the donor's configuration with changed values and the trial's own id."""
         explore = self._redraw if self._occasion == "restart" else self._explore
         values, operations = explore(trial, trial_to_clone)
         config = dict(trial_to_clone.config)
@@ -232,7 +234,7 @@ class PopulationScheduler(PopulationBasedTraining):
     def _redraw(
         self, trial: TuneTrial, donor: TuneTrial
     ) -> tuple[dict[str, Value], dict[str, Any]]:
-        """Return the donor's values, those that may change drawn anew."""
+        """Return the donor's values, with changeable ones drawn anew."""
         values = dict(donor.config["hyperparameters"])
         drawn = {name: d.from_unit(random.random()) for name, d in self._domains.items()}
         return values | {name: value for name, value in drawn.items() if name in values}, {}
@@ -240,7 +242,7 @@ class PopulationScheduler(PopulationBasedTraining):
     def _explore(
         self, trial: TuneTrial, donor: TuneTrial
     ) -> tuple[dict[str, Value], dict[str, Any]]:
-        """Return the donor's values, some of them changed, and what was done to them."""
+        """Return the donor's values, some of them changed, and a list of the changes."""
         raise NotImplementedError
 
 
@@ -264,9 +266,8 @@ class PerturbedPopulation(PopulationScheduler):
 class BanditPopulation(PopulationScheduler, PB2):
     """Ray Tune's ``PB2``, on the coordinates of the values in the unit cube.
 
-    So orders of magnitude count as they do in the search, and whole numbers and choices are
-    numbers, too. A trial's coordinates go with its configuration, those of parameters that do not
-    apply at one half.
+    So orders of magnitude count as in the search, and whole numbers and choices are numbers. A
+    trial's coordinates belong to its configuration; parameters that do not apply are at one half.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
@@ -284,7 +285,7 @@ class BanditPopulation(PopulationScheduler, PB2):
     def _explore(
         self, trial: TuneTrial, donor: TuneTrial
     ) -> tuple[dict[str, Value], dict[str, Any]]:
-        """Take the values that the Gaussian process finds best, or leave them as they are."""
+        """Take the values that the Gaussian process finds best, or keep the present ones."""
         values = dict(donor.config["hyperparameters"])
         try:
             with warnings.catch_warnings():
@@ -312,10 +313,10 @@ def population_scheduler(
     """Return Ray Tune's scheduler for a population.
 
     Args:
-        population: What is wanted, started.
+        population: The options of the population, started.
         exploiter: Carries out the exploits.
-        space: What is searched.
-        at_once: How many trials may be live at once.
+        space: The search space.
+        at_once: Largest number of live trials.
     """
     domains = {name: space[name] for name in population.parameters(space)}
     arguments: dict[str, Any] = {
@@ -341,7 +342,7 @@ def population_scheduler(
 
 
 def _mutation(domain: Domain) -> Any:
-    """Return a domain as Ray Tune's scheduler takes it."""
+    """Return a domain in the form of Ray Tune's scheduler."""
     if isinstance(domain, Choice):
         return list(domain.values)
     if isinstance(domain, Float):
@@ -351,7 +352,7 @@ def _mutation(domain: Domain) -> Any:
 
 
 def _within(domain: Domain, value: Any) -> Value:
-    """Return a value as a plain one inside the domain; a factor may have led out of it."""
+    """Return a value as a plain one inside the domain, which a factor may have left."""
     if isinstance(domain, Choice):
         return plain_value(value)
     low, high = domain.extremes

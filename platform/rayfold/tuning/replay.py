@@ -1,4 +1,4 @@
-"""Replays of a schedule: each trial takes over its own states, with the next values."""
+"""Replays of a schedule: each trial continues from its own states with the next values."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ class ReplayScheduler(FIFOScheduler):
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
-        """Change values when it is time; how often they have been is the trial's lineage.
+        """Change values when it is time; the trial's lineage counts the changes.
 
-        A trial that diverges ends: there is nobody else to go on from.
+        A trial that diverges ends, since there is no other trial to continue from.
         """
         if result.get("diverged"):
             return str(TrialScheduler.STOP)

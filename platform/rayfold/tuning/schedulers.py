@@ -1,4 +1,4 @@
-"""Which scheduler of Ray Tune carries out one of ours."""
+"""The scheduler of Ray Tune that carries out one of Rayfold."""
 
 from ray.tune.schedulers import TrialScheduler
 
@@ -13,16 +13,16 @@ from rayfold.tuning.replay import ReplayScheduler
 def tune_scheduler(
     scheduler: Scheduler | None, exploiter: Exploiter, *, space: SearchSpace, at_once: int
 ) -> TrialScheduler | None:
-    """Return Ray Tune's scheduler for one of ours.
+    """Return Ray Tune's scheduler for one of Rayfold.
 
     Args:
-        scheduler: Ours, started.
+        scheduler: Rayfold's scheduler, started.
         exploiter: Copies states from one trial to another.
-        space: What is searched.
-        at_once: How many trials the pool serves at the same time.
+        space: The search space.
+        at_once: Number of trials that the pool serves at the same time.
 
     Returns:
-        A new one; None where ours decides by itself.
+        A new one; None if Rayfold's scheduler decides by itself.
     """
     if isinstance(scheduler, Replay):
         return ReplayScheduler(scheduler, exploiter)

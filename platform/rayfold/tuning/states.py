@@ -1,4 +1,4 @@
-"""The states of a trial's folds on disk, as another trial takes them over."""
+"""The states of a trial's folds on disk, which another trial may take over."""
 
 import hashlib
 import os
@@ -24,18 +24,18 @@ def take_over(
 ) -> tuple[str, ...]:
     """Copy the milestones of the donor's folds, each to the same fold of a trial.
 
-    They become the only checkpoints of the trial's new lineage; those of its present one stay.
-    Files are linked where the file system can, and copied where it cannot.
+    They become the only checkpoints of the trial's new lineage; those of its present lineage stay.
+    Files are linked if the file system can, otherwise copied.
 
     Args:
         study_folder: The study's folder.
         trial: The trial that takes over.
         lineage: Its lineage from then on.
-        donor: The trial whose states they are.
+        donor: The trial that the states come from.
         donor_lineage: Its lineage.
         epoch: The milestone's epoch.
         num_folds: Folds of each trial.
-        restart: What the trial's folds make of these states when they take them up.
+        restart: How the trial's folds change these states when they load them.
 
     Returns:
         SHA-256 of each fold's file, in order of the folds.
@@ -79,7 +79,7 @@ def drop_earlier_lineages(study_folder: Path, trial: str, lineage: int, num_fold
 
 
 def remove_states(study_folder: Path, trial: str) -> None:
-    """Remove all checkpoints of a trial that will never be gone on with, or copied."""
+    """Remove all checkpoints of a trial that will never be resumed or copied."""
     for folder in (StudyFolder(study_folder).trials / trial).glob("fold_*"):
         remove_checkpoints(folder)
         for lineage in folder.glob("lineage_*"):
@@ -99,13 +99,13 @@ def _link_or_copy(source: Path, copy: Path) -> None:
 
 
 def start_anew(study_folder: Path, trial: str, number: int) -> None:
-    """Remove what a trial wrote before it began anew, once for each time that it did.
+    """Remove the files that a trial wrote before it began anew, once for each new beginning.
 
     Args:
         study_folder: The study's folder.
         trial: The trial.
-        number: How often it has begun anew, by the journal. A file in its folder says for which
-            of these the folder was emptied, so that a crash in between is made up for.
+        number: How often it has begun anew, by the journal. A file in its folder records for which
+            of these the folder was emptied, so a crash in between does no harm.
     """
     folder = StudyFolder(study_folder).trials / trial
     mark = folder / _FRESH_START

@@ -1,4 +1,4 @@
-"""A trial as Ray Tune sees it: an actor without compute of its own that hands out folds."""
+"""A trial for Ray Tune: an actor that computes nothing and gives its folds to groups."""
 
 import json
 import math
@@ -16,22 +16,22 @@ from rayfold.results import mean_and_standard_error
 POINTER = "folds.json"
 
 RETRY_SECONDS = 5.0
-"""How long a trial waits after a fault of the machine before it tries again."""
+"""Seconds that a trial waits after a fault of the machine before it tries again."""
 
 
 TRIAL_MEMORY = 125e6
-"""Bytes that the actor of a trial takes, mostly Ray Tune itself (measured)."""
+"""Bytes of a trial's actor, mostly Ray Tune itself (measured)."""
 
 
 def trial_resources(avoid: Sequence[str] = ()) -> PlacementGroupFactory:
-    """Return what Tune reserves for a trial: the memory that its actor takes, and no CPU.
+    """Return the resources that Tune reserves for a trial: its actor's memory and no CPU.
 
-    A trial computes nothing, an empty bundle is refused, and a share of a CPU, however small,
-    would not be free where the groups hold every core. Ray chooses the node with the most memory
-    that is not reserved, so that trials spread over the nodes.
+    A trial computes nothing. Tune refuses an empty bundle. Even a small share of a CPU would not
+    be free if the groups hold every core. Ray chooses the node with the most unreserved memory, so
+    trials spread over the nodes.
 
     Args:
-        avoid: Ids of nodes that no trial shall be on, because no group is.
+        avoid: Ids of nodes without groups, where no trial should be.
     """
     if not avoid:
         return PlacementGroupFactory([{"memory": TRIAL_MEMORY}])
@@ -40,27 +40,28 @@ def trial_resources(avoid: Sequence[str] = ()) -> PlacementGroupFactory:
 
 
 class TrialRunner(Trainable):
-    """Cross-validates one configuration on groups of the pool; reused for trial after trial.
+    """Cross-validates one configuration on groups of the pool; reused for several trials.
 
-    *In turn*: a step ends when a fold is complete; as many folds as the trial has groups train
-    at once, and ``orders_ahead`` more wait at the door, so that no group idles while Tune thinks.
-    Where a scheduler judges each fold there had better be none: the next may not be wanted.
+    *In turn*: a step ends when a fold is complete. As many folds train at once as the trial has
+    groups. ``orders_ahead`` more orders wait, so that no group is idle while Tune computes. If a
+    scheduler judges each fold, it should be 0, since the next fold may not be wanted.
+
     *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
     compare trials epoch by epoch.
 
-    Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, the
-    ``folds`` newly finished, and after steps of an ``epoch`` its ``epoch_scores``, pairs of fold
-    and score; ``complete``, ``error`` or ``interrupted`` in the last one. A step that met a
-    ``fault`` of the machine says so; the next one waits a little and does the same again.
+    Each step reports ``score`` and ``standard_error`` over the folds so far, ``num_folds``, and
+    the newly finished ``folds``. A step of an ``epoch`` also reports ``epoch_scores``, pairs of
+    fold and score. The last step reports ``complete``, ``error`` or ``interrupted``. A step that
+    met a ``fault`` of the machine reports it; the next step waits a little and tries again.
 
-    Together with ``milestones``: after these epochs every fold writes its state, and the trial
-    gives its groups back and asks for some again, so that trials take turns, and one that Tune
-    pauses there holds none. Such a trial, taken up where folds have checkpoints already, begins
-    with the last epoch that all of them have reached. One that diverges reports ``error`` and
-    ``diverged`` once all its folds are idle, and leaves it to the scheduler whether it goes on.
+    Together with ``milestones``: after these epochs every fold writes its state. The trial gives
+    its groups back and requests groups again, so trials take turns, and a paused trial holds none.
+    If the folds of such a trial already have checkpoints, it begins with the last epoch that all
+    of them have reached. A trial that diverges reports ``error`` and ``diverged`` when all its
+    folds are idle. The scheduler then decides whether it continues.
 
-    A trial that has held groups for ``max_seconds`` ends with what it has: groups end after their
-    epoch.
+    A trial that has held groups for ``max_seconds`` ends and keeps what it has: groups end after
+    their epoch.
     """
 
     def setup(
@@ -122,9 +123,9 @@ class TrialRunner(Trainable):
         return report
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Have every fold write its state, unless it just has, and keep which epoch that is.
+        """Let every fold write its state, unless it just has, and record its epoch.
 
-        The states themselves stay in the study's folder, where folds find their newest one.
+        The states stay in the study's folder, where folds find the newest one.
         """
         if self._order == "together" and self._num_groups and 0 < self._epoch < self._epochs:
             self._submit(range(self._num_folds), self._epoch, save=True)
@@ -134,15 +135,15 @@ class TrialRunner(Trainable):
         write_pointer(Path(checkpoint_dir), self._trial, self._epoch)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on after an epoch: the trial's own, or that of another whose states it has now."""
+        """Continue after an epoch of the trial, or of the trial whose states it has copied."""
         pointer = json.loads((Path(checkpoint_dir) / POINTER).read_text())
         self._epoch = pointer["epoch"]
 
     def cleanup(self) -> None:
         """Give the groups back when Tune ends the actor.
 
-        Tune may start an actor for a trial and then run it on another; that first one must not
-        give away what the second holds.
+        Tune may start an actor for a trial and then run the trial on another actor. The first one
+        must not give back the groups of the second.
         """
         if self._num_groups:
             self._release()
@@ -190,17 +191,17 @@ class TrialRunner(Trainable):
         return self._wait_all(self._num_folds)
 
     def _sit_out(self) -> None:
-        """Wait for a while, which is no time of the trial's."""
+        """Wait for some time, which does not count for the trial."""
         time.sleep(RETRY_SECONDS)
         self._deadline += RETRY_SECONDS
 
     def _report_divergence(self, error: str) -> dict[str, Any]:
-        """Give the groups back, and leave it to the scheduler whether the trial goes on."""
+        """Give the groups back; the scheduler decides whether the trial continues."""
         self._release()
         return {"score": None, "error": error, "diverged": True, "done": False}
 
     def _report_silence(self) -> dict[str, Any]:
-        """Report that no outcome came: the trial's time is up, or the study is interrupted."""
+        """Report that no outcome came: the trial's time is over, or the study is interrupted."""
         if self._time_left <= 0:
             return self._report([])
         return {"interrupted": True, "done": True}
@@ -252,7 +253,7 @@ class TrialRunner(Trainable):
         self._num_groups = 0
 
     def _wait_all(self, number: int) -> list[FoldOutcome]:
-        """Wait for ``number`` outcomes; fewer after a fatal one, or when no more come."""
+        """Wait for ``number`` outcomes; fewer after a fatal one, or if no more come."""
         outcomes: list[FoldOutcome] = []
         while len(outcomes) < number:
             new = self._wait()
@@ -262,11 +263,11 @@ class TrialRunner(Trainable):
         return outcomes
 
     def _is_fatal(self, outcome: FoldOutcome) -> bool:
-        """Tell whether the trial ends for an error, however the scheduler may decide."""
+        """Tell whether an error ends the trial, whatever the scheduler decides."""
         return outcome.error is not None and not (outcome.diverged and self._milestones)
 
     def _wait(self) -> list[FoldOutcome]:
-        """Wait for outcomes; none when the trial's time is up, or the study is interrupted."""
+        """Wait for outcomes; none if the trial's time is over or the study is interrupted."""
         left = None if self._deadline == math.inf else max(0.0, self._time_left)
         return self._dispatcher.wait(self._study, self._trial, left)
 
@@ -276,7 +277,7 @@ class TrialRunner(Trainable):
 
 
 def write_pointer(folder: Path, trial: str, epoch: int) -> None:
-    """Write what a checkpoint of Tune's holds: after which epoch the trial goes on."""
+    """Write a checkpoint of Tune: the epoch after which the trial resumes."""
     (folder / POINTER).write_text(json.dumps({"trial": trial, "epoch": epoch}))
 
 

@@ -87,5 +87,5 @@ def test_a_fold_has_seen_its_training_rows_and_what_it_inherits(
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "seen.safetensors"
     path.write_bytes(b"no safetensors")
-    with pytest.raises(DataError, match="tells of no rows"):
+    with pytest.raises(DataError, match="is not a valid record of seen rows"):
         SeenRows.load(path)

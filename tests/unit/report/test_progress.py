@@ -171,7 +171,7 @@ class TestPlainLines:
         self, make_result: MakeResult
     ) -> None:
         before = state(make_result("0000"), make_result("0001"))
-        assert self.lines(before, before) == ["digits: going on after 2 finished trials"]
+        assert self.lines(before, before) == ["digits: resuming after 2 finished trials"]
 
     def test_a_summary_comes_now_and_then(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(progress_module, "PLAIN_SECONDS", 3600.0)

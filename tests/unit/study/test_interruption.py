@@ -102,7 +102,7 @@ def test_the_second_interruption_ends_the_process_at_once() -> None:
     )
     assert ended.returncode == 128 + signal.SIGINT
     assert ended.stdout == "still here True\n"
-    assert "Run the same again to go on; interrupt again to end at once." in ended.stderr
+    assert "Run the same command again to resume; interrupt again to end at once." in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -739,7 +739,7 @@ class TestCode:
         assert make()._checked_plan(4).done == "1 trials: 1 failed"
         with Journal.open(study.folder / "journal.jsonl") as journal:
             ledger = open_here(make(), journal, 4, Call()).ledger
-        assert "goes on with changed code: layers.py has changed" in caplog.text
+        assert "resumes with changed code: layers.py has changed" in caplog.text
         assert ledger.results == []
         again = ledger.next_trial()
         assert again is not None
@@ -778,7 +778,7 @@ class TestCode:
         with Journal.open(study.folder / "journal.jsonl") as journal:
             journal.append("study", name=study.name, id="0", description=description)
         self.end_trial(make(), "completed")
-        assert "goes on with other versions: torch 1.0 -> 2" in caplog.text
+        assert "resumes with other versions: torch 1.0 -> 2" in caplog.text
 
     def test_a_plan_says_what_is_done(self, make: MakeStudy) -> None:
         assert make()._checked_plan(4).done == ""

@@ -38,8 +38,8 @@ def test_a_fault_is_told_once_and_so_is_its_end(
         for fault in (None, FULL, FULL, None, None):
             run.suspension.note(fault)
     first, second = (record.message for record in caplog.records)
-    assert first.startswith(f"{FULL}. The study waits for 10 minutes at most and goes on when")
-    assert second == "The fault is over; the study goes on."
+    assert first.startswith(f"{FULL}. The study waits for 10 minutes at most and continues when")
+    assert second == "The fault is over; the study continues."
     run.suspension.check()
 
 
@@ -50,7 +50,7 @@ def test_a_fault_that_lasts_ends_the_run_with_what_to_do(run: Run) -> None:
     run.suspension.check()
     run.now += 1
     run.suspension.note(FULL)
-    with pytest.raises(SuspendedError, match=r"on /data\)\. When that is mended, run the same"):
+    with pytest.raises(SuspendedError, match=r"on /data\)\. Repair it, then run the same"):
         run.suspension.check()
 
 
@@ -71,7 +71,7 @@ def test_surroundings_in_which_nothing_works_end_the_run_resumably(
     """The command line gives ``SuspendedError`` status 75 and not 2: the input is not wrong."""
     run.suspension.end_by(error)
     assert run.suspension.reason.startswith(reason)
-    with pytest.raises(SuspendedError, match=r"[^.]\. When that is mended, run the same again"):
+    with pytest.raises(SuspendedError, match=r"[^.]\. Repair it, then run the same command again"):
         run.suspension.check()
 
 

@@ -339,7 +339,7 @@ def test_a_trial_that_diverges_goes_on_from_the_best(
         assert (trial.status, trial.config["lineage"]) == (TuneTrial.PAUSED, 1)
         id_ = trial.config["trial"]
         assert study.state(id_, 1) == ["trial 0002 fold 0 epoch 2", "trial 0002 fold 1 epoch 2"]
-        assert f"Trial {id_} goes on from trial 0002: fold 1 diverged." in caplog.text
+        assert f"Trial {id_} continues from trial 0002: fold 1 diverged." in caplog.text
     events = [e for e in read_journal(study.folder / "journal.jsonl") if e.event == "exploit"]
     assert [event.fields["diverged"] for event in events] == [False, True, True]
 

@@ -1,4 +1,4 @@
-"""What a builder of ensembles is: it chooses candidates and says how they are combined."""
+"""The base class of builders, which choose candidates and say how they are combined."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from rayfold.ensemble.evaluation.temperature import fit_temperature
 from rayfold.ensemble.out_of_fold import OutOfFold
 
 LEAST_WEIGHT = 1e-3
-"""Candidates of a smaller weight are left out."""
+"""Candidates with a smaller weight are left out."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Selection:
     """The candidates that a builder has chosen.
 
     Attributes:
-        candidates: Their indices, the one that counts most first.
-        combination: What their predictions are combined by, in this order.
+        candidates: Their indices, largest weight first.
+        combination: Combines their predictions, in this order.
     """
 
     candidates: tuple[int, ...]
@@ -30,7 +30,7 @@ class Selection:
 
     @classmethod
     def of_weights(cls, weights: NDArray[np.float64]) -> Self:
-        """Return a weighted mean, without the candidates of next to no weight.
+        """Return a weighted mean, without candidates of almost no weight.
 
         Args:
             weights: Weight of each candidate, at least 0, shape ``(candidates,)``.
@@ -45,12 +45,13 @@ class Selection:
     def of_mean(
         cls, weights: NDArray[np.float64], out_of_fold: OutOfFold, *, calibrate: bool
     ) -> Self:
-        """Return the weighted mean that suits some rows.
+        """Return a weighted mean that predicts every row, calibrated on out-of-fold rows.
 
         Args:
-            weights: Weight of each candidate, at least 0, shape ``(candidates,)``; that of some
-                complete candidate is above 0. The heaviest complete candidate is always kept.
-            out_of_fold: What the weights were chosen on.
+            weights: Weight of each candidate, at least 0, shape ``(candidates,)``; at least one
+                complete candidate has a weight above 0. The complete candidate with the largest
+                weight is always kept.
+            out_of_fold: The predictions that the weights were chosen on.
             calibrate: Whether mean probabilities are calibrated by a temperature on these rows;
                 means of values are unaffected.
         """
@@ -85,10 +86,10 @@ class Builder(ABC):
 
     * The same predictions give the same ensemble, whatever the order of the candidates; only ties
       may differ.
-    * Numbers where a candidate has no prediction make no difference.
+    * Values in rows that a candidate has not predicted make no difference.
     * At least one chosen candidate has predictions of all rows.
 
-    ``Selection.of_mean`` makes a weighted mean that keeps them, and calibrates it.
+    ``Selection.of_mean`` makes a calibrated weighted mean that keeps these promises.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The best candidates alone: a plain or a weighted mean of them."""
+"""A plain or a weighted mean of the best candidates."""
 
 from typing import Any, Literal
 
@@ -16,10 +16,10 @@ class Best(Builder):
     """Averages the candidates with the lowest losses.
 
     Args:
-        num_members: How many, at least 1.
+        num_members: Number of candidates, at least 1.
         weighting: ``"uniform"``: equal weights. ``"score"``: the weight is ``1 / (1 + d / m)``,
-            where ``d`` is how far the loss is above the lowest one, and ``m`` the median of these
-            distances.
+            where ``d`` is the loss minus the lowest loss, and ``m`` the median of these
+            differences.
         calibrate: Whether mean probabilities are calibrated by a temperature; means of values
             are unaffected.
 

@@ -13,14 +13,14 @@ from rayfold.ensemble.out_of_fold import OutOfFold
 
 
 class Convex(Builder):
-    """Gives the best candidates the weights, of sum 1, with the lowest loss.
+    """Gives the best candidates the weights with the lowest loss; weights sum to 1.
 
-    Log loss and squared error are convex in the weights; where candidates lack rows, nearly so.
+    Log loss and squared error are convex in the weights, or nearly so if candidates lack rows.
 
     Args:
-        num_candidates: How many of the best candidates get weights, at least 1.
-        penalty: What is added to the loss, times the divergence from equal weights
-            (Kullback-Leibler, in nats) and divided by the number of rows; at least 0.
+        num_candidates: Number of best candidates that get weights, at least 1.
+        penalty: The loss grows by ``penalty * divergence / rows``, where ``divergence`` is the
+            Kullback-Leibler divergence from equal weights, in nats; at least 0.
         calibrate: Whether mean probabilities are calibrated by a temperature; means of values
             are unaffected.
 
@@ -75,7 +75,7 @@ def _loss(
     present: NDArray[np.float64],
     some: OutOfFold,
 ) -> tuple[float, NDArray[np.float64]]:
-    """Return the mean loss of the weighted mean, and its slope in the weights."""
+    """Return the mean loss of the weighted mean, and its gradient in the weights."""
     sums = np.maximum(weights @ present, 1e-300)
     average = np.tensordot(weights, parts, axes=1) / sums[:, None]
     loss = some.task.mean_loss(average.copy(), some.target)

@@ -18,31 +18,32 @@ _PRIOR_ROWS = 1000.0
 """See ``prior_rows`` of ``Greedy``."""
 
 _PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
-"""The prior is the plain mean of the best candidates: at most so many, and at most this share of
-all, or as many as the rounds chose if that is more. The mean of all would let in the worst."""
+"""Largest number of candidates in the prior's plain mean, and their largest share of all. If the
+rounds chose more than that share, the prior has as many. A mean of all would include the worst."""
 
 MAX_ROUNDS, MAX_BAGS = 10_000, 1000
 
 
 class Greedy(Builder):
-    """Adds candidates one at a time, with replacement, each the one that lowers the loss most.
+    """Adds candidates one at a time, with replacement; each one lowers the loss most.
 
-    Three things limit over-fitting: the selection can start from the best candidates; it can be
-    averaged over random parts of the library; with few rows it is drawn toward the plain mean of
-    the best candidates.
+    Three arguments limit overfitting: the selection can start from the best candidates
+    (``num_start``); it can be averaged over random subsets of the candidates (``num_bags``); with
+    few rows it is drawn towards the plain mean of the best candidates (``prior_rows``).
 
     Args:
-        num_rounds: Candidates that are added, 1 to 10,000. One that is added twice weighs twice.
-        num_start: The best candidates to start from, which count as rounds; 0: none.
-        num_bags: Random parts of the library, 1 to 1,000, the selections from which are averaged;
-            1: the library itself.
-        bag_fraction: Share of the candidates in each part, in (0, 1].
+        num_rounds: Number of candidates to add, 1 to 10,000. A candidate added twice weighs twice.
+        num_start: Number of best candidates to start from, which count as rounds; 0: none.
+        num_bags: Number of random subsets of the candidates, 1 to 1,000. The selections from them
+            are averaged; 1: all candidates.
+        bag_fraction: Share of the candidates in each subset, in (0, 1].
         prior_rows: Strength of the prior, in rows: the plain mean of the best candidates gets the
             share ``prior_rows / (prior_rows + rows)``, and the selection the rest. None: 1,000
-            where means are calibrated, else 0. With ``c`` complete candidates, of which the
-            rounds chose ``k``, the best ones are the first ``min(10, max(c / 3, k))``; of those
-            that were not chosen, at most ``num_rounds - k`` take part.
-        random_seed: Draws the parts.
+            if means are calibrated, else 0. Let ``c`` be the number of complete candidates, and
+            ``k`` the number of those that the rounds chose. The best candidates are the first
+            ``min(10, max(c / 3, k))`` complete ones. At most ``num_rounds - k`` of them are
+            candidates that the rounds did not choose.
+        random_seed: Draws the subsets.
         calibrate: Whether mean probabilities are calibrated by a temperature; means of values
             are unaffected.
 
@@ -116,7 +117,7 @@ class Greedy(Builder):
         return Selection.of_mean(weights, out_of_fold, calibrate=self._calibrate)
 
     def _prior(self, chosen: NDArray[np.bool_], complete: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the candidates whose plain mean the selection is drawn toward.
+        """Return the candidates whose plain mean the selection is drawn towards.
 
         Args:
             chosen: Which candidates the selection holds; others join while there are fewer than
@@ -132,7 +133,7 @@ class Greedy(Builder):
     def _bags(
         self, complete: NDArray[np.bool_], order: NDArray[np.int64]
     ) -> list[NDArray[np.int64]]:
-        """Return the candidates of each part, best first; each part has a complete one."""
+        """Return the candidates of each subset, best first; each subset has a complete one."""
         if self._num_bags == 1:
             return [order]
         generator = np.random.default_rng(self._random_seed)
@@ -158,19 +159,19 @@ def greedy_selection(
 ) -> list[int]:
     """Choose candidates one at a time, with replacement, to lower the loss of their average.
 
-    Each round adds the candidate that gives the averaged predictions the lowest mean loss. Where
-    candidates have no prediction, the others are averaged; the first one has predictions of all
-    rows. Ties go to the lower index.
+    Each round adds the candidate that gives the averaged predictions the lowest mean loss. In a
+    row that some candidates have not predicted, the others are averaged. The first candidate has
+    predictions of all rows. Ties go to the lower index.
 
     Args:
-        parts: What ``OutOfFold.parts`` returns, shape ``(candidates, rows, parts)``.
-        present: Shape ``(candidates, rows)``.
+        parts: Result of ``OutOfFold.parts``, shape ``(candidates, rows, parts)``.
+        present: Which rows each candidate has predicted, shape ``(candidates, rows)``.
         complete: Candidates that can be the first, shape ``(candidates,)``; at least one.
-        num_rounds: How many to choose, at least 1.
-        task: Says what the loss of an average is.
+        num_rounds: Number of candidates to choose, at least 1.
+        task: Defines the loss of an average.
         target: Labels of the rows, as the task encodes them.
-        start: Candidates that are chosen first, without asking; those lacking rows are passed
-            over until one that has all.
+        start: Candidates that are chosen first, whatever the loss; incomplete ones are skipped
+            until a complete one is chosen.
 
     Returns:
         Indices of the candidates, in the order chosen.
@@ -202,7 +203,7 @@ def _losses_with(
     task: Task,
     target: NDArray[np.generic],
 ) -> NDArray[np.float64]:
-    """Return the mean loss of the average with each candidate in turn, shape ``(candidates,)``."""
+    """Return the mean loss of the average with each candidate added, shape ``(candidates,)``."""
     losses = np.empty(len(parts))
     average = np.empty_like(total)  # one for all: making them would take half of the time
     with_all = (counts + 1)[:, None]

@@ -11,7 +11,7 @@ from rayfold.ensemble.combination import LEAST_STACKED, Stacking
 from rayfold.ensemble.out_of_fold import OutOfFold
 
 PENALTIES = np.logspace(-3, 3, 13)
-"""Ridge penalties that are compared by leave-one-out error."""
+"""Ridge penalties; leave-one-out error chooses between them."""
 
 NEVER = -30.0
 """Logarithm of the odds of a class that no row has."""
@@ -20,13 +20,13 @@ NEVER = -30.0
 class Stacked(Builder):
     """Fits a linear model to the out-of-fold predictions of the best candidates.
 
-    Probabilities: logistic regression on their logarithms. Values: ridge regression, its penalty
-    chosen by leave-one-out error. The task says which. Candidates that lack rows do not take
-    part.
+    Probabilities: logistic regression on their logarithms. Values: ridge regression, with the
+    penalty chosen by leave-one-out error. Candidates that lack rows do not take part.
 
     Args:
-        num_members: How many of the best candidates, at least 1.
-        inverse_penalty: Of the logistic regression (scikit-learn's ``C``), above 0.
+        num_members: Number of best candidates, at least 1.
+        inverse_penalty: Inverse penalty of the logistic regression (scikit-learn's ``C``), above
+            0.
 
     Raises:
         EnsembleError: If an argument is out of range.

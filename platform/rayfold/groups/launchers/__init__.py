@@ -1,1 +1,1 @@
-"""What starts the processes of groups, one file per way."""
+"""Launchers, which start the processes of groups; one in each file."""

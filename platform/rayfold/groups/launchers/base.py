@@ -1,4 +1,4 @@
-"""What a pool needs of whoever starts the processes of its groups."""
+"""The base class of launchers, which start the processes of groups."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ class Ending:
 
     Attributes:
         group: Its number.
-        cause: Why, in one line; empty if that was asked for.
-        details: Where in the code, if that is known: a traceback up to the line of the cause.
-        node_lost: Whether a node went, so that neither the group nor its order is to blame.
+        cause: Why, in one line; empty if the pool ended it.
+        details: Where in the code, if known: a traceback up to the line of the cause.
+        node_lost: Whether a node was lost, so that neither the group nor its order is at fault.
     """
 
     group: int
@@ -25,39 +25,39 @@ class Ending:
 class Launcher(ABC):
     """Starts, watches and ends the processes of groups.
 
-    It knows nothing of orders and decides nothing: how many groups there are, and whether one
-    that has ended is started again, is decided by the pool. All methods are called by one thread.
+    It knows nothing of orders and decides nothing. The pool decides how many groups there are, and
+    whether a group that has ended is restarted. One thread calls all methods.
     """
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many more groups fit at this moment."""
+        """Return how many more groups fit now."""
 
     @abstractmethod
     def start(self, group: int) -> None:
         """Start a group, for the first time or after it has ended; returns at once.
 
-        Where there is no room yet, the group starts as soon as there is.
+        If there is no room yet, the group starts as soon as there is.
         """
 
     @abstractmethod
     def kill(self, group: int) -> None:
-        """End a group's processes at once, whatever they do; ``endings`` tells of it, too."""
+        """End a group's processes at once; ``endings`` also reports it."""
 
     @abstractmethod
     def endings(self, timeout: float) -> Sequence[Ending]:
-        """Return the groups that have ended since the last call; wait for one for a while.
+        """Return the groups that have ended since the last call; wait for one for some time.
 
-        Of a group that loses one process the others are killed; what was reserved for it is free.
+        If a group loses one process, its others are killed and its resources are released.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Longest wait in seconds.
         """
 
     @abstractmethod
     def shortage(self) -> str:
-        """Say in a few words what one group needs and how much of it is free."""
+        """Say briefly what one group needs and how much of it is free."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End all groups at once, and give back what is reserved for them."""
+        """End all groups at once, and release their resources."""

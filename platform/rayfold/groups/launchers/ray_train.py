@@ -1,10 +1,10 @@
-"""Groups of Ray Train: each worker is an actor that calls ``TorchTrainer.fit()`` in itself.
+"""Groups of Ray Train: each worker is an actor that calls ``TorchTrainer.fit()`` itself.
 
 ``ScalingConfig(num_workers=0)`` is Ray Train's local mode: the training function runs in the
-process that calls ``fit()``, which joins the other workers as under ``torchrun``. In Ray Train's
-other mode each run has a controller, a data-set manager, a cleaner and a synchroniser besides.
-These cost more memory than the worker, the first two always on the node that calls ``fit()``, and
-a run whose controller dies is over. Here a group is its workers and nothing else.
+process that calls ``fit()``, and joins the other workers as under ``torchrun``. In the other mode
+each run also has a controller, a data-set manager, a cleaner and a synchroniser. These need more
+memory than the worker. The first two are always on the node that calls ``fit()``. A run whose
+controller dies is over. Here a group consists of its workers and nothing else.
 """
 
 import dataclasses
@@ -35,16 +35,17 @@ from rayfold.last_words import (
 
 
 class RayTrainLauncher(Launcher):
-    """Starts groups as actors in a placement group each, on whichever nodes have room.
+    """Starts each group as actors in a placement group, on nodes with room.
 
-    Nothing of a group is on the driver's node unless its workers are. The driver owns all of it,
-    so that nothing is left when the driver dies. A group that is started again gets a new place.
+    Only workers of a group are on its nodes; the driver's node needs nothing for it. The driver
+    owns everything, so nothing is left when the driver dies. A restarted group gets a new
+    placement group.
 
     Args:
-        groups: How large they are.
-        work: Returns what a group is told, from its number.
+        groups: Their size.
+        work: Returns what a group gets when it starts, from its number.
         folder: Where workers write why they end; all nodes see it.
-        told: Returns a text with the user's own files in it instead of their copies.
+        told: Returns a text in which the user's own files replace their copies.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class RayTrainLauncher(Launcher):
         return room_for_groups(self._groups)
 
     def start(self, group: int) -> None:
-        """Ask for room for a group, and start its workers there once Ray has it."""
+        """Request resources for a group, and start its workers when Ray has reserved them."""
         need, size = self._groups.worker_resources, self._groups.workers
         place = placement_group([need] * size, strategy="PACK")
         words = [self._folder / f"group-{group}-{rank}.txt" for rank in range(size)]
@@ -86,7 +87,7 @@ class RayTrainLauncher(Launcher):
         self._running[group] = _Running(place, workers, ends, words)
 
     def kill(self, group: int) -> None:
-        """End the workers' processes, which does not need them to answer."""
+        """End the workers' processes, even if they do not answer."""
         if running := self._running.pop(group, None):
             running.kill()
             self._killed.append(group)
@@ -123,14 +124,14 @@ class RayTrainLauncher(Launcher):
         )
 
     def stop(self) -> None:
-        """End all workers, and give their places back."""
+        """End all workers, and release their resources."""
         for running in self._running.values():
             running.kill()
         self._running = {}
 
 
 class _Running:
-    """A group: its place, and by rank its actors, the ends of their runs and their last words."""
+    """A group: its placement group; by rank its actors, the ends of their runs, last words."""
 
     def __init__(
         self, place: PlacementGroup, workers: list[Any], ends: list[Any], words: list[Path]
@@ -155,8 +156,8 @@ class _Running:
     def ending(self, group: int) -> Ending:
         """Say why the group has ended.
 
-        A worker's death comes before the errors that it causes in others, though Ray may tell of
-        it later: then it is waited for.
+        A worker's death comes before the errors that it causes in others. Ray may report it later,
+        so this waits for it.
         """
         if self.errors and self.open_ends and not any(map(_is_death, self.errors.values())):
             over, _ = ray.wait([*self.open_ends], num_returns=len(self.open_ends), timeout=2.0)
@@ -179,7 +180,7 @@ class GroupWorker:
         keep_last_words(last_words)
 
     def address(self) -> tuple[str, int]:
-        """Return where the other workers find this one: its node's address and a free port."""
+        """Return this worker's address for the others: its node's address and a free port."""
         with socket.socket() as probe:
             probe.bind(("", 0))
             port: int = probe.getsockname()[1]
@@ -195,8 +196,8 @@ class GroupWorker:
     ) -> None:
         """Serve until told to stop.
 
-        Each worker sees its own GPUs alone, or none, so that among its group it stands for a
-        node with one process.
+        Each worker sees only its own GPUs, or none, so in its group it counts as a node with one
+        process.
         """
         if not has_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -223,7 +224,7 @@ def _is_death(error: RayError) -> bool:
 
 
 def _cause(error: RayError, last_words: Path) -> tuple[str, str]:
-    """Return why a worker's run has ended before its time, in one line, and where if known."""
+    """Return why a worker's run has ended too early, in one line, and where, if known."""
     if isinstance(error, OutOfMemoryError):
         return cause_of_death(last_words, str(error), out_of_memory=True)
     text = str(error).strip()

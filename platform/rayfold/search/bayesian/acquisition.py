@@ -1,4 +1,4 @@
-"""Where to look next: the logarithm of expected improvement, and the search for its best place.
+"""The acquisition function, the logarithm of expected improvement, and its maximisation.
 
 References:
     Ament et al., "Unexpected Improvements to Expected Improvement for Bayesian Optimization",
@@ -61,12 +61,12 @@ def best_place(
 ) -> Matrix | None:
     """Return the place with the highest acquisition that is not taken.
 
-    Random places and variations of good ones are compared; from the best of them, all places
-    that differ in one parameter are tried again and again, until none is better.
+    Random places and variations of good ones are compared. From the best of them, all places that
+    differ in one parameter are tried, again and again, until none is better.
 
     Args:
-        acquisition: What is maximised.
-        encoding: Of the search space.
+        acquisition: The function to maximise.
+        encoding: Encoding of the search space.
         taken: Keys of the places that were suggested before.
         good: Places of the best observations, shape ``(m, d)``.
         generator: Draws the candidates.
@@ -104,7 +104,7 @@ def _candidates(encoding: Encoding, good: Matrix, generator: np.random.Generator
 def _climb(
     acquisition: Acquisition, encoding: Encoding, places: Matrix, values: Matrix
 ) -> list[tuple[Matrix, Matrix]]:
-    """Return every place tried on the way up from each start, with its value."""
+    """Return every place that the local search tries from each start, with its value."""
     tops, tried = list(zip(places, values, strict=True)), []
     for width in WIDTHS:
         around = [encoding.neighbours(place, width=width) for place, _ in tops]

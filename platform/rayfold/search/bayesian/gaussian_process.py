@@ -1,8 +1,8 @@
-"""A Gaussian process that is cheap to tell of one more observation.
+"""A Gaussian process to which one more observation is cheap to add.
 
-scikit-optimize's regressor fits the hyperparameters, under priors; the posterior is kept as the
-inverse of a Cholesky factor, which grows by a row per observation. scikit-optimize alone fits
-everything from scratch every time: a minute at 1,000 observations.
+scikit-optimize's regressor fits the hyperparameters, with priors. The posterior is kept as the
+inverse of a Cholesky factor, which grows by one row per observation. scikit-optimize alone fits
+everything from scratch each time, which takes a minute at 1,000 observations.
 
 References:
     Hvarfner, Hellsten and Nardi, "Vanilla Bayesian Optimization Performs Great in High
@@ -24,17 +24,17 @@ from scipy.spatial.distance import cdist
 Matrix = NDArray[np.float64]
 
 MAX_FITTED = 256
-"""Observations that hyperparameters are fitted to, at most."""
+"""Largest number of observations that hyperparameters are fitted to."""
 
 GROWTH = 0.1
-"""Hyperparameters are fitted again when observations have grown by this share."""
+"""Hyperparameters are fitted again when the number of observations has grown by this share."""
 
 JITTER = 1e-8
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of a Matern 5/2 kernel; scores have mean 0 and variance 1, features lie in [0, 1].
+    """Hyperparameters of a Matern 5/2 kernel, for standardised scores and features in [0, 1].
 
     Attributes:
         amplitude: Variance of the function.
@@ -64,29 +64,29 @@ class GaussianProcess:
         self._weights = np.empty(0)
 
     def fit(self, features: Matrix, scores: Matrix, variances: Matrix, *, seed: int) -> None:
-        """Learn from all observations, those learnt before and new ones after them.
+        """Learn from all observations: those learnt before, then new ones.
 
         Args:
             features: Shape ``(n, p)``.
-            scores: Shape ``(n,)``, standardised; those learnt before may have changed.
+            scores: Shape ``(n,)``, standardised; earlier ones may have changed.
             variances: Known variance of each score, besides the fitted noise, shape ``(n,)``.
-            seed: Draws the rows that hyperparameters are fitted to, where there are too many.
+            seed: Draws the rows that hyperparameters are fitted to, if there are too many.
 
         Raises:
-            ValueError, FloatingPointError, numpy.linalg.LinAlgError: If that fails numerically.
+            ValueError, FloatingPointError, numpy.linalg.LinAlgError: If the fit fails numerically.
         """
         if self.outgrown(len(scores)):
             self.fit_hyperparameters(features, scores, variances, seed=seed)
         self._condition(features, scores, variances)
 
     def outgrown(self, num_observations: int) -> bool:
-        """Tell whether so many observations call for new hyperparameters."""
+        """Tell whether that many observations need new hyperparameters."""
         return num_observations - self._num_fitted >= GROWTH * self._num_fitted
 
     def fit_hyperparameters(
         self, features: Matrix, scores: Matrix, variances: Matrix, *, seed: int
     ) -> None:
-        """Do the first half of ``fit``: what later fits start from."""
+        """Fit the hyperparameters only, from which later fits start."""
         rows = _representative(scores, np.random.default_rng([seed, len(scores)]))
         self.hyperparameters = self._prior.fit(
             features[rows], scores[rows], variances[rows], start=self.hyperparameters
@@ -96,7 +96,7 @@ class GaussianProcess:
 
     @property
     def means(self) -> Matrix:
-        """Mean of the function at each observation, shape ``(n,)``; costs next to nothing."""
+        """Mean of the function at each observation, shape ``(n,)``; cheap."""
         noise = self.hyperparameters.noise + JITTER + self._variances
         means: Matrix = self._scores - noise * self._weights
         return means
@@ -111,7 +111,7 @@ class GaussianProcess:
         return mean, np.sqrt(variance)
 
     def with_beliefs(self, features: Matrix, scores: Matrix) -> "GaussianProcess":
-        """Return a process that takes further, believed scores for observations.
+        """Return a process with additional assumed scores as observations.
 
         Args:
             features: Shape ``(m, p)``.
@@ -126,7 +126,7 @@ class GaussianProcess:
         return other
 
     def _condition(self, features: Matrix, scores: Matrix, variances: Matrix) -> None:
-        """Bring the posterior up to these observations, with the present hyperparameters."""
+        """Update the posterior to these observations, with the present hyperparameters."""
         self._extend(features, variances)
         self._scores = scores.copy()
         self._weights = self._inverse_factor.T @ (self._inverse_factor @ scores)
@@ -134,7 +134,7 @@ class GaussianProcess:
             raise FloatingPointError("the Gaussian process has no finite posterior")
 
     def _extend(self, features: Matrix, variances: Matrix) -> None:
-        """Bring the inverse Cholesky factor up to all rows."""
+        """Extend the inverse Cholesky factor to all rows."""
         known = len(self._inverse_factor)
         same = np.array_equal(self._features[:known], features[:known]) and np.array_equal(
             self._variances[:known], variances[:known]
@@ -200,7 +200,7 @@ class _Prior:
     def fit(
         self, features: Matrix, scores: Matrix, variances: Matrix, *, start: Hyperparameters
     ) -> Hyperparameters:
-        """Return the most probable hyperparameters, climbing from ``start``."""
+        """Return the most probable hyperparameters, found from ``start`` by local search."""
         from sklearn.exceptions import ConvergenceWarning  # these take a second to import
         from skopt.learning import GaussianProcessRegressor
         from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel

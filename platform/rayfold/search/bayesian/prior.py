@@ -1,10 +1,10 @@
-"""What past studies expect of the new one: the mean that its Gaussian process departs from.
+"""The prior mean of the Gaussian process, learnt from earlier studies.
 
-One forest of extra trees per past study predicts normal scores, see ``search.portfolio``: it says
-what is not worth trying, not what is best. Their weighted mean, scaled to the new scores, is the
-prior mean; the Gaussian process models what is left. A study's weight is the squared correlation
-of its predictions with the new scores, and zero where that is not clearly above zero, so that an
-unrelated or misleading past changes nothing.
+For each earlier study a forest of extra trees predicts normal scores (see ``search.portfolio``).
+It says which configurations are bad, not which one is best. The prior mean is the weighted mean of
+these predictions, scaled to the new scores. The Gaussian process models the rest. A study's weight
+is the squared correlation of its predictions with the new scores. The weight is zero unless the
+correlation is clearly positive, so an unrelated or misleading study changes nothing.
 
 References:
     Feurer, Letham, Hutter and Bakshy, "Practical Transfer Learning for Bayesian Optimization",
@@ -26,29 +26,29 @@ from rayfold.search.portfolio import past_model
 Matrix = NDArray[np.float64]
 
 NUM_EQUAL = 5
-"""With fewer scores than these, all studies that do not contradict them weigh the same."""
+"""With fewer scores, all studies with a correlation of at least 0 weigh the same."""
 
 SIGNIFICANCE = 1.645
-"""Standard deviations by which a correlation must be above zero: a 5 % test, one-sided."""
+"""Standard deviations by which a correlation must exceed zero: a one-sided 5 % test."""
 
 GOOD = 0.0
-"""Normal scores below it, those of a past study's better half, all count as it.
+"""Lower normal scores, those of the better half of an earlier study, are raised to this value.
 
-Which of the good configurations was best there is no news of here: where the prior mean preferred
-it, the search stayed with it, and never saw that others had become better.
+The best configuration of an earlier study need not be the best one here. When the prior mean
+preferred it, the search stayed there and did not find better ones.
 """
 
 MIN_UNIT = 0.1
-"""The residual's unit is at least so much of that of the scores."""
+"""Smallest unit of the residual, as a share of the scores' unit."""
 
 
 class PastPrior:
-    """The prior mean, as far as the new scores so far bear it out.
+    """The prior mean, weighted by how well it agrees with the new scores.
 
     Args:
-        past: The studies, at least one.
-        encoding: Of the space that they lie in.
-        seed: Of the forests.
+        past: The earlier studies, at least one.
+        encoding: Encoding of their space.
+        seed: Seed of the forests.
     """
 
     def __init__(self, past: Past, encoding: Encoding, *, seed: int) -> None:
@@ -65,7 +65,7 @@ class PastPrior:
             scores: Standardised, lower is better, shape ``(n,)``.
 
         Returns:
-            What is left of the scores, in units of ``unit``, shape ``(n,)``.
+            The residual of the scores in units of ``unit``, shape ``(n,)``.
         """
         predictions = self._predictions(features)
         weights = np.array([_weight(row, scores) for row in predictions])
@@ -85,7 +85,7 @@ class PastPrior:
 
     @property
     def weights(self) -> Matrix:
-        """Each study's share of the prior mean, shape ``(studies,)``; all zero: there is none."""
+        """Each study's share of the prior mean, shape ``(studies,)``; all zero without a prior."""
         return self._shares
 
     def mean(self, features: Matrix) -> Matrix:
@@ -98,7 +98,7 @@ class PastPrior:
         return scaled
 
     def _predictions(self, features: Matrix) -> Matrix:
-        """Return what each study expects, shape ``(studies, m)``."""
+        """Return each study's prediction, shape ``(studies, m)``."""
         return np.array([_expected(model, features) for model in self._models])
 
 
@@ -107,11 +107,11 @@ def _expected(model: Forest, features: Matrix) -> Matrix:
 
 
 def _weight(predictions: Matrix, scores: Matrix) -> float:
-    """Return the squared correlation, or zero where it is not clearly above zero.
+    """Return the squared correlation, or zero if it is not clearly above zero.
 
-    Not that of ranks: most trials of a search are alike but for noise, and ranks would let those
-    outvote the few that tell what is bad. Predictions are quantiles and scores are flattened, so
-    that no outlier decides.
+    Ranks are not used: most trials of a search differ only by noise, and in ranks they would
+    outvote the few bad trials. Predictions are quantiles and scores are flattened, so no outlier
+    decides.
     """
     correlation = _correlation(predictions, scores)
     if len(scores) < NUM_EQUAL:
@@ -121,7 +121,7 @@ def _weight(predictions: Matrix, scores: Matrix) -> float:
 
 
 def _correlation(one: Matrix, other: Matrix) -> float:
-    """Return Pearson's correlation; 0 where one of the two is constant."""
+    """Return Pearson's correlation; 0 if one of the two is constant."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(np.corrcoef(one, other)[0, 1])

@@ -29,48 +29,48 @@ SurrogateName = Literal["auto", "gaussian_process", "extra_trees", "random_fores
 Pending = Literal["ignore", "believer", "liar"]
 
 MAX_GAUSSIAN = 2000
-"""Beyond so many observations ``"auto"`` takes extra trees."""
+"""With more observations, ``"auto"`` uses extra trees."""
 
 NUMERICAL_ERRORS = (ValueError, FloatingPointError, np.linalg.LinAlgError)
 
 REACH = 3.0
-"""Scores beyond so many times the distance from the best to the median are flattened.
+"""Scores are flattened beyond this multiple of the distance from the best to the median.
 
-With 1, length scales shrank on noisy tables until the model followed the noise; without a limit,
-divergence drowned the differences that count.
+With 1, length scales shrank on noisy tables until the model followed the noise. Without a limit,
+diverged trials hid the differences between good trials.
 """
 
 LARGEST = 1e150
-"""What larger scores count as, so that their squares are finite."""
+"""Larger scores are cut to this value, so that their squares are finite."""
 
 NUM_GOOD = 10
-"""Of so many best observations, variations are candidates."""
+"""Number of best observations whose variations are candidates."""
 
 
 class Bayesian(Searcher):
     """Models the score and suggests where it is likely to improve; never ends.
 
-    The first configurations are spread evenly at random. Then a Gaussian process, or a forest
-    of trees, is fitted to all scores, and the configuration of the highest expected improvement
-    is suggested, none twice as long as others are easy to find. Bad scores are flattened, so that
-    failures and divergence do not drown the differences that count. Failed trials count as the
-    worst score.
+    The first configurations are a random, even spread. Then a Gaussian process, or a forest of
+    trees, is fitted to all scores. The configuration with the highest expected improvement is
+    suggested. A configuration is not repeated while new ones are easy to find. Bad scores are
+    flattened and failed trials count as the worst score, so that they do not hide the differences
+    between good trials.
 
-    A numerical failure of a surrogate is told through ``logging`` once, and extra trees, at last
-    random draws, take over.
+    If a surrogate fails numerically, a warning says so once. Extra trees replace it, and random
+    draws if these fail, too.
 
-    A study that is taken up again goes on as if it had never ended: the Gaussian process is taken
-    through the same fits, of which there is one whenever observations have grown by a tenth.
+    A resumed study continues exactly: the Gaussian process repeats the same fits. There is one fit
+    whenever the number of observations has grown by a tenth.
 
     Args:
-        random_seed: Seed of all the drawing, at least 0.
-        num_initial: Configurations before the first model, at least 2; of the past's only those
-            count that have proved their worth.
+        random_seed: Seed of all random draws, at least 0.
+        num_initial: Configurations before the first model, at least 2. Configurations of earlier
+            studies count only if they have won (see ``search.opening``).
         surrogate: ``"gaussian_process"``, ``"extra_trees"``, ``"random_forest"``, or ``"auto"``:
             a Gaussian process up to 2,000 observations, then extra trees.
-        pending: What the model takes running trials for: ``"ignore"`` (nothing), ``"believer"``
-            (the score that it predicts) or ``"liar"`` (the best score so far).
-        fold_noise: Whether the scores' standard errors over folds enter the Gaussian process.
+        pending: Score that the model assumes for running trials: ``"ignore"`` (none),
+            ``"believer"`` (its prediction) or ``"liar"`` (the best score so far).
+        fold_noise: Whether the Gaussian process uses the scores' standard errors over folds.
 
     Raises:
         RecipeError: If an argument is out of range.
@@ -138,7 +138,7 @@ class Bayesian(Searcher):
         self._take(config)
 
     def _recall(self, config: Config) -> bool:
-        """Take it for granted, but learn what the model learnt by then: fits build on another."""
+        """Accept the configuration, but repeat the fit: each fit starts from the last one."""
         self.space.check(config)
         if self._modelled and self._process_is_used and self._process.outgrown(len(self._told)):
             places, scores, variances = self._observations()
@@ -161,7 +161,7 @@ class Bayesian(Searcher):
         self._num_scored += observation.score is not None
 
     def _relearn(self, observation: Observation) -> None:
-        """Put the new result in the place of the failure."""
+        """Replace the failure by the new result."""
         ids = [entry.suggestion.id for entry in self._told]
         before = self._told[ids.index(observation.suggestion.id)]
         self._told[ids.index(observation.suggestion.id)] = observation
@@ -182,14 +182,14 @@ class Bayesian(Searcher):
         return self._encoding.places(points[: self._num_initial])
 
     def _random_place(self, generator: np.random.Generator) -> Matrix:
-        """Return a random place that is not taken, as long as one is easy to find."""
+        """Return a random place that is not taken, if one is easy to find."""
         places = self._encoding.places(generator.random((64, self.space.dimension)))
         return next(
             (place for place in places if self._encoding.key(place) not in self._taken), places[0]
         )
 
     def _model_based(self, generator: np.random.Generator) -> Matrix | None:
-        """Return the best place by the first surrogate that does not fail; None if all do."""
+        """Return the best place of the first surrogate that does not fail; None if all fail."""
         if self._process_is_used:
             try:
                 return self._by_process(generator)
@@ -204,12 +204,12 @@ class Bayesian(Searcher):
 
     @property
     def _modelled(self) -> bool:
-        """Whether the next suggestion comes from a model: there are two scores and more."""
+        """Whether the next suggestion comes from a model, which needs two scores."""
         return self._num_trusted >= self._num_initial and self._num_scored > 1
 
     @property
     def _num_trusted(self) -> int:
-        """How many configurations the first ones are: of the past only those that have won.
+        """Number of initial configurations so far; of earlier studies only those that have won.
 
         A model that has only seen a bad corner of the space stays there.
         """
@@ -253,13 +253,13 @@ class Bayesian(Searcher):
     def _residual(
         self, features: Matrix, scores: Matrix, variances: Matrix
     ) -> tuple[Matrix, Matrix]:
-        """Return what the past does not explain of the scores, and the variances in its unit."""
+        """Return the part of the scores that earlier studies do not explain, and its variances."""
         if self._prior is None:
             return scores, variances
         return self._prior.fit(features, scores), variances / self._prior.unit**2
 
     def _expected(self, features: Matrix) -> Matrix:
-        """Return what the past expects, in the residual's unit, shape ``(m,)``."""
+        """Return the prior mean from earlier studies, in the residual's unit, shape ``(m,)``."""
         return np.zeros(len(features)) if self._prior is None else self._prior.mean(features)
 
     def _by_forest(self, kind: Kind, generator: np.random.Generator) -> Matrix | None:
@@ -311,9 +311,10 @@ class Bayesian(Searcher):
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """Return a context in which linear algebra takes one core: more are the groups', and slower.
+    """Return a context in which linear algebra uses one core.
 
-    A few hundred observations are too few to share, and sums in another order would differ.
+    The other cores belong to the groups. A few hundred observations are too few for several cores,
+    and sums in another order would differ.
     """
     limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
     return limited
@@ -321,21 +322,21 @@ def one_thread() -> AbstractContextManager[object]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Look for the libraries once: that takes milliseconds."""
+    """Return the controller of the BLAS libraries; finding them takes milliseconds."""
     return ThreadpoolController()
 
 
 def standardized(scores: Matrix) -> tuple[Matrix, float]:
     """Return scores with mean 0 and variance 1, bad ones flattened, and their unit.
 
-    Scores are cut off where they are ``REACH`` times as far above the median as the best is below
-    it; NaN (failed) becomes the worst that is left.
+    Scores are cut at ``REACH`` times the distance from the best to the median, above the median.
+    NaN (failed) becomes the worst remaining score.
 
     Args:
-        scores: Lower is better; NaN for failed trials, at least one of them is not.
+        scores: Lower is better; NaN for failed trials; at least one is finite.
 
     Returns:
-        The scores, and how much of the raw score one unit of them is.
+        The scores, and the size of their unit in raw scores.
     """
     scores = np.clip(scores, -LARGEST, LARGEST)
     median, best = float(np.nanmedian(scores)), float(np.nanmin(scores))

@@ -1,4 +1,4 @@
-"""Makes individuals: at random, or as children of a population."""
+"""Makes individuals: random ones, and children of a population."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,31 +12,30 @@ from rayfold.space import SearchSpace
 from rayfold.space.values import typed
 
 NUM_TRIES = 10
-"""So often a child is bred until its configuration is new, and as often mutated harder."""
+"""Attempts to breed a child with a new configuration; then as many with stronger mutation."""
 
 NUM_DRAWS = 64
-"""So often a configuration is drawn until it is new."""
+"""Attempts to draw a new configuration at random."""
 
 
 class Breeder:
     """Makes the individuals of a search, numbered in their order.
 
-    Unless duplicates are allowed, an individual whose configuration was made before is made
-    again: bred up to ``NUM_TRIES`` times, then as often with a mutation of every gene that is as
-    wide as at the start, then drawn up to ``NUM_DRAWS`` times. Where even that finds nothing new
-    the space is as good as exhausted: the first attempt stands, and duplicates are allowed from
-    then on.
+    Without duplicates, an individual with a known configuration is replaced. It is bred up to
+    ``NUM_TRIES`` times; then as often with every gene mutated as widely as at the start; then
+    drawn at random up to ``NUM_DRAWS`` times. If none of this finds a new configuration, the space
+    is nearly exhausted: the first attempt is used, and duplicates are allowed from then on.
 
     Args:
         space: Where to search.
         mode: Whether lower or higher scores are fitter.
-        generator: Where all random numbers come from.
-        mutation_probability: How likely each gene of a child is mutated.
-        allow_duplicates: Whether the same configuration may be made again.
-        immigrants: How likely a child is drawn at random instead.
+        generator: Source of all random numbers.
+        mutation_probability: Probability that a gene of a child mutates.
+        allow_duplicates: Whether a configuration may be made twice.
+        immigrants: Probability that a child is drawn at random instead.
 
     Attributes:
-        num_made: How many individuals were made.
+        num_made: Number of individuals made so far.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Breeder:
         return self._new(_repeat(self._toolbox.draw, NUM_DRAWS))
 
     def given(self, config: Config) -> Individual:
-        """Return the individual of a configuration, which is not made again."""
+        """Return the individual of a configuration, which will not be made again."""
         individual: Individual = self._toolbox.individual(
             self.num_made, self._space.encode(config)
         )
@@ -78,9 +77,8 @@ class Breeder:
 
         Args:
             population: At least two individuals with a fitness.
-            progress: ``g/G`` in [0, 1): the further, the narrower is the mutation.
-            by_sample: Whether a parent wins its tournament over a quarter of the population,
-                not just over one other.
+            progress: ``g/G`` in [0, 1); mutations become narrower as it grows.
+            by_sample: Whether tournaments are over a quarter of the population, instead of two.
         """
         if self._immigrants and self._generator.random() < self._immigrants:
             return self.random()
@@ -95,7 +93,7 @@ class Breeder:
         )
 
     def fittest(self, population: Sequence[Individual], number: int) -> list[Individual]:
-        """Return so many of the population, the fittest first."""
+        """Return that many of the population, the fittest first."""
         kept: list[Individual] = self._toolbox.keep(population, number)
         return kept
 

@@ -1,4 +1,4 @@
-"""Generation by generation: a barrier after each."""
+"""Generational genetic search: a barrier after each generation."""
 
 from collections import deque
 
@@ -9,17 +9,17 @@ from rayfold.search.genetic.stagnation import Stagnation
 
 
 class Generational:
-    """Breeds a generation when all results of the one before are in.
+    """Breeds a generation when all results of the last one are in.
 
-    The fittest of a generation are the elites of the next, and the rest are their children; at a
-    restart, random individuals.
+    The fittest of a generation are the elites of the next one. The rest of the next one are
+    children, or random individuals at a restart.
 
     Args:
         breeder: Makes the individuals.
         stagnation: Knows when to restart.
         size: Individuals in a generation.
         num_elites: How many of them are kept.
-        num_generations: G in the formulas, where 1 is the most that g/G becomes.
+        num_generations: G in the formulas; g/G is at most 1.
 
     Attributes:
         population: The present generation, the elites first.
@@ -54,8 +54,8 @@ class Generational:
     def seed(self, config: Config) -> Individual:
         """Return the individual of a given configuration.
 
-        It takes the place of one that waits to be trained; when none does, because the results of
-        the generation are outstanding, it joins the generation.
+        It replaces an individual that waits for training. If none waits, because the generation's
+        results are outstanding, it joins the generation.
         """
         individual = self._breeder.given(config)
         if self._waiting:
@@ -67,14 +67,14 @@ class Generational:
         return individual
 
     def learn(self, individual: Individual) -> None:
-        """Take in that an individual of the present generation has its fitness."""
+        """Learn of an individual of the present generation whose fitness is known."""
         self._num_out -= 1
 
     def relearn(self, individual: Individual) -> None:
-        """Take in that an individual that failed has a fitness: nothing else is to be done."""
+        """Learn of a failed individual that now has a fitness; there is nothing else to do."""
 
     def _breed(self) -> None:
-        """Replace the population by its elites and their generation's children."""
+        """Replace the population by its elites and the generation's children."""
         self._generation += 1
         elites = self._breeder.fittest(self.population, self._num_elites)
         num_children = self._size - len(elites)

@@ -1,12 +1,12 @@
 """The operators of the genetic search, as formulas and as a DEAP toolbox.
 
-Genes are coordinates of the unit cube, so the range of each is ``p_min = 0`` to ``p_max = 1``, and
-log scales, integers and categories are the encoding's business. DEAP itself has neither the two
-operators nor a tournament of distinct individuals, and draws from Python's global generator; so
-all of them are ours, and draw from the generator that the toolbox is made with.
+Genes are coordinates of the unit cube, so each ranges from ``p_min = 0`` to ``p_max = 1``. The
+encoding handles log scales, integers and categories. DEAP has neither the two operators nor a
+tournament of distinct individuals, and it draws from Python's global generator. The operators here
+draw from the generator that the toolbox is made with.
 
-A gene counts only where it is active, that is where the individual's configuration holds its
-hyperparameter. An inactive gene says nothing about what is good, so no child is moved by one.
+A gene is active if the individual's configuration holds its hyperparameter. Inactive genes say
+nothing about the score, so they do not influence children.
 
 References:
     Michalewicz, "Genetic Algorithms + Data Structures = Evolution Programs", 1996 (non-uniform
@@ -34,13 +34,13 @@ Active = NDArray[np.bool_]
 
 
 class MinimizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
-    """A fitness that is greater, in DEAP's sense, the lower the score."""
+    """A fitness in DEAP's sense that grows as the score falls."""
 
     weights = (-1.0,)
 
 
 class MaximizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
-    """A fitness that is greater the higher the score."""
+    """A fitness that grows with the score."""
 
     weights = (1.0,)
 
@@ -52,7 +52,7 @@ class Individual:
     Attributes:
         number: Its place in the order of suggestion, counted from 0.
         genes: Its chromosome, shape ``(d,)``; inactive genes are 0.5.
-        config: The configuration that they stand for.
+        config: The configuration that the genes encode.
         active: Which genes its configuration holds, shape ``(d,)``.
         fitness: Empty until its score is known.
     """
@@ -77,7 +77,7 @@ def crossover(fitter: Genes, other: Genes, r: Genes) -> Genes:
 
 
 def mutation(genes: Genes, r1: Genes, r2: Genes, *, progress: float) -> Genes:
-    """Return the genes moved, each towards one end of its range, less and less far.
+    """Return the genes, each moved towards one end of its range, by less as the search advances.
 
     ``m = (1 - r1 ** ((1 - g/G) ** 3)) * ((1 - p) if r2 > 0.5 else (0 - p))`` is added to each.
 
@@ -93,10 +93,10 @@ def mutation(genes: Genes, r1: Genes, r2: Genes, *, progress: float) -> Genes:
 
 
 def inherited(crossed: Genes, fitter: Individual, other: Individual, fresh: Genes) -> Genes:
-    """Return a child's genes, of which only those active in both parents are crossed.
+    """Return a child's genes; only genes that are active in both parents are crossed.
 
-    A gene that is active in one parent comes from that one as it is; one that is active in
-    neither is drawn anew.
+    A gene that is active in one parent is copied from it. A gene that is active in neither is
+    drawn anew.
 
     Args:
         crossed: What ``crossover`` makes of the parents, shape ``(d,)``.
@@ -110,12 +110,12 @@ def inherited(crossed: Genes, fitter: Individual, other: Individual, fresh: Gene
 
 
 def rank(individual: Individual) -> tuple[tuple[float, ...], int]:
-    """Return a key that is greatest for the fittest; of equals, for the earliest suggested."""
+    """Return a key that is greatest for the fittest; ties go to the earliest suggestion."""
     return individual.fitness.wvalues, -individual.number
 
 
 def distinct_pair(population: Sequence[Individual], u1: float, u2: float) -> list[Individual]:
-    """Return two different individuals, every pair being equally likely.
+    """Return two different individuals; every pair is equally likely.
 
     Args:
         population: At least two individuals.
@@ -128,7 +128,7 @@ def distinct_pair(population: Sequence[Individual], u1: float, u2: float) -> lis
 
 
 def sample(population: Sequence[Individual], keys: Genes) -> list[Individual]:
-    """Return a quarter of the population, at least two, every choice being equally likely.
+    """Return a quarter of the population, at least two; every choice is equally likely.
 
     Args:
         population: At least two individuals.
@@ -155,8 +155,8 @@ def build_toolbox(
     * ``keep(population, k)``: the k fittest, the fittest first.
 
     Args:
-        generator: Where all random numbers come from.
-        space: What the genes stand for.
+        generator: Source of all random numbers.
+        space: The space that the genes encode.
         mode: Whether lower or higher scores are fitter.
     """
     fitness = MinimizedFitness if mode == "min" else MaximizedFitness
@@ -227,5 +227,5 @@ def _keep(population: Sequence[Individual], k: int) -> list[Individual]:
 
 
 def _uniform(generator: np.random.Generator, size: int) -> Genes:
-    """Return uniform numbers in the open interval (0, 1); the generator's own may be 0."""
+    """Return uniform numbers in the open interval (0, 1); the generator itself may return 0."""
     return np.maximum(generator.random(size), np.finfo(np.float64).tiny)

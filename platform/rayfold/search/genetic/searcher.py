@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "restart": False,
     "ageing": True,
 }
-"""What an argument is that neither the caller nor a preset gives."""
+"""Defaults for arguments set by neither caller nor preset."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nnlo": {
@@ -41,46 +41,43 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Arguments by the name of a preset."""
 
 POPULATION = 16
-"""Size of the population where neither the caller nor the number of trials says otherwise."""
+"""Size of the population if neither the caller nor the number of trials sets it."""
 
 FEW = 8
-"""Size of the population of a study of 16 to 48 trials; a smaller one has half of its trials."""
+"""Size of the population for 16 to 48 trials; with fewer trials it is half of them."""
 
 GENERATIONS = 8
-"""Generations where neither the caller nor the number of trials says otherwise."""
+"""Generations if neither the caller nor the number of trials sets them."""
 
 PATIENCE = 5
-"""A search restarts after so many populations of trials without a better one."""
+"""A search restarts when so many populations of trials brought no better one."""
 
 
 class Genetic(Searcher):
     """Evolves a population of configurations.
 
-    The first ``population`` suggestions are random. Children have two parents, each the winner
-    of a tournament; they are crossed away from the less fit one and mutated, the less the
-    further the search has come. A chromosome is a point of the unit cube, one gene per
-    hyperparameter; only genes that are active in a parent are inherited from it. Failed trials
-    are the least fit, all alike. The formulas stand in ``operators``.
+    The first ``population`` suggestions are random. A child has two parents, each the winner of a
+    tournament. It is crossed away from the less fit parent and mutated, by less as the search
+    advances. A chromosome is a point of the unit cube with one gene per hyperparameter. A child
+    inherits only genes that are active in the parent. Failed trials share the lowest fitness. The
+    formulas are in ``operators``.
+
+    *Steady state*, the default: there is no barrier. Each call breeds one child of the
+    population. The population is the latest ``population`` observed trials, or without ``ageing``
+    the fittest ones. Until so many trials are observed, suggestions are random. On tables of real
+    trainings this form was ahead of the generational one, even with one trial at a time.
 
     *Generational*: the fittest of a generation are kept as elites, with their scores and without
-    being trained again, and the rest are replaced by children. They are bred when all results of
-    the generation are in; until then ``suggest()`` returns None.
+    training them again. Children replace the others. They are bred when all results of the
+    generation are in; until then ``suggest()`` returns None.
 
-    *Steady state*: there is no barrier. Whenever asked, it breeds one child of its population,
-    which are the latest ``population`` trials told so far, or, without ``ageing``, the fittest.
-    Until so many are told it draws at random, so that it never waits.
+    With ``generations``, both forms suggest the same number of configurations, ``capacity``.
+    Without, they never end by themselves. A study fits missing arguments to its number n of
+    trials: the population is the larger of ``min(8, n / 2)`` and ``min(16, n / 6)``, and the last
+    trials are the last generation.
 
-    *Auto*, the default, is steady state however many trials run at once: on tables of real
-    trainings it was ahead of the generational form even one trial at a time, and neither resuming
-    nor the number of groups changes what it is. ``settings()`` spells it out.
-
-    With ``generations`` given, both forms suggest the same number of configurations, ``capacity``;
-    without, they never end by themselves. A study fits what is not given to its trials: half
-    of them are the population, 8 at most, or a sixth of many, 16 at most; and the last trials are
-    the last generation.
-
-    Configurations of a past
-    that the search starts from stand in for random ones of the first population.
+    If the search starts from earlier studies, their configurations replace random ones of the
+    first population.
 
     Example::
 
@@ -89,32 +86,32 @@ class Genetic(Searcher):
 
     Args:
         population: Size of the population, at least 2; None fits it to the study's trials.
-        generations: How many generations, G in the formulas, the random one included, at least
-            1; None fits them to the study's trials, and more may follow. Generational: the
-            children of generation g, counted from 0, mutate with ``g / G``.
-            Steady state: the same counted in trials; with n of them told, the next child
-            mutates with ``n / capacity``.
-        random_seed: Seed of all the drawing, at least 0.
+        generations: Number of generations (G in the formulas), including the random one, at least
+            1. None fits it to the study's trials, and more may follow. Generational: the children
+            of generation g, counted from 0, mutate with ``g / G``. Steady state: after n observed
+            trials, the next child mutates with ``n / capacity``.
+        random_seed: Seed of all random draws, at least 0.
         elite_fraction: Share of a generation that is kept, between 0 and 1: rounded down, at
-            least one individual, and never all of them. Steady state keeps nobody so; there it
-            enters ``capacity`` alone.
+            least one individual, and never all of them. In steady state it only enters
+            ``capacity``.
         update: ``"generational"`` or ``"steady_state"`` (default).
-        mutation_probability: How likely each gene of a child is mutated, from 0 to 1; 0.3 by
+        mutation_probability: Probability that a gene of a child mutates, from 0 to 1; 0.3 by
             default.
-        allow_duplicates: Whether a configuration may be suggested twice. By default it may only
-            where nothing new is found any more: a known child is bred again, then mutated
-            harder, then drawn at random.
-        immigrants: Which share of the children is drawn at random, from 0 to 1; 0.1 by default.
-        restart: Whether, after 5 x ``population`` trials without a better one, to keep the
-            fittest and draw the rest of the population anew. Off by default.
-        ageing: Whether, in steady state, the oldest member of the population makes room for a
-            new one instead of the least fit, and parents win their tournaments over a quarter of
-            the population instead of over one other (regularised evolution). By default it does.
-        preset: ``"nnlo"``: the original parameters, that is generational, with mutation of every
-            gene, duplicates, no immigrants and no restart. Arguments beside it override it.
+        allow_duplicates: Whether a configuration may be suggested twice. If not, a known child is
+            bred again, then mutated more strongly, then replaced by a random one. Configurations
+            repeat only when none of this finds a new one. Off by default.
+        immigrants: Share of the children that are drawn at random, from 0 to 1; 0.1 by default.
+        restart: Whether to keep the fittest trial and draw the rest of the population anew after
+            5 x ``population`` trials without a better one. Off by default.
+        ageing: Only in steady state (regularised evolution), on by default. Whether a new member
+            replaces the oldest one instead of the least fit, and tournaments are over a quarter of
+            the population instead of two.
+        preset: ``"nnlo"``: the original parameters: generational, every gene mutates, duplicates,
+            no immigrants, no restart. Arguments beside it override it.
 
     Raises:
-        RecipeError: If an argument is out of range, or ageing is asked of the generational form.
+        RecipeError: If an argument is out of range, or ``ageing`` is set for the generational
+            form.
 
     References:
         Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
@@ -159,7 +156,7 @@ class Genetic(Searcher):
         self._options = _options(preset, given)
 
     def fitted(self, num_trials: int) -> Self:
-        """Return the searcher with what was not given fitted to a number of trials."""
+        """Return the searcher with missing arguments fitted to a number of trials."""
         fitted = copy.copy(self)
         fitted._num_trials = num_trials
         return fitted
@@ -176,7 +173,7 @@ class Genetic(Searcher):
 
     @property
     def _num_generations(self) -> int:
-        """G in the formulas: as many generations as make up the trials."""
+        """Number of generations, G in the formulas; enough for the number of trials."""
         if self._generations is not None:
             return self._generations
         if self._num_trials is None:
@@ -189,7 +186,7 @@ class Genetic(Searcher):
     def generation(self) -> int:
         """Generation of the latest suggestion, counted from 0.
 
-        In steady state: of the trial that has its number in the generational form.
+        In steady state: the generation that a trial with this number has in the generational form.
         """
         if self._space is None or len(self._suggestions) <= self._size:
             return 0
@@ -198,28 +195,28 @@ class Genetic(Searcher):
 
     @property
     def num_elites(self) -> int:
-        """How many individuals of a generation are kept for the next."""
+        """Number of individuals that are kept for the next generation."""
         share = math.floor(self._elite_fraction * self._size + 1e-9)  # 0.29 * 100 is 28.99...
         return min(max(share, 1), self._size - 1)
 
     @property
     def capacity(self) -> int | None:
-        """How many configurations will be suggested in all: elites are counted once.
+        """Number of configurations that will be suggested; each elite counts once.
 
-        In every form: the first ``population``, and ``population - num_elites`` for each
-        further generation. None if ``generations`` was not given.
+        In both forms: ``population`` at first, and ``population - num_elites`` for each further
+        generation. None if ``generations`` was not given.
         """
         return None if self._generations is None else self._horizon
 
     @property
     def _horizon(self) -> int:
-        """Suggestions of all generations together; after them children mutate the least."""
+        """Suggestions of all generations together; later children mutate the least."""
         return self._size + (self._num_generations - 1) * (self._size - self.num_elites)
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"genetic": {"population": 16, "generations": 8, ...}}``.
 
-        A preset is spelt out; what is fitted to the study's trials is None.
+        A preset appears as its arguments; an argument that is fitted to the trials is None.
         """
         return {
             "genetic": {
@@ -271,7 +268,7 @@ class Genetic(Searcher):
         self._form.learn(individual)
 
     def _relearn(self, observation: Observation) -> None:
-        """Give an individual that failed its fitness: it is bred from, if it is still there."""
+        """Give a failed individual its fitness; if still in the population, it can be a parent."""
         if observation.score is None:
             return
         individual = self._failed.pop(observation.suggestion.number)
@@ -299,7 +296,7 @@ class Genetic(Searcher):
 
 
 def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
-    """Return the arguments with a default of their own or the preset's, each checked."""
+    """Return the checked arguments, with defaults of the class or the preset."""
     preferred = {} if preset is None else PRESETS[one_of("preset", preset, tuple(PRESETS))]
     explicit = {name: value for name, value in given.items() if value is not None}
     options = {**DEFAULTS, **preferred, **explicit}

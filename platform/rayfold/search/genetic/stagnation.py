@@ -1,20 +1,20 @@
-"""Premature convergence: when a search has stopped getting better."""
+"""Premature convergence: whether a search has stopped improving."""
 
 from rayfold.search.genetic.operators import Individual
 
 
 class Stagnation:
-    """Counts the trials since the fittest individual was last outdone.
+    """Counts the trials since the last new fittest individual.
 
-    Only those count that were suggested after that one was told, or after the last restart: what
-    was on its way by then says nothing about a population that has changed since. So a search
-    of a thousand groups does not restart again and again.
+    A trial counts only if it was suggested after the fittest one was observed, and after the last
+    restart. Trials that were already running say nothing about the changed population. Otherwise a
+    search on a thousand groups would restart again and again.
 
     Args:
-        patience: So many trials without a fitter one are stagnation; infinity: none ever is.
+        patience: Number of trials without a fitter one that mean stagnation; infinity: never.
 
     Attributes:
-        fittest: The fittest individual so far; None before the first is told.
+        fittest: The fittest individual so far; None before the first observation.
     """
 
     def __init__(self, patience: float) -> None:
@@ -25,11 +25,11 @@ class Stagnation:
 
     @property
     def reached(self) -> bool:
-        """Whether it is time to begin anew."""
+        """Whether the search should restart."""
         return self._num_vain >= self._patience
 
     def learn(self, individual: Individual, *, num_made: int) -> None:
-        """Take in an individual whose fitness is known; ``num_made`` were made so far."""
+        """Learn of an individual whose fitness is known; ``num_made`` were made so far."""
         if self.fittest is None or individual.fitness > self.fittest.fitness:
             self.fittest = individual
             self.reset(num_made=num_made)
@@ -37,6 +37,6 @@ class Stagnation:
             self._num_vain += 1
 
     def reset(self, *, num_made: int) -> None:
-        """Count those only that are made from now on."""
+        """Count only individuals made from now on."""
         self._first_counted = num_made
         self._num_vain = 0

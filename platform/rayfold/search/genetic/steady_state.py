@@ -1,4 +1,4 @@
-"""Without a barrier: a child is bred whenever one is asked for."""
+"""Steady-state genetic search: a child is bred on each request, without a barrier."""
 
 from bisect import insort
 
@@ -9,23 +9,24 @@ from rayfold.search.genetic.stagnation import Stagnation
 
 
 class SteadyState:
-    """Breeds from a population of those told so far, and never waits.
+    """Breeds from a population of observed individuals, and never waits.
 
-    Individuals are random until the population is full; a few early results are those of short
-    trials, not of good ones. At a restart the population becomes the fittest of all, and is
-    filled anew; whoever was made before enters it only if fitter than all members.
+    Individuals are random until the population is full: the first few results come from short
+    trials, not from good ones. A restart keeps only the fittest individual and fills the
+    population anew. An individual made before the restart enters it only if it is fitter than all
+    members.
 
     Args:
         breeder: Makes the individuals.
         stagnation: Knows when to restart.
         size: Individuals in the population.
-        horizon: How many individuals are foreseen: with n of them told, children mutate with
-            ``g/G = n / horizon``, 1 at most.
-        ageing: Whether the oldest member makes room for a new one, instead of the least fit, and
-            parents win tournaments over a quarter of the population.
+        horizon: Planned number of individuals: after n observed ones, children mutate with
+            ``g/G = n / horizon``, at most 1.
+        ageing: Whether a new member replaces the oldest one instead of the least fit, and
+            tournaments are over a quarter of the population.
 
     Attributes:
-        population: Those who are bred from, the least fit first; with ``ageing`` the oldest.
+        population: The possible parents, the least fit first; with ``ageing`` the oldest first.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class SteadyState:
         )
 
     def seed(self, config: Config) -> Individual:
-        """Return the individual of a given configuration; it enters the population when told."""
+        """Return the individual of a configuration; it enters the population when observed."""
         return self._breeder.given(config)
 
     def learn(self, individual: Individual) -> None:
-        """Take in an individual whose fitness is known now."""
+        """Learn of an individual whose fitness is now known."""
         self._num_told += 1
         if individual.number < self._last_restart and not self._excels(individual):
             return
@@ -72,7 +73,7 @@ class SteadyState:
             del self.population[0]
 
     def relearn(self, individual: Individual) -> None:
-        """Take in that an individual that failed has a fitness after all."""
+        """Learn of a failed individual that now has a fitness."""
         if all(member is not individual for member in self.population):
             self._num_told -= 1
             self.learn(individual)
