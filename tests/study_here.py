@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import rayfold as rf
+from rayfold.jobs import FoldJob
 from rayfold.journal import Journal, read_journal
-from rayfold.orders import FoldTask
 from rayfold.report import Progress
 from rayfold.results import Trial
 from rayfold.study.opened import Call, OpenStudy
@@ -45,7 +45,7 @@ class _RunHere(Run):
     def _train_trial(self, trial: Trial, opened: OpenStudy) -> None:
         setup = opened.setup
         for fold in setup.plan.folds:
-            task = FoldTask(
+            job = FoldJob(
                 study=opened.name,
                 trial=trial.id,
                 config=trial.config,
@@ -53,8 +53,8 @@ class _RunHere(Run):
                 until_epoch=setup.settings.epochs,
             )
             data = self._study.data
-            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
-            result = run.advance(task)
+            run = FoldRun(job, setup=setup, data=data, collective=SingleProcess())
+            result = run.advance(job)
             assert result is not None
             opened.ledger.fold_finished(trial.id, result)
         opened.ledger.trial_finished(trial.id, "completed")

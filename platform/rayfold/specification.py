@@ -17,6 +17,7 @@ from rayfold.acceptance import Acceptance
 from rayfold.data import HDF5, Folds, SubProblems
 from rayfold.errors import RecipeError, SpaceError
 from rayfold.groups.plan import Groups
+from rayfold.jobs import FoldOrder
 from rayfold.library import resolve_space
 from rayfold.options import options
 from rayfold.options.explain import show
@@ -35,7 +36,6 @@ from rayfold.options.fields import (
     refuse_empty_list,
     refuse_strange_names,
 )
-from rayfold.orders import FoldOrder
 from rayfold.results import MAX_COUNT
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher

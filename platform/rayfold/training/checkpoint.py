@@ -1,7 +1,7 @@
 """Checkpoints of one fold: written by rank 0, named by epoch, whole or not at all.
 
 There are two kinds. Those that are written every few seconds, so that little is lost with a
-worker, supersede each other quickly. *Milestones* are written when an order asks for them: all
+worker, supersede each other quickly. *Milestones* are written when a job asks for them: all
 folds of a trial have them at the same epochs, so that another trial may copy them.
 
 A state that was taken over for a restart has a note beside it (``ShrinkAndPerturb``), which counts
@@ -51,7 +51,7 @@ def save_checkpoint(
         folder: The fold's folder, made if need be.
         epoch: Epochs trained so far.
         state: Tensors and plain values.
-        milestone: Whether an order has asked for it.
+        milestone: Whether a job has asked for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, epoch, milestone=milestone)

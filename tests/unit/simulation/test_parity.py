@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rayfold.groups.dispatcher import Dispatcher
+from rayfold.jobs import FoldJob, FoldOutcome
 from rayfold.journal import Journal
-from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult, Status, Trial
 from rayfold.schedulers import Racing
 from rayfold.search import Genetic, Observation
@@ -87,7 +87,7 @@ class Study:
         held = await dispatcher.acquire(trial.id, self._groups_per_trial)
         began, num_done, decision = clock(), 0, "go on"
         jobs = [
-            FoldTask(trial=trial.id, config=trial.config, fold=fold, until_epoch=1)
+            FoldJob(trial=trial.id, config=trial.config, fold=fold, until_epoch=1)
             for fold in range(NUM_FOLDS)
         ]
         await dispatcher.submit(trial.id, jobs[: held + self._ahead])
@@ -109,9 +109,9 @@ class Study:
         token = await self._dispatcher.announce(group, "node", group)
         outcome = None
         while not (reply := await self._dispatcher.exchange(group, token, outcome)).stop:
-            outcome = None if reply.task is None else await self._train(group, token, reply.task)
+            outcome = None if reply.job is None else await self._train(group, token, reply.job)
 
-    async def _train(self, group: int, token: str, job: FoldTask) -> FoldOutcome:
+    async def _train(self, group: int, token: str, job: FoldJob) -> FoldOutcome:
         clock = asyncio.get_running_loop().time
         began, row = clock(), self._rows[job.trial]
         end = began + TABLE.seconds[row, job.fold]
@@ -119,7 +119,7 @@ class Study:
             listening = asyncio.create_task(self._dispatcher.listen(group, token, 0))
             await asyncio.wait({listening}, timeout=left)
             if listening.done() and listening.result():
-                return FoldOutcome(task=job)
+                return FoldOutcome(job=job)
             listening.cancel()
         result = FoldResult(
             fold=job.fold,
@@ -131,7 +131,7 @@ class Study:
             weights="",
             predictions=None,
         )
-        return FoldOutcome(task=job, result=result)
+        return FoldOutcome(job=job, result=result)
 
 
 @pytest.mark.parametrize("groups_per_trial", [1, 2, 3])
