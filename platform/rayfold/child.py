@@ -1,4 +1,4 @@
-"""A child process in which a user's code may hang, leave or crash."""
+"""A child process in which a user's code may hang, exit or crash."""
 
 import ctypes
 import os
@@ -16,13 +16,13 @@ _PR_SET_PDEATHSIG = 1
 def child_process(
     module: str, *arguments: str, output: int, errors: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``python -m module`` in a session of its own, and end all of that on leaving.
+    """Run ``python -m module`` in its own session, and end the session on leaving.
 
     Args:
-        module: Its ``main`` begins with ``die_with_parent``.
-        arguments: What it is called with.
-        output: Where its standard output goes, as for ``subprocess``.
-        errors: File that its standard error goes to.
+        module: The module; its ``main`` begins with ``die_with_parent``.
+        arguments: Its arguments.
+        output: Target of its standard output, as for ``subprocess``.
+        errors: File for its standard error.
     """
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     with errors.open("wb") as stream:
@@ -44,12 +44,12 @@ def child_process(
 
 
 def end_session(child: subprocess.Popen[bytes]) -> None:
-    """End a child's session, also processes that the user's code has started."""
+    """End a child's session, including processes that the user's code has started."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
 
 
 def die_with_parent() -> None:
-    """Have the system kill this process when its parent ends, however that is; Linux alone can."""
+    """Let the system kill this process when its parent ends; only Linux can do this."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,9 +1,8 @@
-"""Why a process has ended: what it could still write down, and what Ray knows.
+"""Why a process has ended: what it wrote before its end, and what Ray knows.
 
-Ray tells of a dead process no more than that its connection broke, and the system no more than a
-status. So each process that runs a user's code leaves a file that says what ended it: the signal
-of a crash, with the lines of Python that it crashed in, or the status that it exited with. A
-process that was killed from outside writes nothing.
+Ray only reports that the connection of a dead process broke, and the system only a status. So each
+process that runs a user's code writes a file that says what ended it: the signal of a crash with
+the lines of Python, or the exit status. A process that is killed from outside writes nothing.
 """
 
 import faulthandler
@@ -27,15 +26,15 @@ _SIGNALS = {
 TRACEBACK = "Traceback (most recent call last):"
 
 NODE_DIED = "its node has died"
-"""What Ray's message says of an actor whose node is gone."""
+"""Text in Ray's message about an actor whose node is gone."""
 
 _OUT_OF_MEMORY = "lower batch_size, the model's size or the number of groups"
 
 
 def keep_last_words(path: Path) -> None:
-    """Have this process write to ``path`` what ends it; called once, when it starts.
+    """Let this process write to ``path`` what ends it; called once, when it starts.
 
-    It does its work even if it cannot write there.
+    The process works even if it cannot write there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +59,7 @@ def keep_last_words(path: Path) -> None:
 
 
 def _forget() -> None:
-    """Leave the file to the parent: a child's end is not its own."""
+    """Stop writing in a child process, whose end is not the parent's end."""
     faulthandler.enable(sys.__stderr__ or 2, all_threads=False)
 
 
@@ -68,13 +67,13 @@ def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> 
     """Say why a worker's process has ended.
 
     Args:
-        path: The file that it was to leave its last words in.
-        message: What Ray says of it.
-        out_of_memory: Whether Ray has ended it because its node runs out of memory.
+        path: The file for its last words.
+        message: Ray's message about it.
+        out_of_memory: Whether Ray has ended it because its node ran out of memory.
 
     Returns:
-        The cause in one line; and, if they are known, the lines of Python that it was in, as the
-        text of a traceback to which the cause is the last line.
+        The cause in one line; and, if known, the lines of Python that it was in, as the text of a
+        traceback whose last line is the cause.
     """
     words = path.read_text(errors="replace") if path.is_file() else ""
     if told := _cause_in_words(words):
@@ -91,7 +90,7 @@ def cause_of_death(path: Path, message: str, *, out_of_memory: bool = False) -> 
 
 
 def _cause_in_words(words: str) -> str:
-    """Return the cause that a process has written down, in one line; empty if it wrote none."""
+    """Return the cause that a process has written, in one line; empty if there is none."""
     if exited := re.search(r"^os\._exit\((-?\d+)\)", words, re.MULTILINE):
         return f"it exited with status {exited[1]} (os._exit)"
     if crashed := re.search(r"^Fatal Python error: (.+)$", words, re.MULTILINE):
@@ -101,7 +100,7 @@ def _cause_in_words(words: str) -> str:
 
 
 def _traceback(words: str) -> str:
-    """Return the frames that were written down, the innermost first, in Python's usual form."""
+    """Return the frames in the file, the innermost first, in Python's usual form."""
     frames = re.findall(r'^  (File ".+", line \d+) in (.+)$', words, re.MULTILINE)
     lines = [f"  {place}, in {function}" for place, function in reversed(frames)]
     return "\n".join([TRACEBACK, *lines])

@@ -7,8 +7,8 @@ A model is named in one of four ways::
     "./net.py:Net"          a class in a file, relative to the recipe's folder
     Net                     the class itself, in Python
 
-A search space is named likewise (``"cnn"``, ``"./space.yaml"``), or given as it is.
-PyTorch is imported when the first model is resolved, not with this module.
+A search space is named in the same way (``"cnn"``, ``"./space.yaml"``), or given itself. PyTorch
+is imported when the first model is resolved, not with this module.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ def resolve_model(
         reference: ``"cnn"``, ``"package.module:Net"``, ``"./net.py:Net"``, the class itself, or
             its source.
         base: Folder that files are relative to; None is the current folder.
-        tried: Import the user's code in a child process first: it may hang, leave or crash.
+        tried: Whether to import the user's code in a child process first, because it may hang,
+            exit or crash.
 
     Raises:
-        ModelError: If there is no such model, it cannot be imported, or it is no subclass of
+        ModelError: If there is no such model, it cannot be imported, or it is not a subclass of
             ``torch.nn.Module``.
     """
     from rayfold.isolation import isolated, own_generators
@@ -93,14 +94,14 @@ def model_source(model: str | type | Source, *, base: Path | None = None) -> Sou
 
 
 def model_reference(model: str | type) -> str:
-    """Return the reference that ``resolve_model`` turns into this model again.
+    """Return the reference from which ``resolve_model`` gets this model.
 
     Args:
-        model: A class, or a reference; a name of the library becomes a full reference.
+        model: A class or a reference; a name of the library becomes a full reference.
 
     Returns:
         ``"rayfold.models.cnn:CNN"``, ``"package.module:Net"``, ``"__main__:Net"``, or for a class
-        from a file the reference that it was last resolved by, ``"./net.py:Net"``.
+        from a file its last reference, ``"./net.py:Net"``.
 
     Raises:
         ModelError: If a name of the library is unknown.
@@ -111,7 +112,7 @@ def model_reference(model: str | type) -> str:
 
 
 def is_own_model(reference: str) -> bool:
-    """Tell whether a reference names a model that comes with Rayfold."""
+    """Tell whether a reference names a model of Rayfold."""
     return _OWN_MODELS.fullmatch(reference) is not None
 
 
@@ -121,7 +122,7 @@ def resolve_space(
     """Return the search space that a reference names.
 
     Args:
-        reference: The name of one that comes with Rayfold (``"cnn"``), the path of a YAML file
+        reference: The name of a space of Rayfold (``"cnn"``), the path of a YAML file
             (a text that ends in ``.yaml`` or ``.yml`` or has a slash), the YAML's contents, a
             mapping of names to domains, or the space itself.
         base: Folder that paths are relative to; None is the current folder.

@@ -1,7 +1,7 @@
 """Faults of the machine: a full disk, a broken file system, no memory, a network that is down.
 
-They say nothing about a configuration. What meets one is done again when it is over, and is
-never booked as failed.
+They say nothing about a configuration. Work that meets one is repeated when it is over, and never
+recorded as failed.
 """
 
 import errno
@@ -38,23 +38,23 @@ _WRITE_TEXT = re.compile(  # NumPy's, PyTorch's
 _MEMORY_TEXT = re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory")
 
 _FULL_BYTES = 1 << 20
-"""A file system with less than this is full: a failed write has taken the rest."""
+"""A file system with fewer free bytes is full, since a failed write may have used the rest."""
 
 _SHORT_OF_MEMORY = 0.05
-"""A machine is short of memory when less than this part of it is available."""
+"""A machine is short of memory if a smaller share of it is available."""
 
 
 def machine_fault(error: BaseException, folder: Path) -> str | None:
-    """Return which fault of the machine an error comes from, in one line, or None.
+    """Return the fault of the machine that caused an error, in one line, or None.
 
-    Causes and contexts of the error are looked through, since a model's own code, or a library,
-    may have wrapped it. Libraries that write files without passing on the system's error are
-    known by their texts. Memory that is short is the machine's fault where another process holds
-    most of it; a model that asks for more than there is fails by itself.
+    It also checks the error's causes and contexts, since a model's code or a library may have
+    wrapped it. Some libraries write files and do not pass on the system's error; their texts are
+    known. Short memory is a fault of the machine if another process holds most of it. A model that
+    needs more memory than the machine has fails by itself.
 
     Args:
-        error: What was raised.
-        folder: Where the study writes: the file system to name where the error names no file.
+        error: The error.
+        folder: Where the study writes; its file system is named if the error names no file.
     """
     for link in _chain(error):
         text = str(link)[:10_000]
@@ -72,7 +72,7 @@ def machine_fault(error: BaseException, folder: Path) -> str | None:
 
 
 def lacks_space(error: Exception, folder: Path) -> bool:
-    """Tell whether a write to a folder has failed for want of room, whatever was raised."""
+    """Tell whether a write to a folder has failed because the disk is full, with any error."""
     there = _existing(folder)
     usage = shutil.disk_usage(there)
     full = usage.free < _FULL_BYTES and usage.total > 0  # /proc and its like have no room at all
@@ -82,7 +82,7 @@ def lacks_space(error: Exception, folder: Path) -> bool:
 def describe_space(path: Path) -> str:
     """Return ``"3.1 MB of 8.0 GB free on /data"`` for the file system of a path.
 
-    Where it holds as many files as it can: ``"no room for one more of 65,536 files on /data"``.
+    If no more files fit: ``"no room for one more of 65,536 files on /data"``.
     """
     there = _existing(path)
     usage = shutil.disk_usage(there)
@@ -93,13 +93,13 @@ def describe_space(path: Path) -> str:
 
 
 def _lacks_files(there: Path) -> bool:
-    """Tell whether a file system has no inode left; some count none at all."""
+    """Tell whether a file system has no inode left; some do not count inodes."""
     status = os.statvfs(there)
     return status.f_files > 0 and status.f_favail == 0
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it came from."""
+    """Yield an error, its causes and contexts."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,4 +1,4 @@
-"""Models built from configurations: what a constructor takes, and from where it gets that."""
+"""Models built from configurations: the arguments of their constructors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DATA_ARGUMENTS = ("input_shape", "input_shapes", "num_outputs")
-"""Constructor arguments that are filled in from the data."""
+"""Arguments of constructors that are filled in from the data."""
 
 _PREFIX = "model."
 _KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -31,13 +31,13 @@ def model_arguments(
 
     Args:
         model_class: The model.
-        config: A configuration; what is not ``model.*`` is left out.
+        config: A configuration; only ``model.*`` is used.
         input_shapes: Shape of a row of each feature array.
         num_outputs: Classes, or values to predict.
 
     Returns:
-        Keyword arguments of plain values. Of ``input_shape``, ``input_shapes`` and
-        ``num_outputs`` there are those that the constructor names.
+        Keyword arguments with plain values, including those of ``input_shape``, ``input_shapes``
+        and ``num_outputs`` that the constructor names.
 
     Raises:
         ModelError: If the constructor needs one ``input_shape``, and there are several arrays.
@@ -69,11 +69,11 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
 
     Args:
         model_class: The model.
-        names: All names that are searched or fixed; what is not ``model.*`` is passed over.
+        names: All names that are searched or fixed; only ``model.*`` is checked.
 
     Raises:
-        ModelError: If a hyperparameter is no keyword of the constructor, is filled in from the
-            data, or a keyword without a default is not among ``names``.
+        ModelError: If a hyperparameter is not a keyword of the constructor or is filled in from
+            the data, or if a keyword without a default is not among ``names``.
     """
     given = {name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
     keywords = _keywords(model_class)
@@ -96,13 +96,13 @@ def check_model(model_class: type[nn.Module], names: Iterable[str]) -> None:
 
 
 def takes_any_shape(model_class: type[nn.Module]) -> bool:
-    """Tell whether a model comes with Rayfold and flattens its rows, so that any shape will do."""
+    """Tell whether a model is Rayfold's and flattens its rows, so that any shape is allowed."""
     is_ours = model_class.__module__.partition(".")[0] == "rayfold"
     return is_ours and "input_shape" not in _keywords(model_class)
 
 
 def build_model(model_class: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a model; what its constructor does to its arguments or to the process stays with it.
+    """Build a model; its constructor changes neither the given arguments nor the process.
 
     Args:
         model_class: The model.

@@ -1,7 +1,7 @@
-"""Where an error comes from: the innermost line of the user's own code.
+"""The origin of an error: the innermost line of the user's own code.
 
-Errors reach us as exceptions or, from a worker, as the text of a traceback. That text may come
-from another machine, so files are told apart by their paths alone.
+Errors arrive as exceptions or, from a worker, as the text of a traceback. This text may come from
+another machine, so files are recognised only by their paths.
 """
 
 import re
@@ -26,9 +26,9 @@ class CodePlace:
     """A line of source code.
 
     Attributes:
-        path: Its file, as the traceback names it.
+        path: Its file, as in the traceback.
         line: Its number, counted from 1.
-        function: The function that it belongs to; empty where the traceback names none.
+        function: Its function; empty if the traceback names none.
     """
 
     path: str
@@ -36,7 +36,7 @@ class CodePlace:
     function: str = ""
 
     def __str__(self) -> str:
-        """Return it as messages show it: ``net.py line 12, in forward``."""
+        """Return it as in messages: ``net.py line 12, in forward``."""
         inside = f", in {self.function}" if self.function not in ("", "<module>") else ""
         return f"{PurePath(self.path).name} line {self.line}{inside}"
 
@@ -44,13 +44,13 @@ class CodePlace:
 def user_place(error: BaseException | str) -> CodePlace | None:
     """Return the innermost line of the user's code that an error passed through, or None.
 
-    Code of the standard library, of installed packages and of Rayfold is not the user's. Where
-    nothing else is left, a line of an installed package or of a model of Rayfold's library is
-    returned, but none of PyTorch, NumPy, Ray or Rayfold itself.
+    Code of the standard library, of installed packages and of Rayfold is not the user's. If there
+    is no other line, a line of an installed package or of a model of Rayfold's library is
+    returned, but no line of PyTorch, NumPy, Ray or Rayfold itself.
 
     Args:
-        error: An exception, with those that caused it, or the text of its traceback; also of one
-            that ``faulthandler`` has written in a crash.
+        error: An exception with its causes, or the text of a traceback, which ``faulthandler`` may
+            have written in a crash.
     """
     blocks = [_inside(block) for block in _blocks(_text(error))]
     for belongs in (_is_users, _is_models):
@@ -93,7 +93,7 @@ def _blocks(text: str) -> list[list[CodePlace]]:
 
 
 def _inside(block: list[CodePlace]) -> list[CodePlace]:
-    """Return what our code has called; before that comes whoever called ours."""
+    """Return the frames that Rayfold's code has called, without its own callers."""
     calls = [number for number, place in enumerate(block) if _is_engine(place.path)]
     return block[calls[-1] + 1 :] if calls else block
 
@@ -131,7 +131,7 @@ def _is_models(path: str) -> bool:
 
 
 def _is_own(path: str) -> PurePath | None:
-    """Return where a file of Rayfold lies in the package, whichever machine it is on."""
+    """Return the path of a Rayfold file within the package, on any machine."""
     parts = PurePath(path).parts
     for number, part in enumerate(parts[:-1], start=1):
         inside = PurePath(*parts[number:])

@@ -1,4 +1,4 @@
-"""The model card of a bundle: ``README.md``, for people, with what a report adds to it."""
+"""The model card of a bundle: ``README.md`` for people, with the sections of a report."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +16,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class CardReport(Protocol):
-    """What a card shows besides what the bundle itself tells.
+    """Sections and plots that a report adds to a card.
 
     Attributes:
-        sections: Markdown by title, in order; a plot is shown by ``![what](plots/NAME)``.
-        plots: PNG files by name, ``"reliability.png"`` say; those that no section shows are shown
+        sections: Markdown by title, in order; ``![what](plots/NAME)`` shows a plot.
+        plots: PNG files by name, such as ``"reliability.png"``. Plots that no section shows come
             after the sections.
     """
 
@@ -37,7 +37,7 @@ def check_report(report: CardReport | None) -> None:
     """Check a report's plots, before anything is written.
 
     Raises:
-        BundleError: If a name is no plain ``NAME.png``, or a file is no PNG.
+        BundleError: If a name is not a plain ``NAME.png``, or a file is not a PNG.
     """
     for name, content in (report.plots if report else {}).items():
         if not _PLOT_NAME.fullmatch(name):
@@ -247,7 +247,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _unit(manifest: Manifest) -> str:
-    """Say what differences are measured in; see ``verification.TOLERANCE``."""
+    """Return the unit of differences; see ``verification.TOLERANCE``."""
     if not manifest.signature.task.quantities:
         return ""
     if manifest.spread is None:
@@ -273,5 +273,5 @@ def _table(header: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def _text(value: str | None) -> str:
-    """Return a text as one line that ends no cell of a table."""
+    """Return a text as one line that fits into a cell of a table."""
     return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""A bundle's folder: that it is new, and that it holds what the manifest names, byte by byte."""
+"""Checks of a bundle's folder: it is new, or it holds exactly the files of the manifest."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ def bundle_folder(folder: object) -> Path:
     """Return the folder of a bundle.
 
     Raises:
-        BundleError: If it is no path.
+        BundleError: If it is not a path.
     """
     if not isinstance(folder, str | os.PathLike):
         raise BundleError(f"a bundle is a folder, got {folder!r}; give its path.")
@@ -32,7 +32,7 @@ def check_new_bundle(folder: Path) -> None:
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare the folder with the manifest, byte by byte; nothing is parsed yet.
+    """Compare the folder with the manifest, byte by byte, without parsing files.
 
     Raises:
         BundleError: If a file is missing, additional, changed, a link or outside the folder.
@@ -104,7 +104,7 @@ def _folders_below(folder: Path) -> Iterator[str]:
 
 
 def sync(folder: Path) -> None:
-    """Bring every file and folder below ``folder`` to the disk."""
+    """Write every file and folder below ``folder`` to the disk."""
     for path in [folder, *folder.rglob("*")]:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,10 +1,10 @@
-"""Loads an exported bundle in a process of its own, without pickle, and says what it predicts.
+"""Loads an exported bundle in a separate process, without pickle, and compares its predictions.
 
-``python -m rayfold.bundle.fresh_process BUNDLE ROWS TASK`` prints, as the last line, JSON of
-the greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file with
+``python -m rayfold.bundle.fresh_process BUNDLE ROWS TASK`` prints JSON as the last line: the
+greatest difference of each form at each number of rows. ``ROWS`` is a safetensors file with
 ``{rows}/input/{i}``, ``{rows}/expected`` and ``scale``. ``TASK`` is the task's class,
-``module:Class``, which may be the user's own. Weights are null where a model's class is found
-neither in the bundle nor in an installed module.
+``module:Class``, which may be the user's own. Weights are null if a model's class is neither in
+the bundle nor in an installed module.
 """
 
 import json
@@ -58,7 +58,7 @@ def main(folder: Path, rows: Path, task: str) -> None:
 
 
 def forbid_pickle() -> None:
-    """From now on, whatever looks up a class or a function for a pickle ends this process."""
+    """Let any lookup of a class or function for a pickle end this process from now on."""
 
     def forbid(event: str, arguments: Sequence[Any]) -> None:
         if event == "pickle.find_class":

@@ -1,4 +1,4 @@
-"""A bundle's manifest: what the bundle is, in JSON, checked field by field."""
+"""A bundle's manifest: a description of the bundle in JSON, checked field by field."""
 
 import json
 import math
@@ -30,7 +30,7 @@ CODE: Final = "code"
 
 OF_MEMBER: Final = ("study_id", "trial", "run_id", "weight", "score", "out_of_fold_loss")
 OF_CONTENTS: Final = ("licence", "out_of_fold_loss", "single_best_loss", "nested_loss", "reason")
-"""Fields that the manifest takes over from a ``Member`` and from ``Contents`` as they are."""
+"""Fields of a ``Member`` and of ``Contents`` that the manifest copies unchanged."""
 
 _LARGEST_MANIFEST = 2**26
 _LARGEST_ROW = 2**31
@@ -60,18 +60,18 @@ class TestPart(_Part):
 
 
 class ModelPart(_Part):
-    """A member's model: its class and what that is built with."""
+    """A member's model: its class and the arguments of its constructor."""
 
     reference: str
     arguments: dict[str, Any]
 
 
 _PART = r"[^./\\\x00-\x1f]+"
-"""A file's or module's name as people give them, ``my-net``; none leads out of a folder."""
+"""Name of a file or module, such as ``my-net``; it cannot lead out of a folder."""
 
 
 class SourcePart(_Part):
-    """Where a model's class comes from: texts in the bundle, an installed module, a notebook."""
+    """Origin of a model's class: texts in the bundle, an installed module, a notebook."""
 
     kind: Literal["files", "installed", "notebook"]
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
@@ -102,21 +102,21 @@ class MemberPart(_Part):
 
 
 class CombinationPart(_Part):
-    """What combines the members."""
+    """The combination of the members."""
 
     kind: str
     file: str
 
 
 class DigestsPart(_Part):
-    """Digests of what the members were trained on."""
+    """Digests of the members' data and folds."""
 
     data: str
     folds: str
 
 
 class Manifest(_Part):
-    """All that a bundle says of itself."""
+    """The whole manifest."""
 
     format: Literal["rayfold-bundle"]
     version: Literal[3]
@@ -197,12 +197,12 @@ def describe(
     """Return the manifest of a bundle.
 
     Args:
-        contents: What the bundle holds.
+        contents: The contents of the bundle.
         digests: SHA-256 of each file, by its path in the folder.
-        sources: Where the members' models come from, by reference.
+        sources: Origins of the members' models, by reference.
         programs: The exported programs' files.
         documents: The files for people: the card and its plots.
-        sections: What the card shows besides, Markdown by title.
+        sections: Sections of the card from a report, Markdown by title.
     """
     signature, origin = contents.signature, contents.origin
     return Manifest(
@@ -254,15 +254,15 @@ def weights_file(member: int, fold: int) -> str:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write a manifest into its folder, over one that is there."""
+    """Write a manifest into its folder; replace an existing one."""
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a bundle's manifest, and nothing else of it.
+    """Read only the manifest of a bundle.
 
     Raises:
-        BundleError: If there is none, or it is not one that this version of Rayfold writes.
+        BundleError: If there is none, or this version of Rayfold does not write such manifests.
     """
     file = folder / MANIFEST
     if not folder.is_dir():
@@ -301,7 +301,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object whose names are all different; readers differ in which they take."""
+    """Return a JSON object with different names; readers disagree about repeated ones."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)

@@ -1,7 +1,7 @@
-"""The whole ensemble as a program that runs without the models' classes: PyTorch's and ONNX.
+"""The whole ensemble as a program of PyTorch or ONNX, which runs without the models' classes.
 
-A program takes what ``EnsembleModule`` takes, any number of rows from 1 on, and returns its
-probabilities or values as float32, shape ``(rows, outputs)``.
+A program takes the inputs of ``EnsembleModule``, with 1 or more rows. It returns probabilities or
+values as float32, shape ``(rows, outputs)``.
 """
 
 import json
@@ -40,9 +40,9 @@ _EXAMPLE_ROWS = 3  # neither 0 nor 1, which torch.export would take for a consta
 def example_rows(
     signature: Signature, num_rows: int, *, random_seed: int = 0
 ) -> tuple[NDArray[np.generic], ...]:
-    """Return made-up rows that an ensemble takes: normal where it takes floats.
+    """Return random rows for an ensemble; floats are normally distributed.
 
-    Bytes are 0 to 255; other integers are 0 and 1, since they may be indices into something.
+    Bytes are 0 to 255. Other integers are 0 and 1, since they may be indices.
     """
     random = np.random.default_rng(random_seed)
 
@@ -68,10 +68,10 @@ def write_programs(
 
     Args:
         module: The ensemble.
-        signature: What goes in and what comes out.
-        folder: Where the files go.
-        programs: Which to write.
-        members: What to call each member in an error.
+        signature: Inputs and outputs.
+        folder: Folder for the files.
+        programs: The programs to write.
+        members: Name of each member for errors.
 
     Raises:
         BundleError: If a model's ``forward`` cannot be exported; it names the member.
@@ -91,7 +91,7 @@ def load_torch(file: Path) -> Predict:
     """Load a program of ``torch.export`` that this process trusts.
 
     The file holds no pickle (see ``check_torch``), but PyTorch evaluates texts of it as
-    expressions: load only what you or your own have written.
+    expressions. Load only files from people whom you trust.
     """
     check_torch(file)
     program = torch.export.load(file).module()
@@ -105,7 +105,7 @@ def load_torch(file: Path) -> Predict:
 
 
 def load_onnx(file: Path) -> Predict:
-    """Load a program of ONNX, to be run on this machine's CPU."""
+    """Load a program of ONNX for this machine's CPU."""
     import onnxruntime  # makes a file in the temporary folder: for those who need it
 
     options = onnxruntime.SessionOptions()
@@ -123,11 +123,11 @@ def load_onnx(file: Path) -> Predict:
 def check_torch(file: Path) -> None:
     """Check that a program of ``torch.export`` holds no pickle.
 
-    ``torch.export.load`` unpickles three things: tensors of odd classes and objects, which our
-    programs have not, and the example inputs, which are left out when we export.
+    ``torch.export.load`` unpickles three things: tensors of unusual classes, objects, and example
+    inputs. Our programs have neither of the first two, and the export leaves out the third.
 
     Raises:
-        BundleError: If it holds one of them, or is no such file.
+        BundleError: If it holds one of them, or is not such a file.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -146,14 +146,14 @@ def check_torch(file: Path) -> None:
 
 
 def check_onnx(file: Path, names: set[str]) -> None:
-    """Check that an ONNX program takes its weights from nowhere but the bundle.
+    """Check that an ONNX program takes its weights only from the bundle.
 
     Args:
         file: The program.
         names: The files that the manifest names.
 
     Raises:
-        BundleError: If it names another file, or is no such file.
+        BundleError: If it names another file, or is not an ONNX program.
     """
     try:
         model = onnx.load(file, load_external_data=False)
@@ -172,7 +172,7 @@ def check_onnx(file: Path, names: set[str]) -> None:
 
 
 class _SinglePrecision(nn.Module):
-    """An ensemble, or one model of it, as it is exported: float32 comes out."""
+    """An ensemble, or one of its models, for the export: its outputs are float32."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def _export(
 
 
 def _as_trained(signature: Signature) -> tuple[torch.Tensor, ...]:
-    """Return made-up rows as a model of the ensemble takes them."""
+    """Return random rows in the form of a model's inputs."""
     rows = example_rows(signature, _EXAMPLE_ROWS)
     return tuple(
         as_trained(torch.from_numpy(array), entry)
@@ -209,7 +209,7 @@ def _as_trained(signature: Signature) -> tuple[torch.Tensor, ...]:
 def _exported(
     module: nn.Module, examples: tuple[torch.Tensor, ...]
 ) -> torch.export.ExportedProgram:
-    """Export with any number of rows; a ``forward`` that asks for ``len`` needs the slower way."""
+    """Export with any number of rows; a ``forward`` that calls ``len`` needs the slower way."""
     rows = torch.export.Dim("rows", min=1)
     shapes = (tuple({0: rows} for _ in examples),)
 
@@ -265,7 +265,7 @@ def _name_the_member(
     target: str,
     attempt: Callable[[nn.Module], object],
 ) -> None:
-    """Raise for the first member whose model alone cannot be exported."""
+    """Raise an error for the first member whose model alone cannot be exported."""
     for name, models in zip(members, module.members, strict=True):
         assert isinstance(models, nn.ModuleList)
         try:
@@ -285,7 +285,7 @@ def _refusal(who: str, target: str, error: Exception) -> BundleError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what PyTorch says of its own code, and of failed attempts, off the console."""
+    """Hide PyTorch's messages about its own code and failed attempts."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,7 +1,7 @@
-"""A bundle as MLflow serves it: the loader module that a registered model names.
+"""The loader module of registered models, by which MLflow serves a bundle.
 
 MLflow imports this module and calls ``_load_pyfunc``; nothing is unpickled. The bundle's ONNX
-program predicts where there is one, so that no model's class is imported; otherwise the weights.
+program predicts if there is one, so no model's class is imported. Otherwise the weights are used.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from rayfold.ensemble.ensemble import Ensemble
 
 
 class PredictFunction:
-    """Predicts what MLflow hands over.
+    """Predicts the inputs that MLflow passes.
 
     Args:
         ensemble: The loaded bundle.
@@ -30,7 +30,7 @@ class PredictFunction:
         model_input: NDArray[Any] | Mapping[str, NDArray[Any]],
         params: Mapping[str, Any] | None = None,
     ) -> NDArray[Any]:
-        """Return classes or values; probabilities where ``params`` asks for them.
+        """Return classes or values, or probabilities if ``params`` asks for them.
 
         Args:
             model_input: Rows of the only input, or of each input by name.

@@ -22,8 +22,8 @@ def register_bundle(
 
     Args:
         folder: The bundle.
-        name: Name of the registered model, which is made if there is none.
-        alias: Alias that the new version gets; it moves here from an older one.
+        name: Name of the registered model; it is created if it does not exist.
+        alias: Alias of the new version; an older version loses it.
         storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
         tracking_uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in
             ``storage``.

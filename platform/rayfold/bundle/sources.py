@@ -1,4 +1,4 @@
-"""The user's code in a bundle: texts that are written with it, and imported only on request."""
+"""The user's code in a bundle: texts that are imported only on request."""
 
 import logging
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _LARGEST_TEXT = 2**24
 
 
 def write_sources(contents: Contents, folder: Path) -> dict[str, SourcePart]:
-    """Write the code of an ensemble's models, and return what the manifest says of it.
+    """Write the code of an ensemble's models, and return its entries for the manifest.
 
     Args:
         contents: The ensemble.
         folder: The bundle.
 
     Returns:
-        By the reference of each model.
+        The entries by the reference of each model.
     """
     parts = {}
     for member in contents.members:
@@ -44,8 +44,8 @@ def load_classes(
 ) -> dict[str, type[nn.Module]]:
     """Return the classes of a bundle's members, by reference.
 
-    Models that come with Rayfold are imported. All others are code that the bundle brings or
-    names, and run only if ``allow_code`` says so, or are passed.
+    Models of Rayfold are imported. The code of others is in the bundle or named by it. It runs
+    only with ``allow_code``, unless the class is passed in ``models``.
 
     Args:
         folder: The bundle, its files checked against the manifest.
@@ -54,7 +54,7 @@ def load_classes(
         allow_code: Whether to run the bundle's own code, and import the modules that it names.
 
     Raises:
-        BundleError: If that is not allowed, the code cannot be imported, or it is nowhere.
+        BundleError: If that is not allowed, or the code cannot be found or imported.
     """
     references = dict.fromkeys(member.model.reference for member in manifest.members)
     return {name: _load(folder, manifest, name, models, allow_code) for name in references}
@@ -117,7 +117,7 @@ def _write(source: Source, folder: Path) -> SourcePart:
 
 
 def _read(folder: Path, reference: str, part: SourcePart) -> Source:
-    """Return the source that a bundle's files make, held against its digest."""
+    """Return the source in a bundle's files, after comparing it with its digest."""
     texts = {}
     for name, file in part.files.items():
         if (size := (folder / file).stat().st_size) > _LARGEST_TEXT:

@@ -1,4 +1,4 @@
-"""Whether an exported bundle predicts what the ensemble does, form by form."""
+"""Comparison of an exported bundle with the ensemble, form by form."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ from rayfold.tasks import Task
 logger = logging.getLogger(__name__)
 
 TOLERANCE: Final = 1e-5
-"""Greatest difference of a prediction.
+"""Greatest allowed difference of a prediction.
 
-Of probabilities it is absolute. Of values it is in standard deviations of what was trained on, and
-of values that are larger than that relative to the value, which float32 does not hold as closely.
+For probabilities it is absolute. For values it is in standard deviations of the training target;
+for larger values it is relative to the value, since float32 is less precise there.
 """
 
 BATCH_SIZES: Final = (1, 2, 17)
@@ -43,16 +43,16 @@ SCALE: Final = "scale"
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)
 
 Differences = dict[str, float]
-"""Greatest difference of a form by number of rows, as a text since JSON has no other keys."""
+"""Greatest difference of a form by number of rows, a text because JSON keys are texts."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How far the forms of a bundle are from the ensemble.
+    """Differences between the forms of a bundle and the ensemble.
 
     Attributes:
-        differences: Of each form.
-        here: The forms that could not be loaded in a fresh process, and were loaded in this one.
+        differences: Differences of each form.
+        here: Forms that were loaded in this process, because a fresh process could not load them.
     """
 
     differences: Mapping[str, Differences]
@@ -62,16 +62,16 @@ class Verification:
 def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verification:
     """Load every form of a bundle in a fresh process, and compare it with the ensemble.
 
-    Weights of a class that only this process knows, one of a notebook say, are loaded here.
+    Weights of a class that only this process knows, such as a notebook's, are loaded here.
 
     Args:
         folder: The bundle.
         module: The ensemble that was exported.
-        contents: The same, as it was exported.
+        contents: Its contents.
 
     Raises:
-        BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE`` from what
-            its models predict when each has rows of its own and runs alone.
+        BundleError: If a form cannot be loaded, or differs by more than ``TOLERANCE`` from the
+            predictions of its models, each run alone on its own copy of the rows.
     """
     spread = contents.spread or (1.0,) * contents.signature.num_outputs
     expected: dict[str, NDArray[Any]] = {SCALE: np.array(spread)}
@@ -107,7 +107,7 @@ def verify(folder: Path, module: EnsembleModule, contents: Contents) -> Verifica
 def _each_alone(
     module: EnsembleModule, features: Sequence[NDArray[np.generic]]
 ) -> NDArray[np.float64]:
-    """Return what the ensemble predicts if its models share nothing."""
+    """Return the ensemble's predictions if its models share nothing."""
     signature = module.signature
     bags = []
     for models in module.members:
@@ -121,10 +121,10 @@ def _each_alone(
 
 
 def differences(predict: Predict, rows: Mapping[str, NDArray[Any]]) -> Differences:
-    """Return how far predictions are from those expected, for each number of rows.
+    """Return the differences from expected predictions, for each number of rows.
 
     Args:
-        predict: What predicts.
+        predict: Predicts the rows.
         rows: Inputs, expected predictions and their scale, as ``fresh_process`` reads them.
     """
     found = {}

@@ -1,4 +1,4 @@
-"""The tensors of a bundle: written, and their sizes looked at before memory is used."""
+"""The tensors of a bundle; their sizes are checked before memory is used."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from rayfold.training.weights_file import save_weights, tensors_of
 _SCORES = "scores"
 
 _SHARED = 4
-"""Parameters that a model may register for each tensor in its file: shared ones count again."""
+"""Parameters that a model may register for each tensor in its file, as shared ones repeat."""
 
 
 def save_state(model: nn.Module, file: Path) -> None:
@@ -43,7 +43,7 @@ def load_scores(file: Path, num_columns: int) -> NDArray[np.float64]:
     """Read what ``save_scores`` has written.
 
     Raises:
-        BundleError: If the file is no safetensors, or holds something else.
+        BundleError: If the file is not safetensors, or holds something else.
     """
     try:
         arrays = load_arrays(file)
@@ -69,8 +69,8 @@ def check_declared(
 ) -> None:
     """Refuse arguments that build a larger model than the file holds, before memory is used.
 
-    The model is built on PyTorch's device ``meta``, which has shapes and no numbers; a class that
-    cannot be built there is left to the real thing. The file was read by none but its header.
+    The model is built on PyTorch's device ``meta``, which has shapes but no numbers. A class that
+    cannot be built there is not checked. Only the header of the file is read.
 
     Raises:
         BundleError: If the model has more or larger tensors than the file.
@@ -113,4 +113,4 @@ def check_declared(
 
 
 class _TooLargeError(BaseException):
-    """No Exception, which building a model would take for a fault of the model."""
+    """Not an Exception, which would count as an error of the model."""

@@ -1,4 +1,4 @@
-"""Selections of candidates made into ensembles: their models are fetched and loaded here."""
+"""Ensembles made of selections: the candidates' models are fetched and loaded."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,16 @@ from rayfold.training.metrics import scored_names
 
 
 class Assembly:
-    """Makes ensembles of candidates; each one's models are loaded once.
+    """Makes ensembles of candidates; each candidate's models are loaded once.
 
     Args:
         candidates: The trials that can be members.
-        model: The model's class or reference, where the logged one cannot be imported here.
+        model: The model's class or reference, if the logged one cannot be imported here.
 
     Attributes:
-        candidates: The same.
-        signature: What goes in and what comes out.
-        origin: Where the candidates come from.
+        candidates: The trials that can be members.
+        signature: Inputs and outputs.
+        origin: The studies that the candidates come from.
     """
 
     def __init__(self, candidates: Candidates, model: str | type[nn.Module] | None) -> None:
@@ -58,14 +58,14 @@ class Assembly:
 
     @property
     def best(self) -> int:
-        """The complete candidate with the lowest loss, of those that are one trial."""
+        """The complete candidate with the lowest loss that is a single trial."""
         alone = [len(trials) == 1 for trials in self.candidates.made_of]
         complete = self.candidates.out_of_fold.complete & alone
         return int(np.where(complete, self._losses, np.inf).argmin())
 
     @property
     def best_by_metric(self) -> int:
-        """The complete candidate with the best score by the study's metric; one trial."""
+        """The complete candidate with the best score by the study's metric; a single trial."""
         description = self.candidates.studies[0].description
         sign = -1.0 if description.mode == "max" else 1.0
         scores = np.full(len(self._losses), np.inf)
@@ -78,11 +78,11 @@ class Assembly:
 
     @property
     def best_alone(self) -> Selection:
-        """The selection of that candidate alone."""
+        """The selection of only that candidate."""
         return Selection.of_weights(np.eye(len(self._losses))[self.best])
 
     def models(self, trial: int) -> tuple[nn.Module, ...]:
-        """Return the models of one of the candidates' trials, one for each fold that it has."""
+        """Return the models of a candidate's trial, one for each of its folds."""
         if trial not in self._models:
             number, logged = self.candidates.trials[trial]
             description = self.candidates.studies[number].description
@@ -108,9 +108,9 @@ class Assembly:
         """Return a selection as an ensemble.
 
         Args:
-            selection: The candidates and how they are combined.
-            evaluations: Of the builders that were tried, the one that chose them first.
-            reason: Why that one.
+            selection: The candidates and their combination.
+            evaluations: Evaluations of the builders that were tried, the chosen one first.
+            reason: Why this builder was chosen.
         """
         out_of_fold, chosen = self.candidates.out_of_fold, evaluations[0]
         trials, combination = self._members(selection)
@@ -139,9 +139,10 @@ class Assembly:
         return np.asarray(predictions, dtype=np.float64)
 
     def _members(self, selection: Selection) -> tuple[tuple[int, ...], Combination]:
-        """Return the trials that the chosen candidates stand for, and what combines these.
+        """Return the trials of the chosen candidates, and the combination of these trials.
 
-        The trial that counts most comes first; one that several candidates hold counts for all.
+        The trial with the largest weight comes first. A trial in several candidates gets the sum
+        of its weights.
         """
         made_of = [self.candidates.made_of[candidate] for candidate in selection.candidates]
         if all(len(trials) == 1 for trials in made_of):

@@ -19,19 +19,19 @@ from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 logger = logging.getLogger(__name__)
 
 _SAME = ("task", "classes", "num_outputs", "inputs", "data_digest", "num_rows")
-"""What studies must have in common, of their descriptions, besides the folds."""
+"""Fields of their descriptions that studies must share, besides the folds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What can be chosen for an ensemble: trials, and averages of trials.
+    """The candidates for an ensemble: trials, and averages of trials.
 
     Attributes:
-        studies: Where they come from; all have the same data and folds.
-        trials: Index of the study in ``studies``, and the trial, of all trials. First those that
-            are candidates themselves, in the same order.
-        made_of: The trials of each candidate, as indices into ``trials``: itself, or several
-            whose predictions it is the mean of.
+        studies: Their studies; all have the same data and folds.
+        trials: All trials, each with the index of its study in ``studies``. Trials that are
+            candidates themselves come first, in the same order.
+        made_of: The trials of each candidate, as indices into ``trials``: one trial, or several
+            whose predictions are averaged.
         out_of_fold: The candidates' predictions.
         losses: Out-of-fold loss of each of the trials, shape ``(trials,)``.
         rows: Row number in the data set of each predicted row, int64, sorted.
@@ -45,7 +45,7 @@ class Candidates:
     rows: NDArray[np.int64]
 
     def name(self, candidate: int) -> str:
-        """Return the trials' names, with their studies' where there are several."""
+        """Return the trials' names; with several studies, they include the study's name."""
         return " + ".join(self._trial_name(trial) for trial in self.made_of[candidate])
 
     def _trial_name(self, index: int) -> str:
@@ -55,7 +55,7 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
-    """One trial's predictions, sorted by row; the mean where a row was predicted several times."""
+    """One trial's predictions, sorted by row; several predictions of a row are averaged."""
 
     rows: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -66,7 +66,7 @@ class _Predictions:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A trial, the index of its study, and what it predicts."""
+    """A trial, the index of its study, and its predictions."""
 
     study: int
     trial: LoggedTrial
@@ -81,20 +81,19 @@ def read_candidates(
 ) -> Candidates:
     """Read the out-of-fold predictions of studies' trials.
 
-    Completed trials are candidates, and those that were stopped after some folds, if these hold
-    enough rows. Trials whose predictions are not finite are left out, and told through
-    ``logging``.
+    Completed trials are candidates. Stopped trials are candidates if they have predicted enough
+    rows. Trials with predictions that are not finite are left out and logged.
 
     Args:
-        studies: At least one, with all of their trials.
-        min_share: Share of the rows that a trial that was stopped must have predicted, in (0, 1].
-        parts: The studies of the parts of one study each: the best completed trials of all its
-            parts, averaged, are a candidate, too.
+        studies: At least one study, with all its trials.
+        min_share: Share of the rows that a stopped trial must have predicted, in (0, 1].
+        parts: For each study with parts, the parts' studies: the average of their best completed
+            trials is one more candidate.
 
     Raises:
-        EnsembleError: If a study predicts nothing, no trial is complete, studies or trials were
+        EnsembleError: If a study has no predictions, no trial is complete, studies or trials were
             validated on different folds, or a completed trial lacks folds or rows.
-        TrackingError: If an artifact is not there.
+        TrackingError: If an artifact is missing.
     """
     for study in studies:
         _check_predicts(study)
@@ -133,7 +132,7 @@ def read_candidates(
 def read_parts(
     study: LoggedStudy, *, uri: str | None, storage: Path | None
 ) -> tuple[LoggedStudy, ...]:
-    """Read the studies of a study's parts; none if it has none, or they are not there.
+    """Read the studies of a study's parts; empty if it has none, or they are missing.
 
     Args:
         study: The study.
@@ -165,7 +164,7 @@ def read_parts(
 def _best_of_each(
     parts: Sequence[LoggedStudy],
 ) -> list[tuple[LoggedStudy, LoggedTrial, _Predictions]]:
-    """Return the best trial of each part with its predictions; none where a part has no trial."""
+    """Return the best trial of each part with its predictions; empty if a part has no trial."""
     chosen = []
     for part in parts:
         sign = 1.0 if part.description.mode == "min" else -1.0
@@ -190,7 +189,7 @@ def _enter(
     known: list[LoggedStudy],
     read: list[_Read],
 ) -> int:
-    """Return the index of a trial among those read, where it is entered if need be."""
+    """Return the index of a trial among those read; add it if it is missing."""
     number = next((n for n, other in enumerate(known) if other.run_id == study.run_id), len(known))
     if number == len(known):
         known.append(study)
@@ -202,7 +201,7 @@ def _enter(
 
 
 def _aligned(read: Sequence[_Read], whole: _Read, task: Task) -> OutOfFold:
-    """Return the predictions of all trials, row by row, the rows being those of a whole one."""
+    """Return the predictions of all trials, aligned to the rows of a complete trial."""
     rows = whole.predictions
     present = np.zeros((len(read), len(rows.rows)), bool)
     predictions = np.zeros((len(read), *rows.predictions.shape), np.float32)

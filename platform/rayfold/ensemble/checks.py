@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the argument, or raises ``EnsembleError`` with its name."""
+"""Checks of arguments; each returns the argument or raises ``EnsembleError`` with its name."""
 
 from numbers import Real
 from typing import TypeGuard

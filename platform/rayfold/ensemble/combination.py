@@ -1,4 +1,4 @@
-"""How the predictions of an ensemble's members become one prediction."""
+"""The combination of an ensemble's members to one prediction."""
 
 import math
 from abc import abstractmethod
@@ -10,11 +10,11 @@ from torch import nn
 from rayfold.tasks import LEAST_PROBABILITY, Task
 
 LEAST_STACKED = 1e-6
-"""What a probability is raised to for stacking, which would extrapolate from outliers."""
+"""Smallest probability for stacking, which would otherwise extrapolate from outliers."""
 
 
 class Combination(nn.Module):
-    """Combines members' predictions; a module, so that an exported program holds it too.
+    """Combines members' predictions. It is a module, so an exported program contains it.
 
     Attributes:
         kind: Its name in a bundle's manifest.
@@ -30,17 +30,16 @@ class Combination(nn.Module):
 
         Args:
             predictions: Probabilities or values, float64, shape ``(members, rows, outputs)``.
-            present: Which rows each member has a prediction for, shape ``(members, rows)``;
-                None: all of them.
+            present: Which rows each member has predicted, shape ``(members, rows)``; None: all.
 
         Returns:
             Probabilities or values, float64, shape ``(rows, outputs)``; NaN in a row that no
-            member has a prediction for.
+            member has predicted.
         """
 
     @abstractmethod
     def of_parts(self, parts: torch.Tensor) -> "Combination":
-        """Return the combination of models whose weighted means are what this one combines.
+        """Return the combination of models whose weighted means are this one's members.
 
         Args:
             parts: Weight of each model in each present member, float64, shape
@@ -50,15 +49,15 @@ class Combination(nn.Module):
     @property
     @abstractmethod
     def shares(self) -> tuple[float, ...]:
-        """How much each member counts for, at least 0, of sum 1."""
+        """Weight of each member, at least 0; the sum is 1."""
 
 
 class WeightedMean(Combination):
-    """The weighted mean; where members have no prediction, that of the others.
+    """The weighted mean of the members that have predicted a row.
 
     Args:
-        weights: Weight of each member, above 0, of sum 1, float64, shape ``(members,)``.
-        temperature: What mean probabilities are tempered by, above 0; None: they stay as they are.
+        weights: Weight of each member, above 0, with sum 1, float64, shape ``(members,)``.
+        temperature: Temperature of mean probabilities, above 0; None: no temperature.
     """
 
     kind = "weighted_mean"
@@ -77,7 +76,7 @@ class WeightedMean(Combination):
     def forward(
         self, predictions: torch.Tensor, present: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the mean of the members that are there, row by row."""
+        """Return the mean of the present members, row by row."""
         if present is None:
             mean = torch.einsum("m,mro->ro", self.weights, predictions)
         else:
@@ -86,7 +85,7 @@ class WeightedMean(Combination):
         return self.of_mean(mean)
 
     def of_mean(self, mean: torch.Tensor) -> torch.Tensor:
-        """Return what is predicted where the members' weighted mean is known."""
+        """Return the prediction from the members' weighted mean."""
         return mean if self.temperature is None else tempered(mean, self.temperature)
 
     def of_parts(self, parts: torch.Tensor) -> "WeightedMean":
@@ -104,7 +103,7 @@ def tempered(probabilities: torch.Tensor, temperature: float | torch.Tensor) -> 
 
     Args:
         probabilities: Shape ``(rows, classes)``.
-        temperature: Above 0; below 1, rows get surer.
+        temperature: Above 0; below 1, predictions become more certain.
     """
     return (probabilities.clamp_min(LEAST_PROBABILITY).log() / temperature).softmax(-1)
 
@@ -116,12 +115,12 @@ class Stacking(Combination):
     ridge model takes and returns values.
 
     Args:
-        coefficients: float64, shape ``(outputs, members, outputs)``: what each output takes from
-            each output of each member.
+        coefficients: float64, shape ``(outputs, members, outputs)``: coefficient of each output
+            for each output of each member.
         intercept: float64, shape ``(outputs,)``.
-        task: What is predicted; it says which model this is.
-        parts: float64, shape ``(members, models)``: what the models' predictions are averaged
-            with first; None: they are the members'.
+        task: The task; it decides which model this is.
+        parts: float64, shape ``(members, models)``: weights of the mean over each member's models;
+            None: the predictions are those of members.
     """
 
     kind = "stacking"
@@ -158,13 +157,13 @@ class Stacking(Combination):
         return outputs
 
     def of_parts(self, parts: torch.Tensor) -> "Stacking":
-        """Return the linear model of weighted means; logarithms are taken of these."""
+        """Return the linear model of weighted means, whose logarithms it takes."""
         assert self.parts is None
         return Stacking(self.coefficients, self.intercept, self.task, parts)
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Each model's share of the sum of all coefficients' sizes."""
+        """Each model's share of the sum of absolute coefficients."""
         sizes = self.coefficients.abs().sum(dim=(0, 2))
         if self.parts is not None:
             sizes = sizes @ self.parts
@@ -182,12 +181,12 @@ def combination_from_state(
     Args:
         kind: Its ``kind``.
         state: Its state dict.
-        task: What is predicted.
-        num_members: Members that it combines.
-        num_outputs: Outputs of each.
+        task: The task.
+        num_members: Number of members.
+        num_outputs: Number of outputs of each.
 
     Raises:
-        ValueError: If there is no such kind, tensors are missing or of a wrong shape, or the
+        ValueError: If there is no such kind, tensors are missing or have a wrong shape, or the
             temperature is not above 0.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -184,14 +184,14 @@ class Ensemble(Estimator):
         return measure(self.module, self.signature)
 
     def report(self, data: Paths | None = None) -> Report:
-        """Score the ensemble on rows that it was not chosen on.
+        """Say how good it is, by rows that it was not chosen on.
 
         Args:
-            data: The study's files, for the test rows; None: without test rows.
+            data: The study's files, for the rows that it kept for the test; None: without.
 
         Raises:
             EnsembleError: If the ensemble was loaded from a bundle, which holds its report.
-            DataError: If the study has no test rows, or the files hold other data.
+            DataError: If the study kept no rows for the test, or the files hold other data.
         """
         if self._made is None:
             raise EnsembleError(

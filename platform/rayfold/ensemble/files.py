@@ -1,4 +1,4 @@
-"""An ensemble applied to HDF5 files: predictions, and how good they are where labels are known."""
+"""An ensemble applied to HDF5 files: predictions, and scores if labels are known."""
 
 import dataclasses
 import io
@@ -29,7 +29,7 @@ class FilePredictions:
     """Predictions for the rows of HDF5 files.
 
     Attributes:
-        task: What is predicted.
+        task: The task.
         rows: Row numbers within the files, shape ``(n,)``.
         predictions: Classes ``(n,)`` or values ``(n,)`` or ``(n, outputs)``.
         probabilities: Class probabilities ``(n, classes)``; None where there are no classes.
@@ -50,9 +50,10 @@ class FilePredictions:
     names: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Return the study's metrics, then those that the task sums predictions up by.
+        """Return the study's metrics, then the task's summary of predictions.
 
-        Nothing without labels. Where a label is none of the classes only the accuracy is known.
+        It is empty without labels. If a label is not one of the classes, only the accuracy is
+        known.
         """
         if self.labels is None:
             return {}
@@ -93,7 +94,7 @@ class FilePredictions:
             raise DataError(f"{path}: cannot be written: {why}.") from error
 
     def _hdf5(self) -> memoryview:
-        """Return the bytes of the file: where a disk is full, HDF5's own files crash Python."""
+        """Return the bytes of the file; on a full disk, HDF5's own files crash Python."""
         buffer = io.BytesIO()
         with h5py.File(buffer, "w") as file:
             file["rows"] = self.rows
@@ -113,18 +114,16 @@ class FilePredictions:
 
 
 def predict_files(ensemble: Ensemble, paths: Paths, *, held_out: bool = False) -> FilePredictions:
-    """Predict the rows of HDF5 files that are laid out as the training data were.
+    """Predict the rows of HDF5 files with the layout of the training data.
 
     Args:
         ensemble: Built or loaded.
         paths: A file, a glob or a list of these.
-        held_out: Only the rows that the study kept for the test; the files must be those of the
-            study.
+        held_out: Whether to predict only the test rows; the files must be those of the study.
 
     Raises:
-        DataError: If a file is refused, its features or labels are of another kind than the
-            training's, or with ``held_out`` the files hold other data than the study's, or no
-            row was kept.
+        DataError: If a file is refused, or its features or labels have another type than in
+            training; with ``held_out``, if the files hold other data or there are no test rows.
     """
     names = [entry.name for entry in ensemble.signature.inputs]
     if held_out:
@@ -170,7 +169,7 @@ def _is_of_study(ensemble: Ensemble, paths: Paths) -> bool:
 
 
 def _check_labels(labels: NDArray[Any], ensemble: Ensemble, paths: Paths) -> None:
-    """Check that labels can be compared with what the ensemble predicts."""
+    """Check that labels can be compared with the ensemble's predictions."""
     signature = ensemble.signature
     where = f"{paths if isinstance(paths, str | Path) else paths[0]}, data set"
     where = f"{where} {ensemble.origin.labels!r}"

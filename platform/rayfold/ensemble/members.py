@@ -1,4 +1,4 @@
-"""The models of logged trials: built and filled with the weights of their folds."""
+"""The models of logged trials, built with the weights of their folds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from rayfold.training.weights_file import load_weights
 def arguments_of(
     model_class: type[nn.Module], config: Config, description: StudyDescription
 ) -> dict[str, Any]:
-    """Return what a trial's models are built with: fixed and searched parameters and the data's.
+    """Return the arguments of a trial's models: fixed and searched parameters and the data's.
 
     Args:
         model_class: The model.
@@ -47,7 +47,7 @@ def load_model(
 
     Args:
         model_class: The model.
-        arguments: What it is built with.
+        arguments: Arguments of its constructor.
         file: The state dict as safetensors.
         input_shapes: Shape of a row of each input, as the model gets it.
 
@@ -55,7 +55,7 @@ def load_model(
         The model, in evaluation mode.
 
     Raises:
-        EnsembleError: If the weights do not fit the model, or the file is no safetensors.
+        EnsembleError: If the weights do not fit the model, or the file is not safetensors.
         ModelError: If the constructor refuses the arguments.
     """
     with guarded_process(), own_generators(0):  # the first weights are thrown away

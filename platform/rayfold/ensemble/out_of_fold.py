@@ -1,4 +1,4 @@
-"""Predictions of rows by models that did not see them: what ensembles are chosen on."""
+"""Predictions of rows by models that did not see them, by which ensembles are chosen."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,12 +14,12 @@ class OutOfFold:
     """Predictions of some rows by several candidates.
 
     Attributes:
-        task: What is predicted, and which loss ensembles minimise.
+        task: The task, whose loss ensembles minimise.
         predictions: Predictions of the task, float32, shape ``(candidates, rows, outputs)``; 0
-            where there is none.
-        present: Which rows a candidate has predictions for, shape ``(candidates, rows)``.
-        complete: Which candidates have predictions of all rows of the data set, these and others,
-            shape ``(candidates,)``; at least one has.
+            if there is none.
+        present: Which rows a candidate has predicted, shape ``(candidates, rows)``.
+        complete: Which candidates have predicted all rows of the data set, these and others, shape
+            ``(candidates,)``; at least one has.
         target: Labels of the rows, as the task encodes them.
         folds: Fold in which each row was validated, int64, shape ``(rows,)``.
     """
@@ -43,7 +43,7 @@ class OutOfFold:
         assert self.present[self.complete].all()
 
     def of_candidates(self, indices: NDArray[np.int64] | list[int]) -> Self:
-        """Return the same of some candidates, in the order given."""
+        """Return the predictions of some candidates, in the given order."""
         return type(self)(
             task=self.task,
             predictions=self.predictions[indices],
@@ -54,7 +54,7 @@ class OutOfFold:
         )
 
     def of_rows(self, rows: NDArray[np.bool_]) -> Self:
-        """Return the same of some rows."""
+        """Return the predictions of some rows."""
         return type(self)(
             task=self.task,
             predictions=self.predictions[:, rows],
@@ -65,19 +65,19 @@ class OutOfFold:
         )
 
     def parts(self) -> NDArray[np.float32]:
-        """Return what the loss of an average needs, shape ``(candidates, rows, parts)``.
+        """Return the quantities for the loss of an average, shape ``(candidates, rows, parts)``.
 
-        The average of these parts is the part of the average, see ``Task.parts``. 0 where there
-        is no prediction.
+        The average of these parts is the part of the average, see ``Task.parts``. They are 0
+        without a prediction.
         """
         parts = self.task.parts(self.predictions, self.target)
         return np.where(self.present[:, :, None], parts, np.float32(0))
 
     def best(self, num_candidates: int) -> NDArray[np.int64]:
-        """Return the candidates of the lowest losses, best first; at least one is complete.
+        """Return the candidates with the lowest losses, best first; at least one is complete.
 
         Args:
-            num_candidates: How many, if there are as many.
+            num_candidates: Their number, if there are as many.
         """
         losses = self.losses()
         order = np.argsort(losses, kind="stable")[:num_candidates]
@@ -88,8 +88,8 @@ class OutOfFold:
     def losses(self) -> NDArray[np.float64]:
         """Return each candidate's own loss, shape ``(candidates,)``, as if it had all rows.
 
-        Rows differ in difficulty: a candidate that lacks some is compared with the best complete
-        one on the rows that it has, and the difference added to that one's loss.
+        Rows differ in difficulty. So an incomplete candidate is compared with the best complete
+        one on its own rows, and the difference is added to that candidate's loss.
         """
         rows = np.stack([self.task.row_losses(each, self.target) for each in self.predictions])
         of_complete = np.where(self.complete, rows.mean(axis=1), np.inf)

@@ -26,15 +26,15 @@ _Call: TypeAlias = Callable[[nn.Module, Sequence[torch.Tensor]], torch.Tensor]
 
 
 class EnsembleModule(nn.Module):
-    """All models of an ensemble as one: from features to probabilities or values.
+    """All models of an ensemble as one module: from features to probabilities or values.
 
-    No model hears of another, nor of earlier rows: each gets copies of the features, begins with
-    generators of its own, and is put back to what it was; so are PyTorch's settings.
+    No model affects another, or later rows. Each gets copies of the features and has its own
+    generators. Its state and PyTorch's settings are restored after each call.
 
     Args:
-        members: The models of each member, in evaluation mode; a member's models count alike.
-        combination: What the members' predictions are combined by.
-        signature: What goes in and what comes out.
+        members: The models of each member, in evaluation mode; they have equal weights.
+        combination: Combines the members' predictions.
+        signature: Inputs and outputs.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class EnsembleModule(nn.Module):
         """Predict rows.
 
         Args:
-            features: One tensor for each input, shape ``(rows, ...)``: uint8 where the input is
-                stored as bytes, which are divided by 255 here; otherwise float32. Channels are
-                where they are stored; where that is last, they are moved here.
+            features: One tensor for each input, shape ``(rows, ...)``: uint8 if the input is
+                stored as bytes, which are divided by 255 here; otherwise float32. Channels are on
+                the axis of the file; if this is the last, they are moved here.
 
         Returns:
             Probabilities or values, float64, shape ``(rows, outputs)``.
@@ -94,7 +94,7 @@ class EnsembleModule(nn.Module):
         return found
 
     def _run(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Call a model, and put back what it has changed."""
+        """Call a model, and restore what it has changed."""
         num_rows, versions = len(inputs[0]), _versions(model)
         before = Snapshot(model, parameters=model not in self._parameters_stay)
         seed_generators(_SEED, inputs[0].device)
@@ -133,7 +133,7 @@ class EnsembleModule(nn.Module):
 
 
 def as_trained(tensor: torch.Tensor, entry: Input) -> torch.Tensor:
-    """Turn the rows of an input into what models were given in training."""
+    """Convert the rows of an input to the form of the training."""
     if entry.dtype == "uint8":
         tensor = tensor.to(torch.float32) / _LARGEST_BYTE
     if entry.channels == "last":
@@ -169,7 +169,7 @@ def predict_each(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the predictions of every model, shape ``(models, rows, outputs)``, and its weight.
 
-    A member's models share its weight; weights have the shape ``(models,)`` and the sum 1.
+    A member's models share its weight. Weights have shape ``(models,)`` and sum 1.
     """
     shares = module.combination.shares
     with torch.no_grad():
@@ -183,11 +183,11 @@ def predict_each(
 def predict_variants(
     module: EnsembleModule, features: Sequence[NDArray[np.generic]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the ensemble predicts with one model of each member, and equal weights.
+    """Return the ensemble's predictions with one model of each member, and equal weights.
 
-    Variant *i* takes each member's model *i*; of members that have fewer, in turn. Members that
-    are added and subtracted, as a stack's are, need not predict the target themselves: how far
-    they are apart says nothing, how far the variants are does.
+    Variant *i* takes model *i* of each member; members with fewer models repeat them in turn. The
+    members of a stack are added and subtracted and need not predict the target themselves. So only
+    the differences between variants measure uncertainty, not those between members.
 
     Returns:
         Predictions of shape ``(variants, rows, outputs)``, and weights, shape ``(variants,)``.

@@ -1,4 +1,4 @@
-"""The loader module that models name which were registered before bundles had their own room."""
+"""The loader module of models that were registered before ``rayfold.bundle`` existed."""
 
 from importlib import import_module
 from typing import Any

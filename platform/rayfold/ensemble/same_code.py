@@ -1,4 +1,4 @@
-"""Leaving out trials whose weights belong to other code than the model's class has now."""
+"""Leaves out trials whose weights belong to other code than the present model class."""
 
 import logging
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ _SHOWN = 5
 def of_present_code(
     studies: Sequence[LoggedStudy], model: str | type[nn.Module] | None
 ) -> tuple[LoggedStudy, ...]:
-    """Return studies with those trials that were trained with the code of today.
+    """Return studies with only those trials that were trained with the present code.
 
-    Weights of one version of a file may fit another one, and predict something else there. What
-    is left out is told through ``logging``. Trials whose code is not known are kept: those of
-    journals that did not record it, and those of an installed model, which has versions instead.
+    Weights of one version of a file may fit another version and predict something else there. A
+    warning names the trials that are left out. Trials of unknown code are kept: those of journals
+    that did not record it, and those of an installed model, which has versions instead.
 
     Args:
-        studies: As they were logged.
-        model: The model's class or reference, where it is not the logged one.
+        studies: The logged studies.
+        model: The model's class or reference, if it is not the logged one.
     """
     return tuple(_of_present_code(study, model) for study in studies)
 
@@ -41,12 +41,12 @@ def check_trials_left(
     """Check that trials with weights are left.
 
     Args:
-        studies: As they were logged.
-        kept: The same by ``of_present_code``.
-        model: The model's class or reference, where it is not the logged one.
+        studies: The logged studies.
+        kept: The result of ``of_present_code``.
+        model: The model's class or reference, if it is not the logged one.
 
     Raises:
-        EnsembleError: If there were some, and all of them are of other code.
+        EnsembleError: If there were trials, and all of them have other code.
     """
     if _have_weights(studies) and not _have_weights(kept):
         reference = model_reference(model or studies[0].description.model)

@@ -1,4 +1,4 @@
-"""What people see: the table of trials, and the progress while they run."""
+"""The table of trials, and their progress while they run."""
 
 from rayfold.report.progress import Progress, StudyState, create_progress
 from rayfold.report.tables import best_trial, logged_table, table_text, trials_table

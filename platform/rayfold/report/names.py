@@ -1,4 +1,4 @@
-"""Tables of what a study can name: metrics and losses."""
+"""Tables of the metrics and losses that a study can name."""
 
 import pandas as pd
 

@@ -29,18 +29,18 @@ class StudyState:
 
     Attributes:
         name: The study's name.
-        metric: What it searches for.
+        metric: The metric that it optimises.
         mode: Whether a small or a large metric is good.
-        num_trials: Trials at most.
+        num_trials: Largest number of trials.
         num_folds: Folds of each trial.
         results: Finished trials.
         num_folds_done: Folds trained, over all trials and earlier runs.
-        num_folds_before: Those of them that earlier runs had trained.
-        maximum_groups: Groups at most.
+        num_folds_before: Number of these from earlier runs.
+        maximum_groups: Largest number of groups.
         pool: The groups.
-        num_studies: How many studies these are, whose scores do not compare; more than one for
-            the parts of a study.
-        ended: Whether the groups are gone, because all is done or the study was interrupted.
+        num_studies: Number of studies; more than one for the parts of a study, whose scores cannot
+            be compared.
+        ended: Whether the groups are gone, because all work is done or the study was interrupted.
     """
 
     name: str
@@ -57,7 +57,7 @@ class StudyState:
     ended: bool = False
 
     def with_pool(self, pool: Snapshot) -> Self:
-        """Return the same state with the groups of this moment."""
+        """Return the same state with the present groups."""
         return dataclasses.replace(self, pool=pool)
 
     @property
@@ -78,7 +78,7 @@ class StudyState:
 
     @property
     def _folds_per_trial(self) -> float:
-        """Folds that a trial will get: all, or as many as others had where some were stopped."""
+        """Expected folds of a trial: all, or the mean of the others if some were stopped."""
         if not any(result.status == "stopped" for result in self.results):
             return self.num_folds
         return sum(len(result.folds) for result in self.results) / len(self.results)
@@ -112,7 +112,7 @@ def format_score(result: TrialResult, metric: str) -> str:
 
 
 class Progress:
-    """Shows a study's state; a context manager. This one shows nothing."""
+    """Shows a study's state; a context manager. The base class shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -124,11 +124,11 @@ class Progress:
         """Show a new state; called about twice a second."""
 
     def close(self) -> None:
-        """Show nothing more."""
+        """End the display."""
 
 
 class PlainLines(Progress):
-    """One line per finished trial, and a summary where it has changed; for logs and pipes."""
+    """One line per finished trial, and a summary when it has changed; for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -136,7 +136,7 @@ class PlainLines(Progress):
         self._summary, self._summary_at = "", 0.0
 
     def update(self, state: StudyState) -> None:
-        """Print what has changed."""
+        """Print the changes."""
         if self._shown is None:
             self._shown = {result.id for result in state.results}
             if self._shown:
@@ -166,7 +166,7 @@ class LiveTable(Progress):
         self._live.update(_render(state), refresh=True)
 
     def close(self) -> None:
-        """Leave the last table standing."""
+        """End the display and keep the last table."""
         self._live.stop()
 
 
@@ -185,7 +185,7 @@ class NotebookTable(Progress):
 
 
 def create_progress(show: bool = True) -> Progress:
-    """Return the progress that suits where the output goes."""
+    """Return the progress display for the kind of output."""
     if not show:
         return Progress()
     if _in_notebook():
@@ -213,7 +213,7 @@ def state_html(state: StudyState) -> str:
 
 
 class _Html:
-    """HTML, and what to show where there is no HTML."""
+    """HTML, and text for outputs without HTML."""
 
     def __init__(self, html: str, text: str) -> None:
         self._html, self._text = html, text
@@ -260,7 +260,7 @@ def _trial_line(result: TrialResult, metric: str) -> str:
 
 
 def _trial_name(group: GroupState, state: StudyState) -> str:
-    """Return a trial's id, after the name of its study where that is not the one shown."""
+    """Return a trial's id, with the name of its study if it is another one."""
     return f"{group.trial}" if group.study == state.name else f"{group.study}/{group.trial}"
 
 

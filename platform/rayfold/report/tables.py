@@ -11,11 +11,11 @@ from rayfold.tracking import LoggedStudy
 from rayfold.training.metrics import scored_names
 
 STANDARD_ERROR = "standard_error"
-"""How the columns of standard errors end, each behind its mean."""
+"""Ending of the names of standard errors' columns, each of which follows its mean."""
 
 
 class Ranked(Protocol):
-    """What a trial needs to be ranked, be it from the journal or from MLflow."""
+    """A trial that can be ranked, from the journal or from MLflow."""
 
     @property
     def id(self) -> str:
@@ -68,14 +68,17 @@ def trials_table(
         results: The trials.
         metric: Name of the score's column.
         mode: Whether a small or a large score is good.
-        metrics: What else the study measures on validation rows, ``("val_accuracy",)``.
+        metrics: The study's other metrics on validation rows, ``("val_accuracy",)``.
 
     Returns:
-        Columns ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``, each
-        of the other metrics with its ``..._standard_error``,
-        ``folds``, ``seconds`` (of training and validation in these; None without one), in a
-        population ``exploits`` (how many) and ``donor`` (of the last one), with initial weights
-        ``begins`` (what was loaded for its first fold, or ``cold``), then the hyperparameters.
+        Columns, in this order:
+
+        * ``trial``, ``status``, ``metric`` (mean over the folds), ``standard_error``;
+        * each other metric with its ``..._standard_error``;
+        * ``folds``, ``seconds`` (training and validation in these folds; None without folds);
+        * in a population: ``exploits`` (their number) and ``donor`` (of the last one);
+        * with initial weights: ``begins`` (what its first fold has loaded, or ``cold``);
+        * the hyperparameters.
     """
     population = any(result.exploits for result in results)
     rows = [
@@ -155,15 +158,15 @@ def failed_table(study: LoggedStudy) -> pd.DataFrame:
 def table_text(
     table: pd.DataFrame, *, width: int | None = None, empty: str = "no completed trials yet"
 ) -> str:
-    """Return a table as text, numbers at four digits; absent values empty.
+    """Return a table as text, with numbers of four digits; missing values are empty.
 
     A mean and its standard error share a column: ``0.9833 ± 0.0024``.
 
     Args:
         table: The table, its most important columns first.
-        width: Characters of a line at most; the last columns that do not fit are left out, and
-            named below the table. None: all columns.
-        empty: What to say of a table without rows.
+        width: Longest line in characters. Columns that do not fit are left out and named below the
+            table. None: all columns.
+        empty: Text for a table without rows.
     """
     if table.empty:
         return empty
@@ -181,7 +184,7 @@ def table_text(
 
 
 def _left_out(names: Sequence[str], width: int) -> str:
-    """Return a line that says which columns are not shown, as far as it has room for names."""
+    """Return a line that names the columns that are not shown, as far as they fit."""
     how, line = " (--all shows them)", f"and {len(names)} more: {', '.join(names)}"
     if len(line) + len(how) > width:
         line = f"and {len(names)} more columns"
@@ -189,7 +192,7 @@ def _left_out(names: Sequence[str], width: int) -> str:
 
 
 def _with_errors(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of texts with each standard error behind the mean before it."""
+    """Return a table of texts in which each mean is followed by its standard error."""
     columns: dict[str, pd.Series] = {}
     mean = ""
     for name in map(str, cells.columns):

@@ -1,1 +1,1 @@
-"""A bundle behind HTTP: requests in JSON, and the Ray Serve deployment that answers them."""
+"""A bundle served over HTTP: JSON requests, and the Ray Serve deployment that answers them."""

@@ -1,4 +1,4 @@
-"""The Ray Serve deployment: parses, gathers the rows of requests that wait together, answers."""
+"""The Ray Serve deployment: it parses requests, predicts waiting ones together, and answers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ from rayfold.serving.messages import (
 )
 
 BATCHES_AT_ONCE = 4
-"""So many batches a replica may hold, in prediction and waiting.
+"""Number of batches that a replica may hold, in prediction and waiting.
 
-Ray lets a replica hold five requests, so that no larger batch is ever full, and has the others
-ask again in growing intervals.
+By default Ray lets a replica hold five requests, so no larger batch is ever full, and other
+requests ask again in growing intervals.
 """
 
 
 class EnsembleServer:
     """Answers requests with a bundle's predictions.
 
-    A malformed request is answered with status 400 and ``{"error": reason}``; it never gets to the
-    others in its batch.
+    A malformed request gets status 400 and ``{"error": reason}``; it does not affect the others in
+    its batch.
 
     Args:
         folder: The bundle.
-        allow_code: Run the code of its models, if it has no ONNX program.
-        max_batch_size: Requests that are predicted together.
-        batch_wait_seconds: How long the first of them waits for others.
+        allow_code: Whether to run the code of its models, if it has no ONNX program.
+        max_batch_size: Largest number of requests that are predicted together.
+        batch_wait_seconds: Seconds that the first of them waits for others.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class EnsembleServer:
         self.predict.set_batch_wait_timeout_s(batch_wait_seconds)
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Answer a POST with predictions, a GET with what the ensemble takes."""
+        """Answer a POST with predictions, a GET with the inputs of the ensemble."""
         try:
             check_target(request.method, request.url.path)
             if request.method != "POST":
@@ -76,7 +76,7 @@ class EnsembleServer:
 
     @serve.batch
     async def predict(self, requests: Sequence[Features]) -> list[NDArray[np.float64]]:
-        """Predict the rows of several requests in one go."""
+        """Predict the rows of several requests together."""
         lengths = [len(features[0]) for features in requests]
         together = tuple(np.concatenate(columns) for columns in zip(*requests, strict=True))
         predictions = await asyncio.to_thread(self.ensemble.predict_checked, together)
@@ -88,9 +88,9 @@ def application(folder: Path, *, num_replicas: int, max_batch_size: int, **optio
 
     Args:
         folder: The bundle.
-        num_replicas: Processes that predict.
-        max_batch_size: Requests that are predicted together.
-        options: Others of ``EnsembleServer``.
+        num_replicas: Number of processes that predict.
+        max_batch_size: Largest number of requests that are predicted together.
+        options: Other arguments of ``EnsembleServer``.
     """
     deployment = serve.deployment(
         EnsembleServer,

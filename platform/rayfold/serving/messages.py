@@ -1,12 +1,12 @@
-"""What a request may say and what is answered; no Ray, so that it is tested without.
+"""Requests and answers of a server, without Ray.
 
 A request::
 
     {"inputs": [[0.1, 0.2], [0.3, 0.4]]}                 rows of the only input
     {"inputs": {"images": [...], "ages": [30, 41]}}      rows of each input
 
-The answer has ``predictions``, one per row, and where the task has them ``probabilities``, in the
-order of ``classes``.
+The answer has ``predictions``, one per row, and for some tasks ``probabilities``, in the order of
+``classes``.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ MAX_BYTES: Final = 2**25
 MAX_ROWS: Final = 4096
 
 BODY_SECONDS: Final = 30.0
-"""How long a client may take to send a body."""
+"""Seconds that a client may take to send a body."""
 
 
 class RequestError(Exception):
-    """A request that is refused.
+    """An error that refuses a request.
 
     Attributes:
         status: The HTTP status of the answer.
@@ -45,7 +45,7 @@ class RequestError(Exception):
 
 
 def check_target(method: str, path: str) -> None:
-    """Check that a request asks for something that is there.
+    """Check the path and the method of a request.
 
     Raises:
         RequestError: 404 for any path but the root, 405 for another method.
@@ -58,11 +58,11 @@ def check_target(method: str, path: str) -> None:
 
 
 async def read_body(parts: AsyncIterator[bytes], *, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a request's body: not for ever, and no more of it than can be a request.
+    """Read a request's body, with limits of time and size.
 
     Args:
-        parts: The body as it comes in.
-        seconds: How long that may take.
+        parts: The parts of the body.
+        seconds: Limit of time.
 
     Raises:
         RequestError: 408 if it takes longer.
@@ -80,17 +80,17 @@ async def read_body(parts: AsyncIterator[bytes], *, seconds: float = BODY_SECOND
 
 
 def parse_request(body: bytes, signature: Signature) -> Features:
-    """Return the features that a request holds, checked.
+    """Return the checked features of a request.
 
     Args:
         body: JSON as above.
-        signature: What goes in.
+        signature: The inputs.
 
     Returns:
         One array for each input, as ``check_features`` returns them.
 
     Raises:
-        DataError: If the body is no such JSON, or its rows do not fit.
+        DataError: If the body is not such JSON, or its rows do not fit.
     """
     if len(body) > MAX_BYTES:
         raise DataError(f"the body has more than {MAX_BYTES} bytes; send fewer rows at once.")
@@ -120,7 +120,7 @@ def check_predictions(predictions: NDArray[np.float64]) -> None:
     """Check that all predictions are numbers that JSON can hold.
 
     Raises:
-        DataError: If one is not finite, because its row's values are too large for the models.
+        DataError: If one is not finite because the row's values are too large for the models.
     """
     faulty = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
     if len(faulty):
@@ -131,7 +131,7 @@ def check_predictions(predictions: NDArray[np.float64]) -> None:
 
 
 def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the answer for what ``Ensemble.predict_checked`` returned."""
+    """Return the answer for a result of ``Ensemble.predict_checked``."""
     answered: dict[str, Any] = {"predictions": ensemble.decide(predictions).tolist()}
     if ensemble.signature.task.probabilities:
         answered["probabilities"] = predictions.tolist()
@@ -139,7 +139,7 @@ def answer(ensemble: Ensemble, predictions: NDArray[np.float64]) -> dict[str, An
 
 
 def description(ensemble: Ensemble) -> dict[str, Any]:
-    """Return what an ensemble takes and gives, for whoever asks the server."""
+    """Return a description of an ensemble's inputs and outputs, the answer to a GET."""
     signature = ensemble.signature
     return {
         "ensemble": ensemble.origin.study,
@@ -173,7 +173,7 @@ def _columns(request: dict[str, Any], signature: Signature) -> list[Any]:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of two equal keys, one would be lost."""
+    """Return a JSON object; refuse repeated keys, of which one would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -183,7 +183,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _holds_bools(rows: Any) -> bool:
-    """Tell whether a truth value is among the rows, which NumPy would take for 0 or 1."""
+    """Tell whether the rows hold truth values, which NumPy would convert to 0 and 1."""
     return any(map(_holds_bools, rows)) if isinstance(rows, list) else isinstance(rows, bool)
 
 

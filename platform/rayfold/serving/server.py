@@ -1,4 +1,4 @@
-"""Serving a bundle on this machine until it is told to end."""
+"""Serves a bundle on this machine until it is told to end."""
 
 import logging
 import signal
@@ -31,7 +31,7 @@ def serve_bundle(
     allow_code: bool,
     ready: Callable[[], None],
 ) -> None:
-    """Serve a bundle on 127.0.0.1 until SIGINT or SIGTERM, and end all that was started for it.
+    """Serve a bundle on 127.0.0.1 until SIGINT or SIGTERM; then end everything that it started.
 
     Args:
         folder: The bundle.
@@ -43,7 +43,7 @@ def serve_bundle(
         ready: Called once requests are answered.
 
     Raises:
-        BundleError: If the bundle cannot be loaded; nothing has been started then.
+        BundleError: If the bundle cannot be loaded; then nothing is started.
         ResourcesError: If the port is taken, or Ray does not start.
     """
     check_free_port(port)
@@ -76,12 +76,12 @@ def running(
     batch_wait_seconds: float = 0.005,
     allow_code: bool = False,
 ) -> Iterator[str]:
-    """Serve a bundle on the Ray that this process is connected to, for the length of the block.
+    """Serve a bundle during the block, on the Ray that this process is connected to.
 
     Arguments are those of ``serve_bundle``.
 
     Yields:
-        Where requests go to.
+        The URL for requests.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
@@ -106,10 +106,10 @@ def running(
 
 
 def check_free_port(port: int) -> None:
-    """Refuse a port that another server listens on.
+    """Refuse a port on which another server listens.
 
     Raises:
-        ResourcesError: If one does.
+        ResourcesError: If another server listens there.
     """
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,7 +123,7 @@ def check_free_port(port: int) -> None:
 
 @contextmanager
 def _on_signals(ended: threading.Event) -> Iterator[None]:
-    """Set the event on SIGINT and SIGTERM, so that what waits for it ends in order."""
+    """Set the event on SIGINT and SIGTERM, so that its waiter ends in order."""
 
     def end(_: int, __: FrameType | None) -> None:
         ended.set()

@@ -1,4 +1,4 @@
-"""How earlier studies are named."""
+"""Names of earlier studies in options."""
 
 from rayfold.errors import RayfoldError
 
@@ -9,9 +9,9 @@ def study_names(
     """Return the names or ids that a field holds: one, or a list of different ones.
 
     Args:
-        field: What messages call it.
+        field: Name of the field for messages.
         given: Its value.
-        error: What to raise if it holds none, one twice, or something else.
+        error: The error to raise if it holds no name, a repeated one, or something else.
         otherwise: What else it may be, for the message.
     """
     names = [given] if isinstance(given, str) else given

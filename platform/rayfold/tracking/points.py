@@ -1,4 +1,4 @@
-"""Results as MLflow's metrics: points with a step and a time."""
+"""Results as metrics of MLflow: points with a step and a time."""
 
 import math
 from collections import defaultdict
@@ -30,7 +30,7 @@ def history_metrics(folds: Sequence[FoldResult], *, prefix: str = "") -> list["M
 
 
 def metric(name: str, value: float | None, time: float, *, step: int) -> "Metric":
-    """Return one point; a value that was not finite is null in the journal, NaN in MLflow."""
+    """Return one point; a value that is not finite is null in the journal and NaN in MLflow."""
     from mlflow.entities import Metric
 
     value = math.nan if value is None else float(value)
@@ -44,5 +44,5 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 
 def milliseconds(time: float) -> int:
-    """Return Unix seconds as MLflow counts time."""
+    """Return Unix seconds in MLflow's unit of time."""
     return int(time * 1000)

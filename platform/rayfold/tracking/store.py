@@ -31,7 +31,7 @@ _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 class StoreError(TrackingError):
-    """A store that waiting does not mend: it is no database, or its experiment is deleted."""
+    """A permanent fault of the store: it is not a database, or its experiment is deleted."""
 
 
 def tracking_uri(storage: Path) -> str:
@@ -45,7 +45,7 @@ def experiment_name() -> str:
 
 
 def sqlite_uri(file: Path) -> str:
-    """Return the URI of an SQLite file, in which signs that URIs give a meaning are escaped."""
+    """Return the URI of an SQLite file, with special characters escaped."""
     return f"sqlite:///{str(file).translate(_ESCAPES)}"
 
 
@@ -56,12 +56,12 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def check_store(uri: str) -> None:
-    """Check that an SQLite file is a database, if it is there, or that a database has a driver.
+    """Check that an existing SQLite file is a database, or that a database's driver is installed.
 
     MLflow would try for minutes to open it.
 
     Raises:
-        StoreError: If it is none, or the driver is not installed.
+        StoreError: If it is not a database, or the driver is not installed.
     """
     file = sqlite_file(uri)
     if file is None and holds_own_artifacts(uri):
@@ -85,7 +85,7 @@ def check_store(uri: str) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    """Check that the package is installed by which a database is asked."""
+    """Check that the driver of a database is installed."""
     engine: Any = importlib.import_module("sqlalchemy.engine")  # MLflow's dependency, not ours
     try:
         engine.make_url(uri).get_dialect().import_dbapi()
@@ -103,17 +103,17 @@ def _check_driver(uri: str) -> None:
 
 
 def holds_own_artifacts(uri: str) -> bool:
-    """Tell whether ``uri`` is a database, with no server that decides where artifacts lie."""
+    """Tell whether ``uri`` is a database, without a server that decides where artifacts are."""
     return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong in one line, without the password that a URI may hold."""
+    """Return the error in one line, without the password of a URI."""
     return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def is_refusal(error: Exception) -> bool:
-    """Tell whether the store refuses what it is given, so that no later try helps."""
+    """Tell whether the store refuses the request, so that a later try does not help."""
     return (
         isinstance(error, UnicodeError | TypeError)
         or getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
@@ -126,11 +126,11 @@ def without_password(text: str) -> str:
 
 
 def open_store(uri: str) -> "MlflowClient":
-    """Return a client of the store at ``uri``; an SQLite file that is missing is created.
+    """Return a client of the store at ``uri``; a missing SQLite file is created.
 
-    MLflow's environment variables get our defaults where the user has not set them: no
-    telemetry, nothing on the console, and for a server short timeouts and no retries of its own (a
-    repeated request could create a run twice, and a dead server would hold a call for minutes).
+    MLflow's environment variables get Rayfold's defaults unless the user has set them: no
+    telemetry and no console output. For a server: short timeouts and no retries. A repeated
+    request could create a run twice, and a dead server would hold a call for minutes.
     """
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -157,7 +157,7 @@ def open_store(uri: str) -> "MlflowClient":
 
 @contextmanager
 def _without_stray_folder(uri: str) -> Iterator[None]:
-    """Remove the empty folder that MLflow makes for a URI with escapes, since it reads none."""
+    """Remove the empty folder that MLflow makes for a URI with escapes, which it cannot read."""
     folder = Path(uri.removeprefix("sqlite:///")).parent
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -169,12 +169,12 @@ def _without_stray_folder(uri: str) -> Iterator[None]:
 
 
 def open_experiment(client: "MlflowClient", name: str, artifacts: Path) -> str:
-    """Return an experiment's id; one that is missing is made.
+    """Return an experiment's id; a missing experiment is created.
 
     Args:
         client: The store.
         name: The experiment's name.
-        artifacts: Where the artifacts of a new one lie, if no server decides that.
+        artifacts: Folder of the artifacts of a new one, if no server decides that.
 
     Raises:
         StoreError: If it was deleted.
@@ -244,8 +244,8 @@ def search_runs(
 def _create_sqlite(file: Path) -> None:
     """Create MLflow's tables in a temporary file and rename it.
 
-    MLflow migrates a new file step by step for seconds; a process killed meanwhile would leave
-    a store that no MLflow opens again, and two processes at once would damage it.
+    MLflow migrates a new file step by step for seconds. A process killed in this time would leave
+    a store that MLflow cannot open, and two processes at once would damage it.
     """
     if file.exists():
         return

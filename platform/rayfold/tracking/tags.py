@@ -1,4 +1,4 @@
-"""What a run's tags and metrics are called, and configurations as tags, exactly."""
+"""Names of a run's tags and metrics, and the exact encoding of configurations as tags."""
 
 import json
 import re
@@ -24,7 +24,7 @@ INITIAL_WEIGHTS = "rayfold.initial_weights"
 PARENT = "mlflow.parentRunId"
 
 MAX_TAG_LENGTH = 5000
-"""The least that an MLflow server takes (3.x: 8,000 characters); longer text would be cut."""
+"""Longest text that every MLflow server accepts (3.x: 8,000 characters); longer text is cut."""
 
 _NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
 
@@ -45,7 +45,7 @@ def config_to_tags(config: Config) -> dict[str, str]:
 
 
 def config_from_tags(tags: Mapping[str, str]) -> Config:
-    """Rebuild the configuration from ``config_to_tags()``; other tags are passed over.
+    """Rebuild the configuration from ``config_to_tags()``; other tags are ignored.
 
     Raises:
         ValueError: If the tags hold no configuration.

@@ -1,4 +1,4 @@
-"""What the run of a trial in MLflow holds already, and what the journal tells of the trial."""
+"""The content of a trial's run in MLflow, and of its entries in the journal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 RUN_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-"""How a trial has ended, as MLflow calls it."""
+"""MLflow's status for each end of a trial."""
 
 
 @dataclass(kw_only=True)
@@ -24,18 +24,17 @@ class TrialRun:
         run_status: MLflow's status of the run.
         params: Names of the logged parameters.
         uploaded: When each fold that is fully uploaded was finished, Unix seconds.
-        settled: Nothing is to be added: the trial's end is logged, or the run was deleted.
+        settled: Whether the run is complete: the trial's end is logged, or the run was deleted.
         deleted: Whether the run was deleted.
-        attempt: Which try of the trial the run holds, counted from 0.
-        attempt_read: The same by the entries so far; what belongs to an earlier one is passed
-            over.
+        attempt: Number of the try that the run holds, counted from 0.
+        attempt_read: The same by the entries so far; entries of earlier tries are ignored.
         started_at: When the configuration was suggested, or tried again, Unix seconds.
         suggested: The configuration that was suggested.
-        first_tags: What a run of this trial begins with.
-        folds: The folds that the journal holds so far.
+        first_tags: The first tags of a run of this trial.
+        folds: The folds in the journal so far.
         config: The configuration by the entries so far.
-        exploits: What the trial has taken over by the entries so far.
-        exploit_metrics: The hyperparameters after each of these.
+        exploits: The exploits by the entries so far.
+        exploit_metrics: The hyperparameters after each exploit.
     """
 
     run_id: str
@@ -55,7 +54,7 @@ class TrialRun:
     exploit_metrics: list["Metric"] = field(default_factory=list)
 
     def forget(self) -> None:
-        """Forget what the entries told of a try that begins anew."""
+        """Forget the entries of a try that begins anew."""
         self.config = self.suggested
         self.folds.clear()
         self.exploits.clear()
@@ -63,12 +62,12 @@ class TrialRun:
 
     @property
     def takes_nothing(self) -> bool:
-        """Whether what the entries tell is in the run already, or not wanted there."""
+        """Whether the entries are already in the run, or do not belong there."""
         return self.settled or self.attempt_read < self.attempt
 
     @classmethod
     def of(cls, run: "Run") -> Self:
-        """Read from a run what it holds already."""
+        """Read the content of a run."""
         tags, deleted = run.data.tags, run.info.lifecycle_stage == "deleted"
         return cls(
             run_id=run.info.run_id,
@@ -82,7 +81,7 @@ class TrialRun:
 
     @property
     def exploit_tags(self) -> dict[str, str]:
-        """What the trial has taken over, as tags: the newest of it that fit."""
+        """The trial's exploits as tags, the newest that fit."""
         if not self.exploits:
             return {}
         return {

@@ -1,4 +1,4 @@
-"""The MLflow UI, on the store of our studies."""
+"""The MLflow UI for the store of the studies."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from rayfold.tracking.store import sqlite_file, tracking_uri
 
 
 def ui_command(storage: Path, *, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the command that serves the MLflow UI on 127.0.0.1, and what its environment needs.
+    """Return the command that serves the MLflow UI on 127.0.0.1, and its environment variables.
 
     Args:
         storage: Folder of all studies.
@@ -50,7 +50,7 @@ def ui_command(storage: Path, *, port: int) -> tuple[list[str], dict[str, str]]:
 
 
 def _check_free(port: int) -> None:
-    """Refuse a port that another server listens on: its pages would be taken for ours."""
+    """Refuse a port on which another server listens, whose pages would be shown instead."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""The thread that brings studies' journals to MLflow, and never holds up training."""
+"""The thread that uploads studies' journals to MLflow and never delays training."""
 
 import logging
 import threading
@@ -23,20 +23,19 @@ _INTERVAL_S = 1.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _QUIET_S = {True: 2.0, False: 15.0}
-"""How long it is waited in silence, by whether the store is out of reach; MLflow is slow."""
+"""Seconds of waiting without a message, by whether the store is out of reach; MLflow is slow."""
 
 
 class Uploader:
-    """Follow the journals of one or more studies and log what is new, in a daemon thread.
+    """Follow the journals of one or more studies and log new entries, in a daemon thread.
 
-    Nothing that goes wrong in it reaches the study. While the store is out of reach it tries
-    again with growing pauses, and tells this once, and once that the store is back. A store that
-    waiting does not mend is told once, too, and left to the next uploader. Its place is
-    kept by the tags of the runs: a new uploader, in another process too, goes on from there.
+    Its errors never reach the study. While the store is out of reach, it tries again with growing
+    pauses. It logs once that the store is out of reach, and once that it is back. A permanent
+    fault of the store is logged once, and the upload is left to the next uploader. The tags of the
+    runs record what is uploaded, so a new uploader in any process continues from there.
 
     Args:
-        folders: Of a study or of several: each holds ``journal.jsonl`` and the files that fold
-            results name.
+        folders: Folders of one or more studies, with ``journal.jsonl`` and the files of the folds.
         uri: MLflow's tracking URI.
         artifacts: Where a new experiment keeps artifacts if no server decides it.
     """
@@ -58,15 +57,15 @@ class Uploader:
         return self
 
     def notify(self) -> None:
-        """Say that the journal has grown, so that the upload need not wait for its next turn."""
+        """Report that the journal has grown, so that the upload begins at once."""
         self._nudged.set()
 
     def finish(self, timeout_s: float) -> bool:
-        """Upload what the journal holds now, and end the thread.
+        """Upload the present journal, and end the thread.
 
         Args:
-            timeout_s: How long to wait, seconds; then the rest is left to the next uploader. A
-                wait of more than a moment is told.
+            timeout_s: Longest wait in seconds; the rest is left to the next uploader. A longer
+                wait is logged.
 
         Returns:
             Whether everything is uploaded.

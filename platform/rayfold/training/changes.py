@@ -1,4 +1,4 @@
-"""What of a model may change while it trains: nothing that gives a weight another shape."""
+"""Changes of a model while it trains: nothing may change the shape of a weight."""
 
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -29,10 +29,10 @@ def check_changes(
     The model is built before and after each change, without memory for its weights.
 
     Args:
-        changes: What changes while it trains.
-        fixed: What is not searched.
-        model_class: Takes what is under ``model.``.
-        data: For the shapes.
+        changes: The changes while it trains.
+        fixed: Fixed hyperparameters.
+        model_class: The model, which takes hyperparameters under ``model.``.
+        data: The data set, for the shapes.
 
     Raises:
         RecipeError: If the weights differ.
@@ -50,7 +50,7 @@ def check_changes(
 
 
 def _differing(shapes: Shapes, others: Shapes) -> str | None:
-    """Return a weight that only one model has, or each in another shape."""
+    """Return a weight that only one model has, or that has different shapes."""
     return next((w for w in {**shapes, **others} if shapes.get(w) != others.get(w)), None)
 
 

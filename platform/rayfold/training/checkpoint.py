@@ -1,11 +1,11 @@
 """Checkpoints of one fold: written by rank 0, named by epoch, whole or not at all.
 
-There are two kinds. Those that are written every few seconds, so that little is lost with a
-worker, supersede each other quickly. *Milestones* are written when a job asks for them: all
-folds of a trial have them at the same epochs, so that another trial may copy them.
+There are two kinds. Ordinary checkpoints are written every few seconds, so that little is lost
+with a worker, and replace each other quickly. *Milestones* are written when a job asks for
+them. All folds of a trial have them at the same epochs, so that another trial may copy them.
 
-A state that was taken over for a restart has a note beside it (``ShrinkAndPerturb``), which counts
-for that one milestone.
+A state that was copied for a restart has a note beside it (``ShrinkAndPerturb``), which counts
+only for that milestone.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from rayfold.storage import replacing
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""How many checkpoints of each kind are kept: the newest, and the last one before it.
+"""Number of checkpoints of each kind that are kept: the newest, and the one before it.
 
-A milestone that others may copy is therefore there until all folds have written the next one.
+So a milestone that others may copy exists until all folds have written the next one.
 """
 
 _NOTE = "restart.json"
@@ -48,10 +48,10 @@ def save_checkpoint(
     """Write a state, then remove all but the newest checkpoints of its kind.
 
     Args:
-        folder: The fold's folder, made if need be.
+        folder: The fold's folder; it is created if it is missing.
         epoch: Epochs trained so far.
         state: Tensors and plain values.
-        milestone: Whether a job has asked for it.
+        milestone: Whether a job has requested it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, epoch, milestone=milestone)
@@ -65,16 +65,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a state; nothing but tensors and plain values is ever unpickled."""
+    """Read a state; only tensors and plain values are unpickled."""
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state
 
 
 def readable_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read a state, or warn and return None if the file is damaged: emptied or cut off, say.
+    """Read a state; if the file is damaged, such as empty or cut off, warn and return None.
 
     Raises:
-        OSError: If the file system fails; the file may be whole.
+        OSError: If the file system fails; the file may be undamaged.
     """
     try:
         state = load_checkpoint(path, device)
@@ -90,7 +90,7 @@ def readable_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | No
 
 
 def put_aside(path: Path) -> None:
-    """Rename a damaged file, so that it is there to be looked at and stands in nobody's way."""
+    """Rename a damaged file, so that it is kept for inspection and not read again."""
     with contextlib.suppress(FileNotFoundError):  # another worker may have been quicker
         path.replace(path.with_name(path.name + ".damaged"))
 
@@ -103,12 +103,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkAndPerturb:
-    """How a restart makes new weights of old ones: ``shrink * old + noise * fresh``.
+    """How a restart makes new weights from old ones: ``shrink * old + noise * fresh``.
 
-    The fresh ones are those of a model just built; moments of the optimiser are forgotten.
+    Fresh weights are those of a new model; the optimiser's moments are dropped.
 
     Attributes:
-        epoch: The milestone that it is done to.
+        epoch: The milestone that it applies to.
         shrink: Factor of the old weights, in (0, 1).
         noise: Factor of the fresh ones, in [0, 1).
 
@@ -121,7 +121,7 @@ class ShrinkAndPerturb:
     noise: float
 
     def write(self, folder: Path) -> None:
-        """Put the note beside the milestone."""
+        """Write the note beside the milestone."""
         with replacing(folder / _NOTE) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self)))
 
@@ -143,7 +143,7 @@ def newest_epoch(folder: Path) -> int:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove all checkpoints of a fold that is done."""
+    """Remove all checkpoints of a finished fold."""
     for path in _checkpoints(folder):
         path.unlink(missing_ok=True)
 

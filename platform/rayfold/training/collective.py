@@ -1,4 +1,4 @@
-"""How the workers of a group talk to each other: nothing here knows of learning."""
+"""Communication between the workers of a group; nothing here knows of learning."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,8 +16,8 @@ class Collective(ABC):
 
     Attributes:
         rank: This worker's number, counted from 0.
-        world_size: How many workers the group has.
-        device: Where this worker computes.
+        world_size: Number of workers in the group.
+        device: The device of this worker.
     """
 
     rank: int
@@ -43,7 +43,7 @@ class Collective(ABC):
     def on_rank_0(self, write: Callable[[], Result]) -> Result:
         """Call ``write`` on rank 0 and return what it returns, on every worker.
 
-        An error of the operating system, a full disk say, is raised on every worker, too, so that
+        An error of the operating system, such as a full disk, is raised on every worker, so that
         they stay together.
         """
         value: Result | None = None
@@ -85,7 +85,7 @@ class Distributed(Collective):
     """The processes that ``torch.distributed`` connects.
 
     Args:
-        device: Where this worker computes.
+        device: The device of this worker.
 
     Raises:
         ValueError: If ``torch.distributed`` has no process group yet.
@@ -109,7 +109,7 @@ class Distributed(Collective):
         return total
 
     def gather_rows(self, rows: Tensor) -> Tensor | None:
-        """Join the workers' rows on rank 0; they are padded to one number on the way."""
+        """Join the workers' rows on rank 0; for the transfer they are padded to equal numbers."""
         sizes = [int(size) for size in self._gathered(torch.tensor([len(rows)]))]
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
         padded[: len(rows)] = rows

@@ -1,10 +1,9 @@
 """Tries a model on two rows in a process of its own, which may hang, exit or crash.
 
 ``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunRequest``, which its parent has
-just written, and prints a line of JSON for each thing that happens: ``ready``, then for each
-configuration ``begun`` and ``parameters``, ``error`` or ``fault`` (of the machine), and ``done``
-in the end. What the model prints goes to standard error, where a crash leaves the lines that it
-happened in.
+just written. It prints a line of JSON for each event: ``ready``; for each configuration ``begun``
+and ``parameters``, ``error`` or ``fault`` (of the machine); and ``done`` at the end. The model's
+output goes to standard error, where a crash also writes the lines of code.
 """
 
 import faulthandler
@@ -35,19 +34,19 @@ from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
 
 WORDS = "words.txt"
-"""File beside the request: what ended the process, if it did not come to its end."""
+"""File beside the request that says what ended the process too early."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunRequest:
-    """What is tried.
+    """The configurations to try.
 
     Attributes:
-        setup: The study's, with one epoch, one fold of these rows and a folder of its own.
+        setup: The study's setup, with one epoch, one fold of these rows and a folder of its own.
         data: Some rows of the data set.
-        configs: Configurations of the space; what is fixed is in ``setup``.
-        device: Where to compute.
-        seconds: How long all of it may take.
+        configs: Configurations of the space; fixed values are in ``setup``.
+        device: The device.
+        seconds: Limit of time for all configurations.
     """
 
     setup: StudySetup
@@ -58,7 +57,7 @@ class DryRunRequest:
 
 
 def main(file: Path) -> None:
-    """Carry out the request in a file, and print what happens."""
+    """Carry out the request in a file, and print the events."""
     die_with_parent()
     tell = _private_output()
     _import_the_rest()
@@ -83,12 +82,12 @@ def count_without_memory(model_class: type[nn.Module], data: DataSet, config: Co
     """Build a model without memory for any value.
 
     Args:
-        model_class: A model whose constructor checks its arguments and nothing else.
-        data: For the shapes.
+        model_class: A model whose constructor only checks its arguments and builds layers.
+        data: The data set, for the shapes.
         config: A configuration, searched and fixed hyperparameters together.
 
     Returns:
-        How many parameters it has.
+        Its number of parameters.
 
     Raises:
         ModelError: If it cannot be built.
@@ -101,13 +100,13 @@ def count_without_memory(model_class: type[nn.Module], data: DataSet, config: Co
 
 
 def _import_the_rest() -> None:
-    """Import what PyTorch and we import on first use: no model takes that time."""
+    """Import modules that PyTorch and Rayfold import on first use, outside the model's time."""
     load_metrics()
     torch.optim.SGD(nn.Linear(1, 1).parameters()).zero_grad()
 
 
 def _train(request: DryRunRequest, number: int, config: Config) -> int:
-    """Train an epoch, validate, and write what a fold leaves behind."""
+    """Train an epoch, validate, and write the files of a fold."""
     job = FoldJob(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
     run = FoldRun(
         job, setup=request.setup, data=request.data, collective=SingleProcess(request.device)
@@ -129,7 +128,7 @@ def _told(error: BaseException, setup: StudySetup) -> str:
 
 
 def _private_output() -> Callable[[dict[str, Any]], None]:
-    """Keep standard output for our lines; what others print goes to standard error."""
+    """Keep standard output for the events; other output goes to standard error."""
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 

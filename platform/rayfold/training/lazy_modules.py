@@ -14,14 +14,14 @@ from rayfold.isolation import isolated
 def materialise(model: nn.Module, features: Sequence[Tensor]) -> None:
     """Give lazy modules their shapes by one pass over a few rows, in evaluation mode.
 
-    A model without lazy modules is left alone, and so are the generators of random numbers.
+    A model without lazy modules does not change, and neither do generators of random numbers.
 
     Args:
         model: Changed in place.
         features: The rows, one tensor for each of its inputs.
 
     Raises:
-        ModelError: If ``forward`` fails, or a lazy module takes no part in it.
+        ModelError: If ``forward`` fails, or does not use a lazy module.
     """
     if not _lazy_names(model):
         return
@@ -48,7 +48,7 @@ def materialise(model: nn.Module, features: Sequence[Tensor]) -> None:
 def blank_rows(
     input_shapes: Sequence[Sequence[int]], device: torch.device | str = "cpu"
 ) -> tuple[Tensor, ...]:
-    """Return two rows of zeros for each input: only their shapes matter here."""
+    """Return two rows of zeros for each input; only their shapes matter."""
     return tuple(torch.zeros((2, *shape), device=device) for shape in input_shapes)
 
 

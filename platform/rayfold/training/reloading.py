@@ -1,4 +1,4 @@
-"""Whether a model's state dict holds all that it predicts with: an ensemble has nothing else."""
+"""Whether a model predicts from its state dict alone, since an ensemble has nothing else."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,11 +16,11 @@ _OWN = frozenset(vars(nn.Module()))  # of PyTorch itself: parameters, buffers, h
 
 
 def misfit(model: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Say in what a state dict differs from the model's in names and shapes, or nothing.
+    """Say how a state dict differs from a model's in names and shapes; empty if it does not.
 
     Args:
-        model: State dict of a model that was just built.
-        given: The state dict that it is to take.
+        model: State dict of a new model.
+        given: The state dict to load.
     """
     if missing := [name for name in model if name not in given]:
         return f"it lacks {missing[0]!r}"
@@ -43,14 +43,14 @@ def unlike(trained: Tensor, reloaded: Tensor) -> bool:
 
 
 def kept_outside(trained: nn.Module, reloaded: nn.Module) -> list[str]:
-    """Name what differs between two models with the same state dict, and why it is not in that.
+    """Name the differences between two models with equal state dicts, and how to avoid them.
 
     Args:
         trained: The model that was trained.
-        reloaded: One that was built anew and has taken the other's state dict.
+        reloaded: A new model with the same state dict.
 
     Returns:
-        For each such attribute its name, and in brackets what to do about it.
+        For each differing attribute its name, and in brackets what to do.
     """
     others = dict(reloaded.named_modules())
     found = []
@@ -69,7 +69,7 @@ def kept_outside(trained: nn.Module, reloaded: nn.Module) -> list[str]:
 
 
 def told(names: list[str]) -> str:
-    """Return what ``kept_outside`` has found as the end of a message."""
+    """Return the result of ``kept_outside`` as the end of a message."""
     if not names:
         return (
             "it may be in an attribute, a global variable or a generator of its own; keep it in "
@@ -100,7 +100,7 @@ def _differ(first: object, second: object) -> bool:
 
 
 def _tensors(value: object, depth: int = 0) -> Iterator[Tensor]:
-    """Yield the numbers that are held in a value, as tensors on the CPU."""
+    """Yield the numbers in a value, as tensors on the CPU."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Weights that a fold begins with: those of earlier studies, where names and shapes match."""
+"""Initial weights of a fold from earlier studies, for tensors whose names and shapes match."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,17 +22,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A trial of an earlier study whose fold models others may begin with.
+    """A trial of an earlier study whose models others may begin with.
 
     Attributes:
         number: Counted from 0 among the sources.
         study: Name of the study.
         study_id: Its own identity.
         trial: Name of the trial within it.
-        shapes: Of the models' tensors.
-        same_outputs: Whether what is predicted is the same, so that the output layer fits, too.
-        folds: For each fold of the new study the fold of this trial whose model has seen none of
-            its validation rows, and none of the test rows; None where there is no such model.
+        shapes: Shapes of the models' tensors.
+        same_outputs: Whether it predicts the same classes or values, so that the output layer also
+            fits.
+        folds: For each fold of the new study, the fold of this trial whose model has seen neither
+            its validation rows nor the test rows; None if there is no such model.
     """
 
     number: int
@@ -44,16 +45,16 @@ class Source:
     folds: tuple[int | None, ...]
 
     def file(self, source_fold: int) -> Path:
-        """Return where the study keeps a copy of a fold's weights, relative to its folder."""
+        """Return the path of the copy of a fold's weights, relative to the study's folder."""
         return Path("initial_weights") / str(self.number) / f"fold_{source_fold}.safetensors"
 
     def fitting(self, shapes: Shapes, outputs: Collection[str]) -> tuple[str, ...]:
-        """Return the tensors that a model of these shapes can take.
+        """Return the tensors that a model of these shapes can load.
 
         Args:
-            shapes: Of the new model.
+            shapes: Shapes of the new model.
             outputs: Names of its tensors whose shape depends on the number of outputs; they are
-                taken only where what is predicted is the same.
+                loaded only if both models predict the same classes or values.
         """
         return tuple(
             name
@@ -67,16 +68,15 @@ class WarmStart:
     """How the warm trials of a study begin.
 
     Attributes:
-        sources: The best of each study first, and each with other shapes than those before it in
-            its study.
+        sources: The best trials of each study first; in each study every source has other shapes.
         shrink: Factor of the loaded weights.
-        noise: Factor of the fresh ones that are added to them.
-        frozen_epochs: Epochs for which loaded weights stay as they are.
-        learning_rate_factor: Factor of their learning rate from then on.
+        noise: Factor of the fresh weights that are added to the loaded ones.
+        frozen_epochs: Number of first epochs in which loaded weights do not change.
+        learning_rate_factor: Factor of their learning rate after that.
 
     References:
         Ash, Adams, "On Warm-Starting Neural Network Training", arXiv 1910.08475: shrink and
-        perturb, since what was trained on from a warm start generalises worse.
+        perturb, because training from a warm start generalises worse.
     """
 
     sources: tuple[Source, ...]
@@ -87,7 +87,7 @@ class WarmStart:
 
     @property
     def holds_back(self) -> bool:
-        """Whether loaded weights learn at another rate than fresh ones, at any time."""
+        """Whether loaded weights ever have another learning rate than fresh ones."""
         return self.frozen_epochs > 0 or self.learning_rate_factor != 1.0
 
     def rate_factor(self, epoch: float) -> float:
@@ -99,17 +99,17 @@ class WarmStart:
     ) -> Source | None:
         """Return the source that fits a model best.
 
-        Among those of which most tensors fit, each study has its best trial; trials of the new
-        study take turns in which of them they begin with.
+        Of the sources with most fitting tensors, the best of each study is used. Trials of the new
+        study take the studies in turn.
 
         Args:
-            shapes: Of the new model.
+            shapes: Shapes of the new model.
             outputs: Names of its tensors whose shape depends on the number of outputs.
-            fold: The fold to be trained.
-            number: Of the trial, counted from 0.
+            fold: The fold to train.
+            number: Number of the trial, counted from 0.
 
         Returns:
-            None if no tensor of any source fits, or all have seen what the fold must not see.
+            None if no tensor of any source fits, or if all have seen rows that the fold hides.
         """
         counts = [
             len(source.fitting(shapes, outputs)) if source.folds[fold] is not None else 0
@@ -146,11 +146,11 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a model has begun with.
+    """The initial weights of a model.
 
     Attributes:
-        weights: For the fold's result.
-        names: Of the tensors that were loaded.
+        weights: Their origin, for the fold's result.
+        names: Names of the loaded tensors.
     """
 
     weights: LoadedWeights
@@ -166,21 +166,21 @@ def load_initial_weights(
     fold: int,
     number: int,
 ) -> Loaded | None:
-    """Mix the weights of the source that fits best into a model just built.
+    """Mix the weights of the source that fits best into a new model.
 
-    Floating-point parameters become ``shrink * loaded + noise * fresh``; buffers, such as the
-    running statistics of batch normalisation, are taken as they are.
+    Floating-point parameters become ``shrink * loaded + noise * fresh``. Buffers, such as the
+    running statistics of batch normalisation, are copied unchanged.
 
     Args:
         model: Changed in place.
         warm_start: How trials begin.
-        folder: The study's.
+        folder: The study's folder.
         outputs: Names of tensors whose shape depends on the number of outputs.
-        fold: The fold to be trained.
-        number: Of the trial, counted from 0.
+        fold: The fold to train.
+        number: Number of the trial, counted from 0.
 
     Returns:
-        None if nothing fits: the model stays as it was.
+        None if nothing fits; the model is then unchanged.
     """
     state = model.state_dict()
     shapes = tensor_shapes(state)
@@ -214,7 +214,7 @@ def _mix(tensor: Tensor, past: Tensor, warm_start: WarmStart, *, shrunk: bool) -
 
 
 def tensor_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a state dict; extra state of other kinds has none."""
+    """Return the shape of each tensor of a state dict, without other extra state."""
     return {name: tuple(tensor.shape) for name, tensor in tensors_of(state).items()}
 
 
@@ -223,7 +223,7 @@ def model_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors of the model that a configuration describes.
 
-    It is built without memory where its constructor can do that.
+    It is built without memory if its constructor allows it.
 
     Raises:
         ModelError: If the constructor refuses the arguments.
@@ -252,7 +252,7 @@ def output_tensors(model_class: type[nn.Module], config: Config, data: DataSet) 
 
 
 def parameter_groups(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Yield a group for each parameter, so that an optimiser can give each its own rate."""
+    """Yield a group for each parameter, so that each can have its own learning rate."""
     for parameter in module.parameters():
         yield {"params": [parameter]}
 
@@ -266,7 +266,7 @@ def rate_factors(
         model: The model whose weights were loaded.
         module: The model, or a part of it.
         warm_start: How trials begin.
-        loaded: What the model has begun with.
+        loaded: The initial weights of the model.
     """
     names = loaded.names if loaded is not None else frozenset()
     warm = {parameter for name, parameter in model.named_parameters() if name in names}

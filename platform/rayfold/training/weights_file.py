@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rayfold.errors import ModelError
 
 _EXTRA = "extra_state"
-"""Key in the file's metadata of what ``get_extra_state`` returned, if that is no tensor."""
+"""Key in the file's metadata for results of ``get_extra_state`` that are not tensors."""
 
 
 def save_weights(state: Mapping[str, Any], file: Path) -> None:
@@ -31,8 +31,8 @@ def load_weights(file: Path) -> dict[str, Any]:
     """Read a state dict that ``save_weights`` has written.
 
     Raises:
-        SafetensorError: If the file is no safetensors.
-        ValueError: If its extra state is no JSON.
+        SafetensorError: If the file is not safetensors.
+        ValueError: If its extra state is not JSON.
     """
     state: dict[str, Any] = load_file(file)
     with safe_open(file, framework="pt") as stored:
@@ -51,8 +51,8 @@ def check_trainable(model: nn.Module) -> None:
     """Check that a model can be trained, saved and loaded again.
 
     Raises:
-        ModelError: If no parameter is trained, or if a tensor or extra state cannot be kept in a
-            file; it is named.
+        ModelError: If no parameter is trained, or if a tensor or extra state cannot be saved; the
+            message names it.
     """
     who = type(model).__name__
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -70,7 +70,7 @@ def check_has_values(model: nn.Module) -> None:
     """Check that no parameter or buffer is on the device ``meta``.
 
     Raises:
-        ModelError: If one is; it is named.
+        ModelError: If one is; the message names it.
     """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type == "meta":
@@ -107,7 +107,7 @@ def _not_plain(value: object) -> str | None:
 
 
 def _as_json(value: Any) -> Any:
-    """Return lists for tuples, all else as it is."""
+    """Return a value with tuples as lists."""
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Sets of classes, and intervals of values, that hold the truth as often as asked for.
+"""Conformal sets of classes and intervals of values, with a given coverage.
 
-The errors of predictions of rows that the models did not see tell how large the next errors will
-be. The ensemble was chosen on the same rows, so the promise is approximate: every report gives the
-share of held-out rows that are covered.
+The errors on rows that the models did not see estimate the errors on new rows. The ensemble was
+chosen on the same rows, so the coverage is approximate. Every report gives the share of held-out
+rows that are covered.
 
 References:
     Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence (2015).
@@ -22,15 +22,15 @@ from rayfold.tasks import Task
 def nonconformity(
     task: Task, predictions: NDArray[np.float64], target: NDArray[np.generic]
 ) -> NDArray[np.float64]:
-    """Return how far each prediction is off.
+    """Return the error of each prediction.
 
     Args:
-        task: Says whether sets or intervals are to hold the truth.
+        task: Says whether there are sets or intervals.
         predictions: Class probabilities or values, shape ``(rows, outputs)``.
         target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
 
     Returns:
-        For sets one minus the probability of the true class, shape ``(rows, 1)``; for intervals
+        For sets: one minus the probability of the true class, shape ``(rows, 1)``. For intervals:
         absolute differences, shape ``(rows, outputs)``.
     """
     if task.region == "set":
@@ -57,8 +57,8 @@ def coverage_of(
         task: Says whether these are sets or intervals.
         predictions: Shape ``(rows, outputs)``.
         target: Class indices, shape ``(rows,)``, or values, shape ``(rows, outputs)``.
-        scores: Of other rows, of ``nonconformity``.
-        coverage: The share that is asked for, in (0, 1).
+        scores: Results of ``nonconformity`` on other rows.
+        coverage: The wanted share, in (0, 1).
     """
     if task.region == "set":
         sets = class_sets(predictions, scores, coverage)
@@ -71,14 +71,14 @@ def coverage_of(
 
 
 def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float64]:
-    """Return the least score that covers so much, with the correction for few rows.
+    """Return the smallest score with this coverage, corrected for few rows.
 
     Args:
-        scores: Of ``nonconformity``, shape ``(rows, m)``.
+        scores: Results of ``nonconformity``, shape ``(rows, m)``.
         coverage: Share of the rows to cover, in (0, 1).
 
     Returns:
-        Shape ``(m,)``; infinity where there are too few rows for such a coverage.
+        Shape ``(m,)``; infinity if there are too few rows for this coverage.
 
     Raises:
         EnsembleError: If ``coverage`` is out of range.
@@ -94,7 +94,7 @@ def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float
 def class_sets(
     probabilities: NDArray[np.float64], scores: NDArray[np.float64], coverage: float
 ) -> NDArray[np.bool_]:
-    """Return which classes belong to each row's set, shape ``(rows, classes)``; never none.
+    """Return which classes belong to each row's set, shape ``(rows, classes)``; at least one.
 
     Args:
         probabilities: Shape ``(rows, classes)``.

@@ -1,4 +1,4 @@
-"""A report with what matters for an ensemble, as a folder for people or part of a model card."""
+"""A report on an ensemble with importances, as a folder or as part of a model card."""
 
 import shutil
 import uuid
@@ -17,20 +17,19 @@ from rayfold.ensemble.evaluation.report import Report, markdown
 from rayfold.errors import EnsembleError
 
 LISTED = 20
-"""Features in the text, at most: the most important ones. The table has all."""
+"""Largest number of features in the text, the most important ones. The table has all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
-    """What was found out about an ensemble; ``export_bundle`` takes it as its report.
+    """Report and importances of an ensemble; ``export_bundle`` takes it as its report.
 
     Attributes:
-        report: How good it is.
+        report: The scores.
         members: The table of its members.
-        hyperparameters: What matters for the score, a table of ``hyperparameter_importance`` for
-            each study; a line that says why where there is none.
-        features: What matters for the predictions, a table of ``feature_importance``; None if
-            that was not asked for.
+        hyperparameters: The table of ``hyperparameter_importance`` for each study, or a line that
+            says why there is none.
+        features: The table of ``feature_importance``; None if it was not requested.
         reliability: The plot of ``plot_reliability`` as PNG; None without test rows.
     """
 
@@ -121,7 +120,7 @@ def find_out(
     storage: str | Path | None = None,
     tracking_uri: str | None = None,
 ) -> Findings:
-    """Find out how good an ensemble is, and what matters.
+    """Score an ensemble, and measure importances of hyperparameters and features.
 
     Args:
         ensemble: One that was built from MLflow.

@@ -1,4 +1,4 @@
-"""What matters: of the hyperparameters for the score, of the features for the predictions."""
+"""Importance of hyperparameters for the score, and of features for the predictions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEAST_TRIALS = 4
 MIDDLE = 0.5
-"""Where a parameter that does not apply stands in its range."""
+"""Place in its range of a parameter that does not apply."""
 
 
 def hyperparameter_importance(
@@ -30,20 +30,20 @@ def hyperparameter_importance(
     storage: str | Path | None = None,
     tracking_uri: str | None = None,
 ) -> pd.DataFrame:
-    """Say how much of the scores' variance each hyperparameter explains.
+    """Return the share of the scores' variance that each hyperparameter explains.
 
-    A forest is fitted to the completed trials, and its variance is taken apart (fANOVA). A
-    parameter that does not apply in a trial stands in the middle of its range there.
+    A forest is fitted to the completed trials, and its variance is decomposed (fANOVA). A
+    parameter that does not apply in a trial counts as the middle of its range.
 
     Args:
         study: Name or id of a study in MLflow.
-        random_seed: Of the forest.
+        random_seed: Seed of the forest.
         storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
         tracking_uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in
             ``storage``.
 
     Returns:
-        ``parameter`` and ``importance`` (shares of sum 1), the most important one first.
+        Columns ``parameter`` and ``importance`` (shares with sum 1), the most important first.
 
     Raises:
         TrackingError: If MLflow holds no such study, or cannot be reached.
@@ -65,23 +65,23 @@ def feature_importance(
     num_repeats: int = 5,
     random_seed: int = 0,
 ) -> pd.DataFrame:
-    """Say how much worse predictions become when one feature is shuffled among the rows.
+    """Return how much the loss grows when one feature is shuffled among the rows.
 
     Take rows that no model has seen, such as the study's test rows. Every place of an input is a
-    feature: an image of 28 x 28 has 784, and each costs ``num_repeats`` predictions of all rows.
+    feature: an image of 28 x 28 has 784. Each needs ``num_repeats`` predictions of all rows.
 
     Args:
-        ensemble: Predicts.
+        ensemble: The ensemble.
         features: Array of shape ``(rows, ...)``, or a tuple with one for each input.
         target: Classes as ``predict`` returns them, shape ``(rows,)``, or values, shape
             ``(rows,)`` or ``(rows, outputs)``.
         num_repeats: How often each feature is shuffled, at least 1.
-        random_seed: Of the shuffling.
+        random_seed: Seed of the shuffles.
 
     Returns:
-        ``input`` (its name), ``place`` (index within a row, such as ``(3, 7)``), ``importance``
-        (mean increase of log loss or squared error) and ``deviation`` over the repeats, the most
-        important one first.
+        Columns ``input`` (its name), ``place`` (index within a row, such as ``(3, 7)``),
+        ``importance`` (mean increase of log loss or squared error) and ``deviation`` over the
+        repeats, the most important first.
 
     Raises:
         DataError: If features or target are wrong.

@@ -1,4 +1,4 @@
-"""How good a builder's ensembles are on rows that they were not chosen on."""
+"""Nested validation: the loss of a builder's ensembles on rows that they were not chosen on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Evaluation:
 
     Attributes:
         builder: The builder.
-        predictions: Of each row, by the ensemble that was chosen on the rows of all other folds;
-            shape ``(rows, outputs)``.
+        predictions: Prediction of each row by the ensemble that was chosen on the rows of all
+            other folds, shape ``(rows, outputs)``.
         losses: The task's loss of each row, shape ``(rows,)``.
     """
 
@@ -46,7 +46,7 @@ def evaluate(builder: Builder, out_of_fold: OutOfFold) -> Evaluation:
     rows of the fold by models that did not see them.
 
     Args:
-        builder: What chooses.
+        builder: The builder.
         out_of_fold: The candidates' predictions, of at least two folds.
     """
     predictions = np.empty(out_of_fold.predictions.shape[1:])

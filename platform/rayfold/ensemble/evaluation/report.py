@@ -1,4 +1,4 @@
-"""How good an ensemble is, by numbers that nothing was chosen on."""
+"""The report on an ensemble, with scores on rows that it was not chosen on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,20 +20,20 @@ from rayfold.results import Mode
 from rayfold.tasks import Task
 
 COVERAGE = 0.9
-"""Share of the rows that the reported sets and intervals promise to cover."""
+"""Coverage of the reported sets and intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutReport:
-    """Figures of the rows that the study kept for the test.
+    """Results on the test rows.
 
     Attributes:
-        ensemble: The ensemble's scores.
-        best_average: Those of the best single trial: the average of its fold models.
-        best_model: Those of its fold models one by one, on average over them.
-        gain_over_average: Loss of ``best_average`` less that of the ensemble, row by row.
-        gain_over_model: The same of ``best_model``.
-        coverage: Share of the rows whose set or interval holds the truth, promised for 0.9.
+        ensemble: Scores of the ensemble.
+        best_average: Scores of the best single trial, which averages its fold models.
+        best_model: Scores of its single fold models, averaged over them.
+        gain_over_average: Loss of ``best_average`` minus the ensemble's, row by row.
+        gain_over_model: The same for ``best_model``.
+        coverage: Share of the rows whose set or interval holds the truth, for a coverage of 0.9.
         width: Mean size of the sets, or mean width of the intervals.
         uncertainty: Means over the rows of the total uncertainty and its two parts.
     """
@@ -50,20 +50,20 @@ class HeldOutReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How good an ensemble is.
+    """The scores of an ensemble.
 
     Attributes:
         reason: Why its builder was chosen.
         nested: Scores of nested out-of-fold predictions: each row is predicted by models that
             did not see it, in an ensemble that was not chosen on it.
-        single_best: Out-of-fold scores of the best trial alone.
+        single_best: Out-of-fold scores of the best trial.
         builders: Nested loss of each builder that was tried, and its standard error.
-        held_out: Figures of the test rows; None if the report was made without them.
-        best_by_metric: Out-of-fold scores of the trial that is best by the study's metric; None
-            where that is ``single_best``.
-        comparison: How the ensemble compares with its best trial by the study's metric, a
-            sentence.
-        accept: Whether the ensemble reaches what the study was to reach, by nested predictions.
+        held_out: Results on the test rows; None without them.
+        best_by_metric: Out-of-fold scores of the best trial by the study's metric; None if this is
+            ``single_best``.
+        comparison: A sentence that compares the ensemble with its best trial by the study's
+            metric.
+        accept: Whether the ensemble meets the study's criteria, by nested predictions.
     """
 
     reason: str
@@ -76,7 +76,7 @@ class Report:
     accept: tuple[Verdict, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """Return one row for each set of predictions that was scored."""
+        """Return one row for each scored set of predictions."""
         scored = {"nested out-of-fold": self.nested, "best trial, out-of-fold": self.single_best}
         if self.best_by_metric is not None:
             metric = next(iter(self.best_by_metric.metrics))
@@ -150,8 +150,8 @@ def report_of_folds(
     """Return the report without test rows.
 
     Args:
-        evaluations: Of the builders that were tried, the chosen one first.
-        out_of_fold: What they chose from.
+        evaluations: Evaluations of the builders that were tried, the chosen one first.
+        out_of_fold: The candidates' predictions.
         single_best: Out-of-fold predictions of the trial with the lowest loss, shape
             ``(rows, outputs)``.
         best_by_metric: Those of the trial that is best by the study's metric.
@@ -190,7 +190,7 @@ def report_of_folds(
 
 
 def _comparison(nested: Scores, best: Scores, name: str, scored: str, mode: Mode) -> str:
-    """Say how an ensemble compares with its best trial by the study's metric."""
+    """Compare an ensemble with its best trial by the study's metric, in a sentence."""
     if scored == "val_loss":
         name, metric, mode = "", "loss", "min"
         of_ensemble: tuple[float, float | None] | None = nested.loss.value, None
@@ -224,10 +224,10 @@ def report_of_held_out(
     uncertainty: Uncertainty,
     names: Sequence[str] = (),
 ) -> HeldOutReport:
-    """Return the figures of the test rows.
+    """Return the results on the test rows.
 
     Args:
-        task: What is predicted.
+        task: The task.
         ensemble: The ensemble's predictions, shape ``(rows, outputs)``.
         best_models: Those of the best single trial's models, shape ``(models, rows, outputs)``.
         target: What is true.

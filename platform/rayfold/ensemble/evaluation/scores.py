@@ -1,4 +1,4 @@
-"""How good predictions are on some rows: loss, error and calibration, with intervals."""
+"""Scores of predictions on some rows: loss, error and calibration, with intervals."""
 
 from dataclasses import dataclass, field, replace
 
@@ -36,15 +36,15 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """How good predictions are on some rows.
+    """Scores of predictions on some rows.
 
     Attributes:
-        num_rows: How many rows.
+        num_rows: Number of rows.
         loss: The task's loss.
         error: Share of rows whose most probable class is wrong; None for values.
         calibration_error: Expected calibration error in 15 bins of equal width; None for
             values.
-        metrics: The study's own metrics, the one that it searched for first.
+        metrics: The study's own metrics, the one that it optimised first.
     """
 
     num_rows: int
@@ -61,10 +61,10 @@ def scores_of(
     *,
     metrics: Measures | None = None,
 ) -> Scores:
-    """Score predictions; those of several models one by one, and take the mean.
+    """Score predictions; with several models, score each and take the mean.
 
     Args:
-        task: Says what the loss of a row is.
+        task: Defines the loss of a row.
         predictions: Predictions of the task, shape ``(models, rows, outputs)``.
         target: Labels, as the task encodes them.
         metrics: The study's own metrics of them.

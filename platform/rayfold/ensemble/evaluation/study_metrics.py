@@ -12,10 +12,10 @@ from rayfold.tasks import Task
 from rayfold.training.metrics import evaluate
 
 NUM_BLOCKS = 10
-"""Blocks of rows, each left out once, for the standard error of a value over all rows."""
+"""Number of blocks of rows, each left out once, for the standard error over all rows."""
 
 Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
-"""A metric's name, ``"auroc"``, to its value and the standard error of that."""
+"""Each metric's name, such as ``"auroc"``, with its value and standard error."""
 
 
 def metric_names(scored: Sequence[str]) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def over_folds(
     target: NDArray[np.generic],
     folds: NDArray[np.int64],
 ) -> Measures:
-    """Return the mean of each metric over folds, as a trial's score is.
+    """Return the mean of each metric over folds, as in a trial's score.
 
     Args:
         task: What is predicted.
@@ -56,7 +56,7 @@ def over_rows(
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
 ) -> Measures:
-    """Return each metric over all rows; its standard error is a jackknife's over blocks of rows.
+    """Return each metric over all rows, with a jackknife standard error over blocks of rows.
 
     Args:
         task: What is predicted.

@@ -1,7 +1,8 @@
 """Temperature: calibration of mean probabilities.
 
-The average of well calibrated models is too unsure, and more so with more models. One number, the
-temperature, corrects this: logarithms of probabilities are divided by it.
+The average of well calibrated models is not certain enough, and the effect grows with the number
+of models. One number, the temperature, corrects this: logarithms of probabilities are divided by
+it.
 
 References:
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
@@ -20,13 +21,13 @@ from rayfold.tasks import Task
 SPREAD = 0.25
 """Standard deviation of the prior of a temperature's logarithm, around 0.
 
-Without it, a few rows that are all predicted right would make the ensemble certain. Among 0.25,
-0.5, 1 and no prior, 0.25 had the lowest loss on other rows with 50 and 200 rows of digits. With
-more rows they do not differ.
+Without the prior, a few rows that are all predicted correctly would make the ensemble certain. Of
+0.25, 0.5, 1 and no prior, 0.25 had the lowest loss on other rows with 50 and 200 rows of digits.
+With more rows they do not differ.
 """
 
 _FURTHEST = 2.0
-"""A temperature's logarithm is at most so far from 0."""
+"""Largest distance of a temperature's logarithm from 0."""
 
 
 def fit_temperature(
@@ -37,7 +38,7 @@ def fit_temperature(
     Args:
         probabilities: Shape ``(rows, classes)``.
         target: Class index of each row, shape ``(rows,)``.
-        task: Says what the loss of a row is.
+        task: Defines the loss of a row.
     """
     given = torch.from_numpy(probabilities)
 

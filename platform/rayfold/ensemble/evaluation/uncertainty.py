@@ -1,4 +1,4 @@
-"""How uncertain predictions are: what the data leave open, and what the models disagree about.
+"""Uncertainty of predictions, split into a part of the data and a part of the models.
 
 References:
     Hüllermeier and Waegeman, "Aleatoric and Epistemic Uncertainty in Machine Learning", Machine
@@ -16,15 +16,15 @@ from scipy.special import entr
 class Uncertainty:
     """The uncertainty of each row's prediction; ``total = data + model``.
 
-    Entropies of classes in nats, shape ``(rows,)``; or variances of values in the target's unit
+    For classes: entropies in nats, shape ``(rows,)``. For values: variances in the target's unit
     squared, shape ``(rows, outputs)``.
 
     Attributes:
-        total: Entropy of what is predicted; or the squared error that is to be expected of one
-            model's prediction, drawn by weight.
-        data: What would remain if all models agreed; for values an upper bound.
-        model: What the models disagree about: the share of the entropy that is mutual information
-            in the models' mean; or their variance.
+        total: Entropy of the prediction; or the expected squared error of one model, drawn by
+            weight.
+        data: The part that would remain if all models agreed; for values an upper bound.
+        model: The disagreement of the models: the entropy's share of mutual information, as in the
+            models' mean; or their variance.
     """
 
     total: NDArray[np.float64]
@@ -37,16 +37,16 @@ def of_classes(
     weights: NDArray[np.float64],
     combined: NDArray[np.float64],
 ) -> Uncertainty:
-    """Return the entropy of what is predicted, split as that of the models' mean is.
+    """Return the entropy of the prediction, split in the shares of the models' mean.
 
-    The entropy of the mean is the models' mean entropy and their mutual information. Where the
-    ensemble predicts the mean itself, the parts are these; where it predicts something surer or
-    less sure, as a tempered mean is, they have the same shares.
+    The entropy of the mean is the sum of the models' mean entropy and their mutual information. If
+    the ensemble predicts the mean itself, these are the parts. If it predicts something else, such
+    as a calibrated mean, the parts have the same shares.
 
     Args:
-        probabilities: Of each model, shape ``(models, rows, classes)``.
-        weights: Of each model, of sum 1, shape ``(models,)``.
-        combined: What the ensemble predicts, shape ``(rows, classes)``.
+        probabilities: Probabilities of each model, shape ``(models, rows, classes)``.
+        weights: Weight of each model, with sum 1, shape ``(models,)``.
+        combined: The ensemble's predictions, shape ``(rows, classes)``.
     """
     of_mean = entr(np.tensordot(weights, probabilities, axes=1)).sum(axis=-1)
     mean = weights @ entr(probabilities).sum(axis=-1)
@@ -61,10 +61,10 @@ def of_values(
     """Return variances by the law of total variance.
 
     Args:
-        values: Of each model, shape ``(models, rows, outputs)``.
-        weights: Of each model, of sum 1, shape ``(models,)``.
-        noise: Variance of the target around its prediction on rows that models did not see, the
-            same for all rows, shape ``(outputs,)``.
+        values: Values of each model, shape ``(models, rows, outputs)``.
+        weights: Weight of each model, with sum 1, shape ``(models,)``.
+        noise: Variance of the target around its prediction on rows that models did not see, equal
+            for all rows, shape ``(outputs,)``.
     """
     mean = np.tensordot(weights, values, axes=1)
     model = np.tensordot(weights, np.square(values - mean), axes=1)

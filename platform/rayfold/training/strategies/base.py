@@ -1,4 +1,4 @@
-"""What the training loop and learners ask of the workers of a group."""
+"""The base class of strategies, which say how the workers of a group train together."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,16 +11,16 @@ from torch.optim import Optimizer
 from rayfold.training.collective import Collective
 
 Forward: TypeAlias = Callable[..., Any]
-"""Takes and returns what a module does."""
+"""A function with the arguments and results of a module."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker gets of a batch.
+    """One worker's share of a batch.
 
     Attributes:
         rows: Its rows within the batch.
-        weight: 1, or 0 if other workers report these rows: this one computes with them, but its
+        weight: 1, or 0 if other workers report these rows: this worker computes with them, but its
             loss and its predictions do not count.
     """
 
@@ -31,12 +31,12 @@ class Share:
 class Strategy(ABC):
     """How the workers of a group take a training step together.
 
-    The batch that a configuration names is the batch that the optimiser sees, however many
-    workers there are. Each fold has a strategy of its own.
+    ``batch_size`` is the batch that the optimiser sees, for any number of workers. Each fold has
+    its own strategy.
 
-    All methods but ``training_share`` and ``validation_share`` are called on every worker, in the
-    same order, so that they may talk to each other; while some workers take a training step
-    (``backward``, ``step``), those without a share are in ``assist``.
+    All methods except ``training_share`` and ``validation_share`` are called on every worker in
+    the same order, so they may communicate. While some workers take a training step (``backward``,
+    ``step``), workers without a share are in ``assist``.
 
     Args:
         collective: The workers.
@@ -53,20 +53,20 @@ class Strategy(ABC):
             num_rows: Rows of the batch.
 
         Returns:
-            None if it trains on no batch: it calls ``assist`` instead.
+            None if this worker does not train: it calls ``assist`` instead.
         """
 
     @abstractmethod
     def validation_share(self, num_rows: int) -> Share:
         """Return this worker's share of a validation batch.
 
-        Rows that count are joined in order of the ranks, so they must lie in this order.
+        Rows that count are joined in order of the ranks, so they must be in this order.
         """
 
     def wrap(self, module: nn.Module) -> Forward:
-        """Prepare a module for training, and return what is called in its place.
+        """Prepare a module for training, and return the function to call in its place.
 
-        It is called before the module's optimiser is built, and may replace its parameters.
+        This happens before the module's optimiser is built, and may replace its parameters.
         """
         return module
 
@@ -76,7 +76,7 @@ class Strategy(ABC):
 
         Args:
             losses: One loss for each row of this worker's share, ``(rows,)``.
-            weight: The share's.
+            weight: Weight of the share.
             num_rows: Rows of the whole batch.
         """
 
@@ -90,22 +90,22 @@ class Strategy(ABC):
     def end_epoch(  # noqa: B027
         self, model: nn.Module, optimizers: Mapping[str, Optimizer]
     ) -> None:
-        """Make all workers agree after an epoch: what predicts is what is saved."""
+        """Make all workers equal after an epoch: the saved model must be the one that predicts."""
 
     def full_state(self, part: nn.Module | Optimizer) -> dict[str, Any]:
         """Return the whole ``state_dict()`` of a model or an optimiser, at least on rank 0."""
         return part.state_dict()
 
     def load_full_state(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
-        """Give a model or an optimiser a whole state, which may be of another world size."""
+        """Load a whole state of a model or optimiser, which may be of another world size."""
         part.load_state_dict(state)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the strategy's own state, tensors and plain values, for the checkpoint.
 
-        Rank 0's is written; what others hold has to be gathered there.
+        Only rank 0's state is written, so it must gather the state of the others.
         """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """Go on from ``state_dict()``; it is empty in checkpoints of another strategy."""
+        """Load ``state_dict()``; it is empty in checkpoints of another strategy."""
