@@ -118,7 +118,8 @@ def _predict(case: Case, mnist: Path | None, store: Path) -> dict[str, NDArray[n
     study = rf.Study(
         case.name,
         model=case.model,
-        data=rf.HDF5(path, test_fraction=TEST_FRACTION, random_seed=case.split),
+        data=rf.HDF5(path),
+        holdout=rf.Holdout(TEST_FRACTION, random_seed=case.split),
         space=_space(case),
         searcher=rf.search.Random(random_seed=case.split),
         folds=rf.Folds(case.num_folds, random_seed=case.split),
@@ -132,9 +133,8 @@ def _predict(case: Case, mnist: Path | None, store: Path) -> dict[str, NDArray[n
     logged = read_study(case.name, storage=store)
     assembly = Assembly(read_candidates([logged], min_share=1.0), None)
     data, candidates = study.dataset, assembly.candidates
-    features = check_features(
-        tuple(array[data.test_rows] for array in data.features), assembly.signature
-    )
+    held_out = data.subset(data.test_rows)
+    features = check_features(held_out.features, assembly.signature)
     averages = [
         predict_rows(assembly.module(Selection.of_weights(alone)), features)
         for alone in np.eye(len(candidates.trials))
@@ -146,7 +146,7 @@ def _predict(case: Case, mnist: Path | None, store: Path) -> dict[str, NDArray[n
         "target": np.asarray(out_of_fold.target),
         "folds": out_of_fold.folds,
         "held_out": np.stack(averages).astype(np.float32),
-        "test_target": data.labels[data.test_rows],
+        "test_target": held_out.labels,
         "winner": np.array(names.index(result.best.id)),
         "refits": _refit(case, result.best, data, features, assembly, study.folder / "refits"),
     }

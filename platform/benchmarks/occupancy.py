@@ -34,7 +34,8 @@ def main() -> None:
         study = rf.Study(
             "occupancy",
             model="cnn",
-            data=rf.HDF5(folder / "digits.h5", test_fraction=0.2),
+            data=rf.HDF5(folder / "digits.h5"),
+            holdout=rf.Holdout(0.2),
             searcher=rf.search.Random(random_seed=0),
             folds=rf.Folds(3),
             epochs=arguments.epochs,

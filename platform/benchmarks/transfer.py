@@ -146,7 +146,8 @@ def run_study(
     study = rf.Study(
         name,
         model="mlp",
-        data=rf.HDF5(data, test_fraction=arguments.test_fraction),
+        data=rf.HDF5(data),
+        holdout=rf.Holdout(arguments.test_fraction),
         space=SPACE,
         searcher=rf.search.Bayesian(random_seed=seed),
         folds=rf.Folds(3),

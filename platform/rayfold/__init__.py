@@ -4,7 +4,7 @@
 
     import rayfold as rf
 
-    study = rf.Study("digits", model="cnn", data=rf.HDF5("digits.h5", test_fraction=0.2))
+    study = rf.Study("digits", model="cnn", data=rf.HDF5("digits.h5"), epochs=10)
     result = study.run(num_trials=20)
     ensemble = rf.Ensemble.greedy("digits")
     rf.export_bundle(ensemble, "digits-ensemble")
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rayfold import schedulers, search
     from rayfold.bundle import export_bundle, load_bundle
-    from rayfold.data import HDF5, Folds, SubProblems
+    from rayfold.data import HDF5, Folds, Holdout, SubProblems
     from rayfold.ensemble import Ensemble
     from rayfold.errors import RayfoldError
     from rayfold.groups.plan import Groups
@@ -34,6 +34,7 @@ __all__ = [
     "Folds",
     "Groups",
     "HDF5",
+    "Holdout",
     "InitialWeights",
     "Int",
     "RayfoldError",
@@ -66,6 +67,7 @@ _HOMES = {
     "Folds": "data",
     "Groups": "groups.plan",
     "HDF5": "data",
+    "Holdout": "data",
     "InitialWeights": "transfer.requests",
     "Int": "space",
     "RayfoldError": "errors",

@@ -94,6 +94,8 @@ class DataDescription:
         digest: Digest of features and labels.
         num_rows: Rows that are no test rows.
         test: How the test rows were chosen.
+        source: What the source of the rows records of itself.
+        source_code: Record of the source's code; None if the source is one of ours.
         descriptors: Numbers that tell which data are alike (``transfer.descriptors``); None in
             descriptions that lack them.
     """
@@ -106,10 +108,15 @@ class DataDescription:
     digest: str
     num_rows: int
     test: HoldoutSplit = HoldoutSplit()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    source_code: CodeRecord | None = None
     descriptors: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready values."""
+        """Return it as JSON-ready values; of the source, only what there is to say."""
+        source: dict[str, Any] = {"source": dict(self.source)} if self.source else {}
+        if self.source_code is not None:
+            source["source_code"] = self.source_code.to_dict()
         return {
             "task": self.task,
             "classes": list(self.classes) if self.classes else None,
@@ -119,13 +126,14 @@ class DataDescription:
             "data_digest": self.digest,
             "num_rows": self.num_rows,
             "test": dataclasses.asdict(self.test),
+            **source,
             "descriptors": self.descriptors,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild it from ``to_dict()``."""
-        classes = values["classes"]
+        classes, code = values["classes"], values.get("source_code")
         return cls(
             task=values["task"],
             classes=tuple(classes) if classes else None,
@@ -135,6 +143,8 @@ class DataDescription:
             digest=values["data_digest"],
             num_rows=values["num_rows"],
             test=HoldoutSplit(**values.get("test", {})),
+            source=values.get("source", {}),
+            source_code=None if code is None else CodeRecord.from_dict(code),
             descriptors=values.get("descriptors"),
         )
 

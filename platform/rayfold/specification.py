@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from rayfold import schedulers, search
 from rayfold.acceptance import Acceptance
-from rayfold.data import HDF5, Folds, SubProblems
-from rayfold.errors import RecipeError, SpaceError
+from rayfold.data import Folds, Holdout, SubProblems
+from rayfold.data.sources.registry import DataOption
+from rayfold.errors import RecipeError, SpaceError, did_you_mean
 from rayfold.groups.plan import Groups
 from rayfold.jobs import FoldOrder
 from rayfold.library import resolve_space
@@ -41,6 +42,7 @@ from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import is_own_name
+from rayfold.tasks import TASKS
 from rayfold.transfer.requests import InitialWeights, StartFrom
 
 DEFAULT_EPOCHS = 10
@@ -135,6 +137,19 @@ ClassReference = Annotated[
 """A class, or its name or reference."""
 
 
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        known, hint = " or ".join(map(repr, TASKS)), did_you_mean(name, [*TASKS])
+        raise ValueError(f"must be {known}, got {show(name)}{hint}")
+    return name
+
+
+TaskName = Annotated[
+    str, AfterValidator(_known_task), Field(strict=True, json_schema_extra={"enum": [*TASKS]})
+]
+"""A task's name."""
+
+
 @options(moved={"fold_order": "order of the folds: folds=Folds(order=...)"})
 class Specification:
     """All options of a study."""
@@ -148,8 +163,13 @@ class Specification:
     """What a fold learns and how: supervised, package.module:ClassName or ./file.py:ClassName."""
     strategy: ClassReference = "all_reduce"
     """How the workers of a group train together: all_reduce, or a reference as for the learner."""
-    data: HDF5
-    """The data set: {hdf5: file.h5}."""
+    data: DataOption
+    """Source of the rows: {hdf5: file.h5}, or a reference to your own with its arguments, such as
+    {"./file.py:ClassName": {argument: value}}."""
+    task: TaskName | None = None
+    """Kind of labels; null takes floats as regression, all other labels as classification."""
+    holdout: Annotated[Holdout, alone(Holdout, "fraction", float)] = Holdout()
+    """Test rows, which no trial sees; a number is their share."""
     folds: Annotated[Folds, alone(Folds, "count", int)] = Folds()
     """Cross-validation; a number is the count of folds."""
     epochs: Count = DEFAULT_EPOCHS

@@ -37,7 +37,8 @@ def study(name: str, data: Path, storage: Path, **options: Any) -> rf.Study:
     """Return a study of two folds on these rows, where options do not say otherwise."""
     defaults: dict[str, Any] = {
         "model": "mlp",
-        "data": rf.HDF5(data, test_fraction=0.2, random_seed=3),
+        "data": rf.HDF5(data),
+        "holdout": rf.Holdout(0.2, random_seed=3),
         "space": SPACE,
         "folds": rf.Folds(2, random_seed=1),
         "epochs": 3,

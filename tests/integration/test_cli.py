@@ -40,7 +40,8 @@ RECIPE = """\
 study: digits
 fixed:
   model: cnn
-  data: {hdf5: digits.h5, test_fraction: 0.2}
+  data: {hdf5: digits.h5}
+  holdout: 0.2
   folds: {count: 3, random_seed: 7}
   epochs: 2
 search:

@@ -37,7 +37,8 @@ RECIPE = f"""
 study: table
 fixed:
   model: mlp
-  data: {{hdf5: table.h5, features: [left, right], labels: target, test_fraction: 0.2}}
+  data: {{hdf5: table.h5, features: [left, right], labels: target}}
+  holdout: 0.2
   folds: {{count: {NUM_FOLDS}}}
   epochs: 150
   metrics: [r2, mae]

@@ -46,7 +46,8 @@ def make_study(digits: Path, storage: Path) -> MakeStudy:
     def make(name: str, kind: type[rf.Study] = rf.Study, **changes: Any) -> rf.Study:
         given: dict[str, Any] = {
             "model": "mlp",
-            "data": rf.HDF5(digits, test_fraction=0.2),
+            "data": rf.HDF5(digits),
+            "holdout": rf.Holdout(0.2),
             "space": SPACE,
             "searcher": rf.search.Random(random_seed=1),
             "folds": rf.Folds(2),
@@ -156,10 +157,10 @@ def test_other_folds_of_the_same_rows_are_refused(
 
 
 def test_another_test_split_of_the_same_rows_is_refused(
-    source: rf.StudyResult, make_study: MakeStudy, digits: Path
+    source: rf.StudyResult, make_study: MakeStudy
 ) -> None:
-    data = rf.HDF5(digits, test_fraction=0.2, random_seed=1)
-    study = make_study("other-test", data=data, initial_weights="source")
+    holdout = rf.Holdout(0.2, random_seed=1)
+    study = make_study("other-test", holdout=holdout, initial_weights="source")
     with pytest.raises(RecipeError, match="has seen validation or test rows"):
         study.plan(1)
 
@@ -172,7 +173,7 @@ def test_other_data_with_other_classes_keep_all_but_the_output_layer(
         file["features"] = generator.random((100, 8, 8), dtype=np.float32)
         file["labels"] = np.arange(100) % 10 + 10
     data = rf.HDF5(tmp_path / "letters.h5")
-    study = make_study("letters", data=data, initial_weights=["source"])
+    study = make_study("letters", data=data, holdout=rf.Holdout(), initial_weights=["source"])
     lines = study.plan(1).past
     assert "the output layer begins anew" in lines[0]
     assert lines[1].startswith("4 of 6 tensors can be loaded in 16 configurations")

@@ -42,7 +42,8 @@ RECIPE = """
 study: digits
 fixed:
   model: ./net.py:Net
-  data: {hdf5: digits.h5, test_fraction: 0.2}
+  data: {hdf5: digits.h5}
+  holdout: {fraction: 0.2}
   folds: {count: 3, random_seed: 1, order: together}
   epochs: 40
 search:

@@ -67,7 +67,8 @@ def run(
             return rf.Study(
                 "digits",
                 model="mlp",
-                data=rf.HDF5(digits, test_fraction=0.2),
+                data=rf.HDF5(digits),
+                holdout=rf.Holdout(0.2),
                 space=rf.SearchSpace({"optimizer.learning_rate": rf.Float(1e-3, 3e-2, log=True)}),
                 searcher=rf.search.Random(random_seed=1),
                 sub_problems=rf.SubProblems(

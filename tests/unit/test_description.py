@@ -20,6 +20,13 @@ REST = {
     "sub_problems": {"by": "labels", "column": None, "parts": ["low", "high"]},
     "sub_problem": {"of": "digits", "part": "low", "rows": 3, "digest": "e" * 64},
     "accept": [{"metric": "val_loss", "at_most": 0.5}],
+    "source": {"made_rows": {"num_rows": 160}},
+    "source_code": {
+        "reference": "./made_rows.py:MadeRows",
+        "digest": "b" * 64,
+        "files": {"made_rows.py": "a" * 64},
+        "packages": {},
+    },
     "descriptors": {"rows": 4, "landmarks": {"shallow_tree": 0.5}},
     "learner": "./gan.py:GANLearner",
     "predicts": False,
@@ -36,7 +43,8 @@ def test_what_is_written_is_read_back_and_written_alike() -> None:
 
 def test_what_version_0_1_0_did_not_know_is_written_only_where_it_differs() -> None:
     values = study_description().to_dict()
-    assert values.keys().isdisjoint({"learner", "strategy", "predicts", "num_trials"})
+    later = {"learner", "strategy", "predicts", "num_trials", "source", "source_code"}
+    assert values.keys().isdisjoint(later)
     assert REST.items() <= study_description(**REST).to_dict().items()
 
 

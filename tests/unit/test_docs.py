@@ -87,7 +87,7 @@ class Study(StudyHere):
             Study.whole = options
         wanted = options.get("sub_problems")
         if wanted is not None and wanted.by == "files":
-            options["data"] = rf.HDF5(["digits.h5", "more.h5"], test_fraction=0.2)
+            options["data"] = rf.HDF5(["digits.h5", "more.h5"])
         super().__init__(*(arguments or (f"partial-{len(Study.made)}",)), **options)
         Study.made.append(self)
 
@@ -110,7 +110,8 @@ class Rayfold:
 
 SMALL: dict[str, Any] = {
     "model": "cnn",
-    "data": rf.HDF5("digits.h5", test_fraction=0.2),
+    "data": rf.HDF5("digits.h5"),
+    "holdout": rf.Holdout(0.2),
     "space": {
         "model.channels": rf.Int(4, 8),
         "optimizer.learning_rate": rf.Float(1e-3, 1e-1, log=True),
@@ -218,7 +219,7 @@ def merged(whole: Any, part: Any) -> dict[str, Any]:
     for name, value in part.items():
         known = result.get(name)
         both = isinstance(known, dict) and isinstance(value, dict)
-        is_call = name in {"searcher", "scheduler", "space"}
+        is_call = name in {"data", "searcher", "scheduler", "space"}
         result[name] = merged(known, value) if both and not is_call else value
     return result
 

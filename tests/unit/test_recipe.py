@@ -20,7 +20,8 @@ DIGITS = """
 study: digits
 fixed:
   model: cnn
-  data: {hdf5: digits.h5, features: features, labels: labels, test_fraction: 0.2}
+  data: {hdf5: digits.h5, features: features, labels: labels}
+  holdout: 0.2
   folds: {count: 5, random_seed: 7}
   epochs: 10
 search:
@@ -47,7 +48,7 @@ def change(*overrides: str) -> Recipe:
 class TestContents:
     def test_every_field_is_read(self) -> None:
         options = change().specification
-        assert (options.name, options.data.test_fraction, options.folds.count) == (
+        assert (options.name, options.holdout.fraction, options.folds.count) == (
             "digits",
             0.2,
             5,
@@ -97,8 +98,8 @@ class TestErrors:
             ("study=2024", "study must be text, got 2024; put it in quotes."),
             ("study=''", "study must be text that is not empty, got ''."),
             (
-                "fixed.data.task=regresion",
-                "fixed.data.task must be 'classification' or 'regression', got 'regresion' "
+                "fixed.task=regresion",
+                "fixed.task must be 'classification' or 'regression', got 'regresion' "
                 "(did you mean 'regression'?).",
             ),
             (
@@ -113,14 +114,14 @@ class TestErrors:
                 "fixed.data.features=[a, a]",
                 "fixed.data.features must name 'a' once only.",
             ),
-            ("fixed.data.test_fraction=1", "fixed.data.test_fraction must be below 1, got 1."),
+            ("fixed.holdout=1", "fixed.holdout.fraction must be below 1, got 1."),
             (
-                "fixed.data.test_fraction=-0.1",
-                "fixed.data.test_fraction must be at least 0, got -0.1.",
+                "fixed.holdout=-0.1",
+                "fixed.holdout.fraction must be at least 0, got -0.1.",
             ),
             (
-                "fixed.data.test_fraction=.nan",
-                "fixed.data.test_fraction must be a finite number, got nan.",
+                "fixed.holdout={fraction: .nan}",
+                "fixed.holdout.fraction must be a finite number, got nan.",
             ),
             ("fixed.folds=1", "fixed.folds.count must be at least 2, got 1."),
             ("fixed.folds=many", "fixed.folds.count must be a whole number, got 'many'."),
@@ -234,8 +235,8 @@ class TestErrors:
             Recipe.from_yaml(SMALLEST.replace("model", "modle"))
         assert str(told.value) == (
             "recipe: fixed.modle is unknown (did you mean 'model'?); allowed here: model, data, "
-            "learner, strategy, folds, epochs, loss, metrics, parameters, random_seed, "
-            "initial_weights."
+            "task, holdout, learner, strategy, folds, epochs, loss, metrics, parameters, "
+            "random_seed, initial_weights."
         )
 
     def test_each_error_is_a_line_that_names_its_field(self) -> None:
@@ -305,7 +306,7 @@ class TestOverrides:
         [
             ("search.num_trials=20", 20),
             ("fixed.data.hdf5=[a.h5, b.h5]", ["a.h5", "b.h5"]),
-            ("fixed.data.test_fraction=1e-1", 0.1),
+            ("fixed.holdout=1e-1", 0.1),
             ("fixed.loss=null", None),
             ("resources.storage=a=b", "a=b"),
             ("accept.0.at_least=0.5", 0.5),
@@ -434,6 +435,7 @@ def test_data_may_lie_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     change_ = ["fixed.data.hdf5=[~/a.h5, b.h5]"]
     recipe = Recipe.from_yaml(DIGITS, overrides=change_, base=Path("/data"))
+    assert isinstance(recipe.specification.data, HDF5)
     assert recipe.specification.data.paths == ("/home/ada/a.h5", "/data/b.h5")
 
 

@@ -230,8 +230,8 @@ def _digest(data_digest: str, folds: Sequence[Fold]) -> str:
     """Hash the rows as little-endian int64, each fold after a line with their numbers."""
     digest = hashlib.sha256(data_digest.encode())
     for fold in folds:
-        parts = (fold.training_rows, fold.validation_rows)
-        digest.update(json.dumps([fold.index, *(len(rows) for rows in parts)]).encode())
-        for rows in parts:
+        sides = (fold.training_rows, fold.validation_rows)
+        digest.update(json.dumps([fold.index, *(len(rows) for rows in sides)]).encode())
+        for rows in sides:
             digest.update(rows.astype("<i8").tobytes())
     return digest.hexdigest()

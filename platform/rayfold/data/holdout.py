@@ -1,86 +1,86 @@
 """The test rows, split off before anything else happens to the data."""
 
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from rayfold.errors import DataError
+from rayfold.options import options
+from rayfold.options.fields import Seed, plain
 from rayfold.tasks import Strata
 
 
-def split_test(
-    num_rows: int,
-    *,
-    test_fraction: float,
-    random_seed: int = 0,
-    strata: Strata | None = None,
-    row_groups: NDArray[np.int64] | None = None,
-    where: str = "labels",
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split all rows into development rows and test rows.
+@options("holdout")
+class Holdout:
+    """Which rows no trial sees, kept for the test."""
 
-    Without row groups, ``test_fraction`` of the rows (rounded, at least one) are drawn at random;
-    with ``strata``, each class gives its share. With row groups, whole groups go to the test
-    side, in random order, each one that brings the share of every class (without ``strata``: of
-    all rows) closer to ``test_fraction``; at least the one group that fits best.
+    fraction: Annotated[float, Field(strict=True, ge=0, lt=1), plain] = 0.0
+    """Share of the rows, or of whole row groups; 0 keeps none."""
+    random_seed: Seed = 0
+    """Seed of the split: same seed and data, same rows."""
 
-    Args:
-        num_rows: How many rows there are.
-        test_fraction: Share of the rows, in [0, 1); 0 for no test rows.
-        random_seed: Same seed, same split.
-        strata: The class of each row; None where rows have none.
-        row_groups: Group of each row, shape ``(rows,)``, counted from 0: rows of one group are
-            never on both sides.
-        where: How messages name the labels.
+    def split(
+        self,
+        num_rows: int,
+        *,
+        strata: Strata | None = None,
+        row_groups: NDArray[np.int64] | None = None,
+        where: str = "labels",
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Split all rows into development rows and test rows.
 
-    Returns:
-        Development rows and test rows: row numbers, sorted.
+        Without row groups, ``fraction`` of the rows (rounded, at least one) are drawn at random;
+        with ``strata``, each class gives its share. With row groups, whole groups go to the test
+        side, in random order, each one that brings the share of every class (without ``strata``:
+        of all rows) closer to ``fraction``; at least the one group that fits best.
 
-    Raises:
-        DataError: If the rows, classes or groups are too few for such a split.
-    """
-    check_test_fraction(test_fraction)
-    if test_fraction == 0:
-        return np.arange(num_rows, dtype=np.int64), np.empty(0, dtype=np.int64)
-    if row_groups is None:
-        test = _draw_rows(num_rows, test_fraction, random_seed, strata, where)
-    else:
-        alike = strata or Strata(np.zeros(num_rows, dtype=np.int64), ("any",))
-        counts = np.zeros((int(row_groups.max()) + 1, len(alike.names)))
-        np.add.at(counts, (row_groups, alike.codes), 1)
-        test = np.isin(row_groups, _draw_groups(counts, test_fraction, random_seed))
-    if test.all():
-        raise DataError(
-            f"{where}: test_fraction={test_fraction} of {num_rows} rows leaves none to train on; "
-            "lower test_fraction or add rows (with row_groups: groups)."
-        )
-    return np.flatnonzero(~test).astype(np.int64), np.flatnonzero(test).astype(np.int64)
+        Args:
+            num_rows: How many rows there are.
+            strata: The class of each row; None where rows have none.
+            row_groups: Group of each row, shape ``(rows,)``, counted from 0: rows of one group
+                are never on both sides.
+            where: How messages name the labels.
 
+        Returns:
+            Development rows and test rows: row numbers, sorted.
 
-def check_test_fraction(test_fraction: float) -> None:
-    """Raise DataError unless ``test_fraction`` is a number in [0, 1)."""
-    is_number = isinstance(test_fraction, int | float) and not isinstance(test_fraction, bool)
-    if not is_number or not 0 <= test_fraction < 1:
-        raise DataError(
-            f"test_fraction is {test_fraction!r}, expected a number from 0 to below 1; "
-            "0.2 keeps a fifth of the rows for the test."
-        )
+        Raises:
+            DataError: If the rows, classes or groups are too few for such a split.
+        """
+        if self.fraction == 0:
+            return np.arange(num_rows, dtype=np.int64), np.empty(0, dtype=np.int64)
+        if row_groups is None:
+            test = _draw_rows(num_rows, self.fraction, self.random_seed, strata, where)
+        else:
+            alike = strata or Strata(np.zeros(num_rows, dtype=np.int64), ("any",))
+            counts = np.zeros((int(row_groups.max()) + 1, len(alike.names)))
+            np.add.at(counts, (row_groups, alike.codes), 1)
+            test = np.isin(row_groups, _draw_groups(counts, self.fraction, self.random_seed))
+        if test.all():
+            raise DataError(
+                f"{where}: a holdout of {self.fraction} of {num_rows} rows leaves none to train "
+                "on; lower holdout.fraction or add rows (with row_groups: groups)."
+            )
+        return np.flatnonzero(~test).astype(np.int64), np.flatnonzero(test).astype(np.int64)
 
 
 def _draw_rows(
     num_rows: int,
-    test_fraction: float,
+    fraction: float,
     random_seed: int,
     strata: Strata | None,
     where: str,
 ) -> NDArray[np.bool_]:
     from sklearn.model_selection import train_test_split  # two seconds that workers do not need
 
-    num_test = max(1, round(test_fraction * num_rows))
+    num_test = max(1, round(fraction * num_rows))
     test = np.zeros(num_rows, dtype=np.bool_)
     if num_test >= num_rows:
         return ~test
     if strata is not None:
-        _check_classes(strata, num_test, test_fraction, where)
+        _check_classes(strata, num_test, fraction, where)
     rows = train_test_split(
         np.arange(num_rows),
         test_size=num_test,
@@ -91,7 +91,7 @@ def _draw_rows(
     return test
 
 
-def _check_classes(strata: Strata, num_test: int, test_fraction: float, where: str) -> None:
+def _check_classes(strata: Strata, num_test: int, fraction: float, where: str) -> None:
     labels, classes = strata.codes, strata.names
     counts = np.bincount(labels, minlength=len(classes))
     smallest = int(counts.argmin())
@@ -106,26 +106,26 @@ def _check_classes(strata: Strata, num_test: int, test_fraction: float, where: s
     ):
         if num_side < len(classes):
             raise DataError(
-                f"{where}: test_fraction={test_fraction} of {len(labels)} rows gives {num_side} "
-                f"{side} rows, fewer than the {len(classes)} classes; {remedy} test_fraction or "
-                "add rows."
+                f"{where}: a holdout of {fraction} of {len(labels)} rows gives {num_side} {side} "
+                f"rows, fewer than the {len(classes)} classes; {remedy} holdout.fraction or add "
+                "rows."
             )
 
 
 def _draw_groups(
-    counts: NDArray[np.float64], test_fraction: float, random_seed: int
+    counts: NDArray[np.float64], fraction: float, random_seed: int
 ) -> NDArray[np.intp]:
     """Return the groups of the test side; ``counts`` has shape ``(groups, classes)``."""
     shares = counts / np.maximum(counts.sum(axis=0), 1)
     # RandomState, because NumPy keeps its sequence the same in all versions.
     order = np.random.RandomState(random_seed).permutation(len(shares))
-    missing = np.full(shares.shape[1], test_fraction)
+    missing = np.full(shares.shape[1], fraction)
     chosen = []
     for group in order:
         if np.linalg.norm(missing - shares[group]) < np.linalg.norm(missing):
             missing = missing - shares[group]
             chosen.append(group)
     if not chosen:
-        distance = np.linalg.norm(test_fraction - shares[order], axis=1)
+        distance = np.linalg.norm(fraction - shares[order], axis=1)
         chosen.append(order[int(distance.argmin())])
     return np.array(chosen, dtype=np.intp)

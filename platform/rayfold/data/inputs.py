@@ -21,7 +21,7 @@ class Input:
     """One feature array that a study's models take.
 
     Attributes:
-        name: Its name in the source of the data.
+        name: Name of its column; in an HDF5 file, of the data set.
         shape: Shape of one row, as stored.
         dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
         channels: ``"last"`` if rows are stored so, and given so: the models get them first.

@@ -1,11 +1,11 @@
-"""What the conversion to float32 loses: models compute in it, files hold more."""
+"""What float32 cannot hold: models compute in it, files hold more."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data.columns import blocks
+from rayfold.data.blocks import blocks
 from rayfold.errors import DataError
 
 WHOLE = 2**24
@@ -16,8 +16,37 @@ TOLERANCE = 1e-3
 
 _HALF_STEP = 2.0**-25  # largest rounding error of a number, relative to the power of 2 above it
 _LEAST_ERROR = 2.0**-150  # half the step of the smallest numbers, below which all are 0
+_LARGEST = np.finfo(np.float32).max
 _NUM_ROWS = 10_000
 _NUM_VALUES = 2**22
+
+
+def check_finite(values: NDArray[Any], *, where: str) -> None:
+    """Refuse floats that are NaN, infinite or too large for float32.
+
+    Args:
+        values: Any values, rows first.
+        where: How messages name the data set.
+
+    Raises:
+        DataError: If there are any; it tells how many, and the first row that has one.
+    """
+    if values.dtype.kind != "f":
+        return
+    count, first = 0, -1
+    for start, block in blocks(values):
+        with np.errstate(invalid="ignore"):
+            faulty = ~(np.abs(block) <= _LARGEST)  # true for NaN too
+        in_block = int(np.count_nonzero(faulty))
+        if in_block and not count:
+            first = start + int(np.argmax(faulty.reshape(len(block), -1).any(axis=1)))
+        count += in_block
+    if count:
+        raise DataError(
+            f"{where}: {count} {'value is' if count == 1 else 'values are'} NaN, infinite or "
+            f"beyond float32, the first in row {first} (counted from 0); remove these rows or "
+            "fill in numbers."
+        )
 
 
 def check_single_precision(values: NDArray[Any], *, where: str) -> None:

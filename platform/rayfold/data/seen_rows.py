@@ -13,7 +13,6 @@ from safetensors.numpy import load_file, save_file
 
 from rayfold.data.dataset import DataSet
 from rayfold.data.folds import FoldPlan
-from rayfold.data.inputs import to_float
 from rayfold.errors import DataError
 from rayfold.storage import replacing
 
@@ -92,12 +91,8 @@ def row_digests(data: DataSet) -> Digests:
     num_rows = len(data.labels)
     digests = np.empty(num_rows, dtype="<i8")
     for start in range(0, num_rows, _BLOCK):
-        block = [
-            np.ascontiguousarray(
-                to_float(array[start : start + _BLOCK], data.channels), dtype="<f4"
-            )
-            for array in data.features
-        ]
+        features, _ = data.batch(np.arange(start, min(start + _BLOCK, num_rows)))
+        block = [np.ascontiguousarray(array, dtype="<f4") for array in features]
         for row in range(len(block[0])):
             digest = hashlib.blake2b(digest_size=8)
             for values in block:

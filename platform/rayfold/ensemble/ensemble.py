@@ -14,7 +14,7 @@ from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Gre
 from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.checks import flag, share
 from rayfold.ensemble.estimator import Estimator, Predict
-from rayfold.ensemble.evaluation.held_out import Paths, read_held_out
+from rayfold.ensemble.evaluation.held_out import StudyData, read_held_out
 from rayfold.ensemble.evaluation.nested_validation import Evaluation, compare, reason
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.evaluation.study_metrics import metric_names
@@ -183,15 +183,15 @@ class Ensemble(Estimator):
         """Return members, parameters, and seconds of a prediction, measured on this machine."""
         return measure(self.module, self.signature)
 
-    def report(self, data: Paths | None = None) -> Report:
-        """Say how good it is, by rows that it was not chosen on.
+    def report(self, data: StudyData | None = None) -> Report:
+        """Score the ensemble on rows that it was not chosen on.
 
         Args:
-            data: The study's files, for the rows that it kept for the test; None: without.
+            data: The study's files or its source, for the test rows; None: without test rows.
 
         Raises:
             EnsembleError: If the ensemble was loaded from a bundle, which holds its report.
-            DataError: If the study kept no rows for the test, or the files hold other data.
+            DataError: If the study has no test rows, or these are other data.
         """
         if self._made is None:
             raise EnsembleError(

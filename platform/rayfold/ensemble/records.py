@@ -46,7 +46,7 @@ class Origin:
             are the same.
         data_digest: Digest of the data set.
         fold_digest: Digest of the folds.
-        labels: Name of the HDF5 data set of the labels; None if unknown.
+        labels: Name of the column of the labels; None if unknown.
         test: How the test rows were chosen.
         runs: MLflow's run of each study, by the study's identity.
         scored: What the study measured on validation rows, what it searched for first:

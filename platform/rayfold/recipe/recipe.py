@@ -5,7 +5,8 @@
     study: digits
     fixed:
       model: cnn
-      data: {hdf5: digits.h5, test_fraction: 0.2}
+      data: {hdf5: digits.h5}
+      holdout: 0.2
       folds: {count: 5, random_seed: 7}
       epochs: 10
     search:
@@ -41,8 +42,8 @@ from rayfold.specification import Specification
 SECTIONS = {
     "fixed": (
         "What is the same in every trial.",
-        "model data learner strategy folds epochs loss metrics parameters random_seed "
-        "initial_weights",
+        "model data task holdout learner strategy folds epochs loss metrics parameters "
+        "random_seed initial_weights",
     ),
     "search": (
         "What is searched, and how.",

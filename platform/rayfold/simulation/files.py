@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data.hdf5 import find_dataset, open_file, read_into, vet
+from rayfold.data.sources.hdf5_files import find_dataset, open_file, read_into, vet
 from rayfold.errors import DataError, did_you_mean
 from rayfold.results import Config, Value
 from rayfold.simulation.table import Table

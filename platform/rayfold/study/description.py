@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from rayfold.data import HDF5, DataSet
+from rayfold.data import DataSet
 from rayfold.data.inputs import Input, has_channels_last
 from rayfold.description import (
     DataDescription,
@@ -19,13 +19,14 @@ from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training.references import LEARNERS, STRATEGIES
-from rayfold.user_code import Source
+from rayfold.user_code import CodeRecord, Source
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
 
-NOT_COMPARED = ("environment", "descriptors", "accept", "code", "num_trials")
-"""What of a description may differ when a study goes on; code is compared by ``check_code``."""
+NOT_COMPARED = ("environment", "descriptors", "accept", "code", "source_code", "num_trials")
+"""What of a description may differ when a study goes on; code is compared by ``check_code``, and a
+source by what it records and by its rows."""
 
 
 def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
@@ -49,7 +50,7 @@ def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
             random_seed=options.folds.random_seed,
             kind=options.folds.kind,
             repeats=options.folds.repeats,
-            row_groups=options.data.row_groups,
+            row_groups=study.data.row_groups_name,
         ),
         epochs=settings.epochs,
         loss=settings.loss,
@@ -74,36 +75,30 @@ def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
 
 
 def describe_data_set(
-    data: DataSet, source: HDF5, descriptors: Mapping[str, Any] | None
+    study: "Preparation", descriptors: Mapping[str, Any] | None
 ) -> DataDescription:
-    """Return what data are, and how their test rows were chosen.
+    """Return what the data of a study are, and how their test rows were chosen.
 
     Args:
-        data: The data.
-        source: Where they were read from.
-        descriptors: Numbers that describe them.
+        study: The study.
+        descriptors: Numbers that describe its data.
     """
+    data, options, code = study.data, study.specification, study.source_code
     return DataDescription(
         task=data.task.name,
         classes=tuple(data.classes) if data.classes else None,
-        inputs=tuple(
-            Input(
-                name=name,
-                shape=array.shape[1:],
-                dtype=str(array.dtype),
-                channels="last" if has_channels_last(array.shape[1:], data.channels) else "first",
-            )
-            for name, array in zip(data.feature_names, data.features, strict=True)
-        ),
-        labels=source.labels,
+        inputs=_inputs(data),
+        labels=data.label_name,
         num_outputs=data.num_outputs,
         digest=data.digest,
         num_rows=len(data.development_rows),
         test=HoldoutSplit(
-            fraction=source.test_fraction,
-            random_seed=source.random_seed,
-            row_groups=source.row_groups,
+            fraction=options.holdout.fraction,
+            random_seed=options.holdout.random_seed,
+            row_groups=data.row_groups_name,
         ),
+        source=options.data.describe(),
+        source_code=None if code.is_ours else CodeRecord.of(code),
         descriptors=descriptors,
     )
 
@@ -127,6 +122,18 @@ def check_same(name: str, begun: StudyDescription, present: StudyDescription) ->
             f"study {name!r} has changed since it began: {'; '.join(changes)}; put that back, or "
             "give the study another name."
         )
+
+
+def _inputs(data: DataSet) -> tuple[Input, ...]:
+    return tuple(
+        Input(
+            name=name,
+            shape=array.shape[1:],
+            dtype=str(array.dtype),
+            channels="last" if has_channels_last(array.shape[1:], data.channels) else "first",
+        )
+        for name, array in zip(data.feature_names, data.features, strict=True)
+    )
 
 
 def _name(source: Source, names: Mapping[str, str]) -> str:

@@ -7,6 +7,10 @@ _OF_DATA = ("task", "classes", "inputs", "labels", "num_outputs", "num_rows", "t
 """Fields of a description that say how data differ, besides their digest."""
 
 
+_CALLED = {"task": "task", "test": "holdout", "num_rows": "data.rows"}
+"""What fields are called that are not options of the data."""
+
+
 def differences(begun: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
     """Yield what has changed, a text for each: ``"epochs: 10 -> 20"``.
 
@@ -37,8 +41,8 @@ def _of_data(begun: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[s
             if field == "inputs":
                 yield from _of_inputs(begun.get(field) or (), present.get(field) or ())
             else:
-                name = "rows" if field == "num_rows" else field
-                yield from _of_values(f"data.{name}", begun.get(field), present.get(field))
+                name = _CALLED.get(field, f"data.{field}")
+                yield from _of_values(name, begun.get(field), present.get(field))
     if not told and begun.get("data_digest") != present.get("data_digest"):
         yield "data: the same inputs, rows and classes, but other contents"
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
 
 from rayfold.child import child_process, end_session
 from rayfold.data import DataSet, Fold, FoldPlan
@@ -112,7 +111,7 @@ def dry_run(
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         request = DryRunRequest(
             setup=_rehearsed(setup, Path(place)),
-            data=_few_rows(data, setup.plan.folds[0].training_rows[:NUM_ROWS]),
+            data=data.subset(setup.plan.folds[0].training_rows[:NUM_ROWS]),
             configs=configs,
             device="cuda" if has_gpu else "cpu",
             seconds=SECONDS,
@@ -295,15 +294,4 @@ def _rehearsed(setup: StudySetup, folder: Path) -> StudySetup:
         plan=FoldPlan((Fold(0, rows, rows),), setup.plan.digest),
         folder=folder,
         warm_start=None,
-    )
-
-
-def _few_rows(data: DataSet, rows: NDArray[np.int64]) -> DataSet:
-    return dataclasses.replace(
-        data,
-        features=tuple(array[rows] for array in data.features),
-        labels=data.labels[rows],
-        row_groups=None,
-        development_rows=np.arange(len(rows)),
-        test_rows=np.arange(0),
     )

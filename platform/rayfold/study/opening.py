@@ -17,6 +17,7 @@ from rayfold.study.recorded_code import check_code, keep_text, note_code
 from rayfold.transfer.cold_starts import ColdStarts
 from rayfold.tuning.ledger import Ledger
 from rayfold.tuning.states import start_anew
+from rayfold.user_code import CodeRecord
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def _write_beginning(
     takes_past = options.past is not None or options.sub_problems is not None
     head_start.write(journal, entries, takes_past=takes_past)
     keep_text(study.sources, study.code, study.folder)
+    keep_text([study.source_code], CodeRecord.of(study.source_code), study.folder)
     if begun:
         note_code(options.name, journal, entries, study.code)
     else:

@@ -37,7 +37,7 @@ from rayfold.training.references import learner_source, strategy_source
 from rayfold.training.strategies import load_strategy
 from rayfold.training.warm_start import WarmStart
 from rayfold.transfer.descriptors import describe_data
-from rayfold.user_code import CodeRecord, Source
+from rayfold.user_code import CodeRecord, Source, find_source
 from rayfold.user_code.first_import import try_import
 
 FEW_ROWS = 1000
@@ -94,11 +94,15 @@ class Preparation:
         self.learner_class: type[Learner] = load_learner(self._learner)
         load_strategy(self._strategy)
         self.code = CodeRecord.of(*self.sources)
+        self.source_code = find_source(type(options.data), what="source")
 
     @cached_property
     def data(self) -> DataSet:
         """The data, read and checked."""
-        return self.whole.data if self.whole is not None else load(self.specification.data)
+        if self.whole is not None:
+            return self.whole.data
+        options = self.specification
+        return load(options.data, task=options.task, holdout=options.holdout)
 
     @cached_property
     def data_description(self) -> DataDescription:
@@ -107,7 +111,7 @@ class Preparation:
             descriptors = self.whole.data_description.descriptors
         else:
             descriptors = describe_data(self.data)
-        return describe_data_set(self.data, self.specification.data, descriptors)
+        return describe_data_set(self, descriptors)
 
     @cached_property
     def fold_plan(self) -> FoldPlan:
@@ -214,7 +218,7 @@ class Preparation:
         wanted = self.specification.sub_problems
         if wanted is None:
             return ()
-        problems = wanted.split(self.data, self.fold_plan)
+        problems = wanted.split(self.data, self.fold_plan, self.specification.data)
         return tuple(
             self._of_part(problem, number) for number, problem in enumerate(problems, start=1)
         )

@@ -4,6 +4,7 @@ from rayfold.testing.builders import BuilderContract
 from rayfold.testing.learners import LearnerContract
 from rayfold.testing.schedulers import SchedulerContract
 from rayfold.testing.searchers import SearcherContract
+from rayfold.testing.sources import SourceContract
 from rayfold.testing.strategies import StrategyContract
 from rayfold.testing.tasks import TaskContract
 
@@ -12,6 +13,7 @@ __all__ = [
     "LearnerContract",
     "SchedulerContract",
     "SearcherContract",
+    "SourceContract",
     "StrategyContract",
     "TaskContract",
 ]

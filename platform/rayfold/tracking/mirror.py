@@ -127,24 +127,28 @@ class StudyMirror:
                 tags=self._common_tags("study"),
             )
             self._parent, self._parent_status = run.info.run_id, run.info.status
-        description = event.description.to_dict()
-        self._log(self._parent, tags=_description_tags(event.description))
-        self._client.log_dict(self._parent, description, "study.json")
+        description = event.description
+        self._log(self._parent, tags=_description_tags(description))
+        self._client.log_dict(self._parent, description.to_dict(), "study.json")
         seen_rows = StudyFolder(self._folder).seen_rows
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
-        if event.description.code is not None:
-            self._log_code(event.description.code)
+        if description.code is not None:
+            self._log_code(description.code)
+        if description.data.source_code is not None:
+            self._log_texts(description.data.source_code)
 
     def _log_code(self, code: CodeRecord) -> None:
         """Log the texts that trials are trained with from now on, and their digest."""
-        if not code.digest:
-            return
+        if code.digest:
+            self._log_texts(code)
+            self._log(self._parent, tags={tag.CODE: code.digest})
+
+    def _log_texts(self, code: CodeRecord) -> None:
         texts = StudyFolder(self._folder).code(code.digest)
         if texts.is_dir():
             name = str(texts.relative_to(self._folder))
             self._client.log_artifacts(self._parent, str(texts), name)
-        self._log(self._parent, tags={tag.CODE: code.digest})
 
     def _apply_suggestion(self, event: Suggested, at: float) -> None:
         trial, config = event.trial, event.config

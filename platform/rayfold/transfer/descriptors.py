@@ -53,7 +53,8 @@ def _landmarks(data: DataSet) -> dict[str, float]:
         rows = np.sort(generator.choice(rows, NUM_ROWS, replace=False))
     if len(rows) < 2 * NUM_FOLDS:
         return {}
-    features, labels = _columns(data, rows), data.labels[rows]
+    sample = data.subset(rows)
+    features, labels = _columns(sample), sample.labels
     parts = generator.permutation(np.arange(len(rows)) % NUM_FOLDS)
     if (strata := data.strata) is not None:
         codes = strata.codes[rows]
@@ -71,10 +72,10 @@ def _landmarks(data: DataSet) -> dict[str, float]:
     return scores
 
 
-def _columns(data: DataSet, rows: NDArray[np.int64]) -> Matrix:
+def _columns(data: DataSet) -> Matrix:
     """Return standardised numbers, shape ``(rows, columns)``; missing ones become the mean."""
     flat = [
-        np.asarray(array[rows], dtype=np.float64).reshape(len(rows), -1) for array in data.features
+        np.asarray(array, dtype=np.float64).reshape(data.num_rows, -1) for array in data.features
     ]
     table = np.concatenate(flat, axis=1)
     if table.shape[1] > NUM_COLUMNS:

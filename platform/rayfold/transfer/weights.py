@@ -138,7 +138,7 @@ def find_weights(
         if all(fold is None for fold in folds):
             raise RecipeError(
                 f"initial_weights: every model of study {name!r} has seen validation or test rows "
-                "of this study; use the same folds, test_fraction and random_seed as there, or "
+                "of this study; use the same folds and holdout as there, or "
                 "leave it out."
             )
         found = list(_sources(study, folds, _same_outputs(study, data), len(sources)))

@@ -17,7 +17,7 @@ BY_LABELS: dict[str, Any] = {"by": "labels", "groups": {"small": [0, 1], "large"
 
 
 @pytest.fixture
-def data(write: Write) -> DataSet:
+def source(write: Write) -> HDF5:
     """24 rows in three files of 6, 6 and 12: classes 0, 1, 2 in turn, sites in turn."""
     paths = []
     for name, rows in (
@@ -34,16 +34,21 @@ def data(write: Write) -> DataSet:
             "lone": (np.arange(24) > 22)[rows],
         }
         paths.append(write(name, arrays))
-    return load(HDF5(paths))
+    return HDF5(paths)
 
 
 @pytest.fixture
-def split(data: DataSet) -> Split:
+def data(source: HDF5) -> DataSet:
+    return load(source)
+
+
+@pytest.fixture
+def split(source: HDF5, data: DataSet) -> Split:
     """Cut the rows: ``split(by="files")``; two folds unless ``folds`` says more."""
 
     def cut(folds: int = 2, **settings: Any) -> tuple[SubProblem, ...]:
         plan = Folds(folds).split(data)
-        return SubProblems(num_trials=1, **settings).split(data, plan)
+        return SubProblems(num_trials=1, **settings).split(data, plan, source)
 
     return cut
 
@@ -91,7 +96,7 @@ def test_groups_of_classes_are_parts_and_other_classes_are_in_none(write: Write)
     data = load(HDF5(path))
     groups = {"first": ["a", "c"], "second": ["b", "d"]}
     wanted = SubProblems(by="labels", groups=groups, num_trials=3)
-    parts = wanted.split(data, Folds(2).split(data))
+    parts = wanted.split(data, Folds(2).split(data), HDF5(path))
     assert {part.name: set(data.labels[part.rows].tolist()) for part in parts} == {
         "first": {0, 2},
         "second": {1, 3},
@@ -196,17 +201,19 @@ def test_a_file_that_is_not_read_is_no_part(split: Split, write: Write) -> None:
 
 
 def test_a_single_file_has_no_parts(write: Write) -> None:
-    data = load(HDF5(write("a.h5", {"features": np.zeros((4, 1)), "labels": [0, 1] * 2})))
+    source = HDF5(write("a.h5", {"features": np.zeros((4, 1)), "labels": [0, 1] * 2}))
+    data = load(source)
     with pytest.raises(RecipeError, match=r"there are 1 parts, .* give the data as several file"):
-        SubProblems(by="files", num_trials=1).split(data, Folds(2).split(data))
+        SubProblems(by="files", num_trials=1).split(data, Folds(2).split(data), source)
 
 
 def test_files_of_one_name_need_groups(write: Write, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     arrays = {"features": np.zeros((4, 1)), "labels": [0, 1] * 2}
-    data = load(HDF5([write("a.h5", arrays), write("x/a.h5", arrays)]))
+    source = HDF5([write("a.h5", arrays), write("x/a.h5", arrays)])
+    data = load(source)
     with pytest.raises(RecipeError, match=r"'a' is not the only one that gives 'a'; name the pa"):
-        SubProblems(by="files", num_trials=1).split(data, Folds(2).split(data))
+        SubProblems(by="files", num_trials=1).split(data, Folds(2).split(data), source)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +234,12 @@ def test_too_many_values_are_refused(write: Write) -> None:
         "a.h5",
         {"features": np.zeros((130, 1)), "labels": [0, 1] * 65, "id": np.arange(130) // 2},
     )
-    data = load(HDF5(path))
+    source = HDF5(path)
+    data = load(source)
     with pytest.raises(RecipeError, match="'id' has 65 different values, expected at most 64"):
-        SubProblems(by="column", column="id", num_trials=1).split(data, Folds(2).split(data))
+        SubProblems(by="column", column="id", num_trials=1).split(
+            data, Folds(2).split(data), source
+        )
 
 
 def test_a_part_too_small_for_the_folds_is_refused_by_its_name(split: Split) -> None:
@@ -250,11 +260,11 @@ def test_labels_of_a_regression_are_no_parts(write: Write) -> None:
     data = load(HDF5(path))
     wanted = SubProblems(by="labels", groups={"a": [0], "b": [1]}, num_trials=1)
     with pytest.raises(RecipeError, match="by is 'labels', which needs classes, and this is reg"):
-        wanted.split(data, Folds(2).split(data))
+        wanted.split(data, Folds(2).split(data), HDF5(path))
 
 
-def test_files_that_have_grown_are_refused(data: DataSet, write: Write) -> None:
+def test_files_that_have_grown_are_refused(source: HDF5, data: DataSet, write: Write) -> None:
     plan = Folds(2).split(data)
     write("a.h5", {"features": np.zeros((7, 1)), "labels": [0] * 7})
-    with pytest.raises(DataError, match=r"the files held 24 rows and now hold 25; start again"):
-        SubProblems(by="files", num_trials=1).split(data, plan)
+    with pytest.raises(DataError, match=r"there were 24 rows and now there are 25; start again"):
+        SubProblems(by="files", num_trials=1).split(data, plan, source)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rayfold.data import HDF5, load
+from rayfold.data import HDF5, Holdout, load
 from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, FilePredictions, predict_files
 from rayfold.errors import DataError
@@ -139,7 +139,7 @@ def test_held_out_rows_are_those_that_the_study_kept(
     classification: Ensemble, write: Write
 ) -> None:
     file = write("animals.h5", images=np.zeros((10, 2), np.uint8), labels=["cat", "dog"] * 5)
-    data = load(HDF5(file, features="images", test_fraction=0.2, random_seed=3))
+    data = load(HDF5(file, features="images"), holdout=Holdout(0.2, random_seed=3))
     ensemble = from_study(classification, data.digest, fraction=0.2, random_seed=3)
     found = predict_files(ensemble, file, held_out=True)
     assert found.rows.tolist() == data.test_rows.tolist()
@@ -153,7 +153,7 @@ def test_predictions_of_the_data_that_were_trained_on_are_marked_as_such(
 ) -> None:
     table = {"features": SUMS.repeat(5, axis=0), "labels": np.array([0.0, 1.0] * 5)}
     file = write("table.h5", **table)
-    digest = load(HDF5(file, test_fraction=0.2)).digest
+    digest = load(HDF5(file), holdout=Holdout(0.2)).digest
     ensemble = from_study(regression, digest, fraction=0.2, random_seed=0, row_groups=None)
     of_study = predict_files(ensemble, file).summary()
     assert of_study.endswith("; the models were trained on most of these rows, see --held-out")
@@ -166,7 +166,7 @@ def test_held_out_rows_of_a_regression_are_compared_too(
     regression: Ensemble, write: Write
 ) -> None:
     file = write("sums.h5", features=SUMS.repeat(5, axis=0), labels=np.full(10, 7.75))
-    data = load(HDF5(file, test_fraction=0.2))
+    data = load(HDF5(file), holdout=Holdout(0.2))
     ensemble = from_study(regression, data.digest, fraction=0.2, random_seed=0)
     assert predict_files(ensemble, file, held_out=True).metrics() == {"rmse": 2.5, "mae": 2.5}
 
@@ -178,7 +178,7 @@ def test_held_out_rows_of_other_data_are_refused(classification: Ensemble, write
     images[0, 0] = 1
     other = write("b.h5", images=images, labels=["cat", "dog"] * 5)
     ensemble = from_study(classification, data.digest, fraction=0.2, random_seed=0)
-    with pytest.raises(DataError, match="hold other data than study 'digits' was run on"):
+    with pytest.raises(DataError, match="are other data than study 'digits' was run on"):
         predict_files(ensemble, other, held_out=True)
 
 

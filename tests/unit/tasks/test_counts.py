@@ -36,7 +36,9 @@ def test_counts_are_learned_by_their_own_loss_and_their_rates_are_averaged(
     study = StudyHere(
         "visits",
         model="mlp",
-        data=rf.HDF5(data, task="counts", test_fraction=0.2),
+        data=rf.HDF5(data),
+        task="counts",
+        holdout=rf.Holdout(0.2),
         space=rf.SearchSpace({"optimizer.learning_rate": rf.Float(0.005, 0.02)}),
         parameters={"batch_size": 16, "optimizer.name": "adam"},
         searcher=Random(random_seed=0),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rayfold.ensemble.ensemble import Ensemble
-from rayfold.ensemble.evaluation.held_out import Paths, read_held_out
+from rayfold.ensemble.evaluation.held_out import StudyData, read_held_out
 from rayfold.ensemble.evaluation.importance import feature_importance, hyperparameter_importance
 from rayfold.ensemble.evaluation.plots import plot_importance, plot_members, plot_reliability, png
 from rayfold.ensemble.evaluation.report import Report, markdown
@@ -114,7 +114,7 @@ def check_new_folder(folder: Path) -> None:
 
 def find_out(
     ensemble: Ensemble,
-    data: Paths | None = None,
+    data: StudyData | None = None,
     *,
     num_repeats: int = 0,
     storage: str | Path | None = None,
@@ -124,7 +124,8 @@ def find_out(
 
     Args:
         ensemble: One that was built from MLflow.
-        data: The studies' files, for the rows that were kept for the test; None: without.
+        data: The studies' files, or their source, for the rows that were kept for the test; None:
+            without.
         num_repeats: How often each feature is shuffled among the test rows for its importance;
             0: not at all. An image of 28 x 28 costs 784 predictions of all test rows each time.
         storage: As for ``Ensemble.best``.
@@ -133,7 +134,7 @@ def find_out(
     Raises:
         EnsembleError: If the ensemble was loaded from a bundle, or ``num_repeats`` is out of
             range or asked for without ``data``.
-        DataError: If the studies kept no rows for the test, or the files hold other data.
+        DataError: If the studies kept no rows for the test, or the data are other ones.
         TrackingError: If MLflow cannot be reached.
     """
     if num_repeats < 0 or (num_repeats and data is None):

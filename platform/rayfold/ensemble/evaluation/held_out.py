@@ -1,17 +1,21 @@
-"""The rows that a study kept for the test, read again from its files."""
+"""The rows that a study kept for the test, read again from its files or its source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.data import HDF5, Channels, DataSet, load
+from rayfold.data import Channels, DataSet, Holdout, Roles, Source, load, source_of
 from rayfold.ensemble.records import Origin, Signature
 from rayfold.errors import DataError
 
-Paths = str | Path | Sequence[str | Path]
+Paths: TypeAlias = str | Path | Sequence[str | Path]
+
+StudyData: TypeAlias = Paths | Source
+"""What a study was run on: its files, or its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +33,11 @@ class HeldOut:
     target: NDArray[np.generic]
 
 
-def read_held_out(paths: Paths, signature: Signature, origin: Origin) -> HeldOut:
+def read_held_out(data: StudyData, signature: Signature, origin: Origin) -> HeldOut:
     """Read the rows that a study kept for the test.
 
     Args:
-        paths: The study's files: a file, a glob or a list of these.
+        data: The study's files: a file, a glob or a list of these; or its source.
         signature: What goes in.
         origin: The study.
 
@@ -42,30 +46,28 @@ def read_held_out(paths: Paths, signature: Signature, origin: Origin) -> HeldOut
     """
     if not origin.labels or not origin.test.fraction:
         raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
-    data = load_as_study(paths, signature, origin)
-    if data.digest != origin.data_digest:
+    dataset = load_as_study(data, signature, origin)
+    if dataset.digest != origin.data_digest:
         raise DataError(
-            f"these files hold other data than study {origin.study!r} was run on, so its test "
-            f"rows are not known in them; give the study's files, or leave held_out away."
+            f"these are other data than study {origin.study!r} was run on, so its test rows are "
+            "not known in them; give the study's own files or source, or leave held_out away."
         )
-    rows = data.test_rows
-    return HeldOut(rows, tuple(array[rows] for array in data.features), data.labels[rows])
+    kept = dataset.subset(dataset.test_rows)
+    return HeldOut(dataset.test_rows, kept.features, kept.labels)
 
 
-def load_as_study(paths: Paths, signature: Signature, origin: Origin) -> DataSet:
-    """Load files as the study did, with the same rows kept for the test."""
-    return load(
-        HDF5(
-            paths,
-            features=[entry.name for entry in signature.inputs],
+def load_as_study(data: StudyData, signature: Signature, origin: Origin) -> DataSet:
+    """Load rows as the study did, with the same ones kept for the test."""
+    if not isinstance(data, Source):
+        roles = Roles(
+            features=tuple(entry.name for entry in signature.inputs),
             labels=str(origin.labels),
             row_groups=origin.test.row_groups,
-            task=signature.task.name,
-            test_fraction=origin.test.fraction,
-            random_seed=origin.test.random_seed,
             channels=_channels(signature),
         )
-    )
+        data = source_of(data, roles)
+    holdout = Holdout(origin.test.fraction, random_seed=origin.test.random_seed)
+    return load(data, task=signature.task.name, holdout=holdout)
 
 
 def _channels(signature: Signature) -> Channels:

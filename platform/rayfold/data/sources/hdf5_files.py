@@ -28,7 +28,7 @@ _STRUCTURE_ERRORS = (OSError, RuntimeError, KeyError, TypeError, UnicodeError)
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredArray:
     """One data set in one file, vetted but not read.
 
     Attributes:
@@ -71,6 +71,21 @@ def clean_name(name: str) -> str:
     cleaned = "/".join(_components(name)) if isinstance(name, str) else ""
     if not cleaned:
         raise DataError(f"must be the name of a data set as in the file, got {name!r}.")
+    return cleaned
+
+
+def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of feature arrays as a tuple of plain paths.
+
+    Raises:
+        DataError: If there is none, or one is named twice.
+    """
+    cleaned = tuple(clean_name(name) for name in ([names] if isinstance(names, str) else names))
+    if not cleaned:
+        raise DataError("must name at least one data set.")
+    for name in cleaned:
+        if cleaned.count(name) > 1:
+            raise DataError(f"must name {name!r} once only.")
     return cleaned
 
 
@@ -176,6 +191,12 @@ def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
     return node
 
 
+def holds(path: Path, name: str) -> bool:
+    """Tell whether a file has a data set called ``name``."""
+    with open_file(path) as file:
+        return find_dataset(file, path, name) is not None
+
+
 def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     """Return the data set called ``name``; as :func:`find_dataset`, but it has to be there.
 
@@ -192,7 +213,7 @@ def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     return dataset
 
 
-def vet(dataset: h5py.Dataset, path: Path, name: str) -> Part:
+def vet(dataset: h5py.Dataset, path: Path, name: str) -> StoredArray:
     """Check a data set by its declaration alone, and return that declaration.
 
     Raises:
@@ -221,23 +242,23 @@ def vet(dataset: h5py.Dataset, path: Path, name: str) -> Part:
     chunk_bytes = math.prod(chunks) * stored.itemsize if chunks else 0
     lengths = tuple(int(length) for length in shape)
     stored_bytes = dataset.id.get_storage_size()
-    return Part(path, name, lengths, dtype, stored.itemsize, chunk_bytes, stored_bytes)
+    return StoredArray(path, name, lengths, dtype, stored.itemsize, chunk_bytes, stored_bytes)
 
 
-def read_into(dataset: h5py.Dataset, part: Part, out: np.ndarray[Any, Any]) -> None:
+def read_into(dataset: h5py.Dataset, stored: StoredArray, out: np.ndarray[Any, Any]) -> None:
     """Read all values of a vetted data set straight into ``out``.
 
     Args:
         dataset: The open data set.
-        part: What :func:`vet` said about it.
-        out: Contiguous array of ``part.shape`` and ``part.dtype``.
+        stored: What :func:`vet` said about it.
+        out: Contiguous array of ``stored.shape`` and ``stored.dtype``.
 
     Raises:
         DataError: If a value cannot be read or decoded.
     """
-    where = place(part.path, part.name)
+    where = place(stored.path, stored.name)
     try:
-        if part.dtype.kind == "O":
+        if stored.dtype.kind == "O":
             out[...] = dataset.asstr()[...]
         else:
             dataset.read_direct(out)
@@ -251,7 +272,7 @@ def read_into(dataset: h5py.Dataset, part: Part, out: np.ndarray[Any, Any]) -> N
 
 
 def _components(name: str) -> list[str]:
-    return [part for part in name.split("/") if part not in ("", ".")]
+    return [component for component in name.split("/") if component not in ("", ".")]
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -268,8 +289,8 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _is_hidden(found: Path, pattern: Path) -> bool:
-    written_out = {part for part in pattern.parts if part.startswith(".")}
-    return any(part.startswith(".") and part not in written_out for part in found.parts)
+    written_out = {name for name in pattern.parts if name.startswith(".")}
+    return any(name.startswith(".") and name not in written_out for name in found.parts)
 
 
 def _walk(file: h5py.File, path: Path, name: str) -> Any:

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rayfold.data.hdf5 import (
-    Part,
+from rayfold.data.sources.hdf5_files import (
+    StoredArray,
     clean_name,
     find_dataset,
     find_files,
@@ -24,7 +24,7 @@ from rayfold.errors import DataError
 Write = Callable[..., Path]
 
 
-def declaration(path: Path, name: str) -> Part:
+def declaration(path: Path, name: str) -> StoredArray:
     """Open a file, find one data set and vet it."""
     with open_file(path) as file:
         return vet(need_dataset(file, path, name), path, name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t, h5z
 
-from rayfold.data.columns import blocks, survey
+from rayfold.data.sources.hdf5_columns import survey
 from rayfold.errors import DataError
 
 Write = Callable[..., Path]
@@ -197,12 +197,6 @@ def test_a_file_that_changed_since_the_survey_is_refused(write: Write) -> None:
     write("a.h5", {"x": [1, 2, 3, 4]})
     with pytest.raises(DataError, match="it changed while the files were read"):
         column.read()
-
-
-def test_blocks_cover_all_rows_once() -> None:
-    """Rows of 8 MiB: two of them are a block."""
-    values = np.zeros((5, 2**23), dtype=np.uint8)
-    assert [(start, len(block)) for start, block in blocks(values)] == [(0, 2), (2, 2), (4, 1)]
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

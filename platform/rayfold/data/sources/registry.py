@@ -1,0 +1,42 @@
+"""Sources by the names that recipes use."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo
+
+from rayfold.data.sources.base import Source
+from rayfold.data.sources.hdf5 import HDF5
+from rayfold.options.fields import named
+from rayfold.registry import create_by_name
+
+SOURCES: dict[str, type[Source]] = {"hdf5": HDF5}
+"""Name in a recipe to class."""
+
+_create = partial(create_by_name, Source, SOURCES)  # type: ignore[type-abstract]
+_NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', _create)
+_FILES: TypeAdapter[HDF5] = TypeAdapter(HDF5)
+
+
+def _read(value: object, info: ValidationInfo) -> object:
+    """Return a source, the object that a name or a reference stands for, or HDF5 files."""
+    if isinstance(value, Source):
+        return value
+    by_name = isinstance(value, Mapping) and any(
+        isinstance(arguments, Mapping) or ":" in str(name) for name, arguments in value.items()
+    )
+    if by_name or (isinstance(value, str) and ":" in value):
+        return _NAMED.func(value, info)
+    return _FILES.validate_python(value)
+
+
+_Reference = Annotated[str, Field(pattern=":")]
+
+DataOption = Annotated[
+    Source,
+    PlainValidator(
+        _read, json_schema_input_type=HDF5 | _Reference | dict[str, dict[str, Any] | None]
+    ),
+]
+"""A source: the object, a name or reference with its arguments, or the fields of HDF5."""
