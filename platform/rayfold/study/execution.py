@@ -289,13 +289,8 @@ class Execution:
                 except Exception:  # whatever it is, Ctrl-C must still be passed on
                     logger.exception("Progress cannot be shown.")
 
-        thread = threading.Thread(target=watch, name="progress", daemon=True)
-        thread.start()
-        try:
+        with _beside(watch, until=done):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     @contextmanager
     def _ending_with_ray(self, ray_processes: RayProcesses) -> Iterator[None]:
@@ -312,13 +307,20 @@ class Execution:
                 if lost and not done.wait(0.0 if interruption.requested else SIGNAL_SECONDS):
                     interruption.give_up(lost)
 
-        thread = threading.Thread(target=guard, name="guard", daemon=True)
-        thread.start()
-        try:
+        with _beside(guard, until=done):
             yield
-        finally:
-            done.set()
-            thread.join()
+
+
+@contextmanager
+def _beside(work: Callable[[], None], *, until: threading.Event) -> Iterator[None]:
+    """Do ``work`` in a thread, until the event that this sets at the end."""
+    thread = threading.Thread(target=work, name=work.__name__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        until.set()
+        thread.join()
 
 
 def _death(error: BaseException | None) -> str | None:
