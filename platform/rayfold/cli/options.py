@@ -14,3 +14,7 @@ Storage = Annotated[
     Path | None,
     typer.Option(help="Folder of all studies; else $RAYFOLD_STORAGE or ./rayfold-store."),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Run the bundle's model code, if it has no ONNX program."),
+]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rayfold.cli.options import AllowCode
+
 
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Folder of an exported ensemble.")],
@@ -16,13 +18,7 @@ def predict(
         bool,
         typer.Option("--held-out", help="Only the test rows of the study."),
     ] = False,
-    allow_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-code",
-            help="Run the bundle's model code, if it has no ONNX program.",
-        ),
-    ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Predict the rows of HDF5 files with an exported ensemble.
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rayfold.cli.options import AllowCode
+
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="Folder of an exported ensemble.")],
@@ -16,13 +18,7 @@ def serve(
         float, typer.Option(min=0, max=10, help="Seconds that a request waits for others.")
     ] = 0.005,
     replicas: Annotated[int, typer.Option(min=1, max=1000, help="Processes that predict.")] = 1,
-    allow_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-code",
-            help="Run the bundle's model code, if it has no ONNX program.",
-        ),
-    ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Serve a bundle over HTTP on 127.0.0.1; Ctrl-C ends it.
 

@@ -120,7 +120,7 @@ def test_what_has_changed_is_refused_when_the_study_goes_on(make: Any, tmp_path:
 def test_classes_themselves_are_named_by_module_and_class(make: Any) -> None:
     study = make(
         loss=Halved,
-        metrics=[],
+        metrics=(),
         metric="val_loss",
         parameters={"optimizer.name": torch.optim.NAdam},
         space=rf.SearchSpace({"model.hidden": rf.Choice(4, 8)}),
@@ -133,7 +133,10 @@ def test_classes_themselves_are_named_by_module_and_class(make: Any) -> None:
     [trial] = study.run(1).trials
     assert trial.status == "completed"
     logged = read_study("own", storage=study.storage)
-    assert logged.description["references"]["loss"] == [here]
+    assert logged.description.references == {
+        "loss": [here],
+        "optimizer.name": ["torch.optim.nadam:NAdam"],
+    }
 
 
 def test_references_train_as_names_do(make: Any) -> None:
@@ -142,7 +145,7 @@ def test_references_train_as_names_do(make: Any) -> None:
     def scores(**changes: Any) -> list[float | None]:
         fixed = rf.search.Fixed([{"model.hidden": 8}])
         study = make(
-            metrics=[],
+            metrics=(),
             metric="val_loss",
             searcher=fixed,
             space=rf.SearchSpace({"model.hidden": rf.Choice(8)}),
