@@ -190,7 +190,10 @@ def test_references_train_as_names_do(make: Any) -> None:
             r"^loss\.gama does not belong .*'gamma'",
         ),
         (
-            {"space": rf.SearchSpace({"optimizer.name": rf.Choice("sgd", "./focal.py:Focal")})},
+            {
+                "space": rf.SearchSpace({"optimizer.name": rf.Choice("sgd", "./focal.py:Focal")}),
+                "searcher": None,
+            },
             r"^optimizer\.name .* must be a subclass of torch\.optim\.Optimizer itself",
         ),
         (
