@@ -505,7 +505,7 @@ class TestReferences:
             ),
             (
                 "search.scheduler=./hill_climber.py:HillClimber",
-                r"must be a subclass of rayfold\.schedulers\.base\.Scheduler",
+                r"must be a subclass of rayfold\.schedulers\.Scheduler",
             ),
         ],
     )
