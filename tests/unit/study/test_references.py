@@ -139,7 +139,7 @@ def test_classes_themselves_are_named_by_module_and_class(make: Any) -> None:
     }
 
 
-def test_references_train_as_names_do(make: Any) -> None:
+def test_references_train_as_names_do(make: Any, tmp_path: Path) -> None:
     """Names stand for the same classes, to the last bit."""
 
     def scores(**changes: Any) -> list[float | None]:
@@ -159,8 +159,9 @@ def test_references_train_as_names_do(make: Any) -> None:
         "schedule.name": "rayfold.training.schedules:Cosine",
     }
     by_name = scores(loss="cross_entropy", parameters=names)
-    shutil.rmtree(make().storage)
-    by_reference = scores(loss="torch.nn:CrossEntropyLoss", parameters=references)
+    by_reference = scores(
+        loss="torch.nn:CrossEntropyLoss", parameters=references, storage=tmp_path / "other"
+    )
     assert by_name == by_reference
     assert np.isfinite(by_name[0] or np.nan)
 
