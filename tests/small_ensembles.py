@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rayfold.bundle import export_bundle
+from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
@@ -60,7 +61,7 @@ def make_ensemble(signature: Signature, *members: Member) -> Ensemble:
         data_digest="d" * 64,
         fold_digest="f" * 64,
         labels="labels",
-        test={"fraction": 0.2, "random_seed": 0, "row_groups": None},
+        test=HoldoutSplit(fraction=0.2),
         runs={"a" * 32: "c" * 32},
     )
     contents = Contents(

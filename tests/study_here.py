@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import rayfold as rf
+from rayfold.jobs import FoldJob
 from rayfold.journal import Journal, read_journal
-from rayfold.orders import FoldTask
 from rayfold.report import Progress
 from rayfold.results import Trial
 from rayfold.study.opened import Call, OpenStudy
@@ -25,7 +25,9 @@ class StudyHere(rf.Study):
         """Run the study in this process, with no option but the number of trials."""
         run = _RunHere(self.preparation, Call(show_progress=False))
         run.num_here = self.num_here
-        return run.carry_out(self._checked_plan(num_trials).num_trials)
+        limit = self._asked(num_trials=num_trials).limit()
+        self._checked_plan(limit)
+        return run.carry_out(limit)
 
 
 class _RunHere(Run):
@@ -43,7 +45,7 @@ class _RunHere(Run):
     def _train_trial(self, trial: Trial, opened: OpenStudy) -> None:
         setup = opened.setup
         for fold in setup.plan.folds:
-            task = FoldTask(
+            job = FoldJob(
                 study=opened.name,
                 trial=trial.id,
                 config=trial.config,
@@ -51,8 +53,8 @@ class _RunHere(Run):
                 until_epoch=setup.settings.epochs,
             )
             data = self._study.data
-            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
-            result = run.advance(task)
+            run = FoldRun(job, setup=setup, data=data, collective=SingleProcess())
+            result = run.advance(job)
             assert result is not None
             opened.ledger.fold_finished(trial.id, result)
         opened.ledger.trial_finished(trial.id, "completed")
@@ -68,4 +70,4 @@ def open_here(
 
 def describe(study: rf.Study) -> dict[str, Any]:
     """Return what a study's journal begins with."""
-    return study.preparation.description([])
+    return study.preparation.description([]).to_dict()

@@ -19,9 +19,9 @@ import torch
 
 from rayfold.data import HDF5, DataSet, Fold, FoldPlan, load
 from rayfold.errors import DataError
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
 from rayfold.models.cnn import CNN
-from rayfold.orders import FoldTask
 from rayfold.results import Config, Value
 from rayfold.simulation import Table, read_table
 from rayfold.space import Choice, SearchSpace
@@ -123,10 +123,10 @@ class Digits:
         """Train a configuration; None: it diverged."""
         with TemporaryDirectory() as folder:
             setup = self.setup(Path(folder), epochs=epochs)
-            task = FoldTask(trial=trial, config=config, fold=0, until_epoch=epochs)
-            run = FoldRun(task, setup=setup, data=self.data, collective=SingleProcess())
+            job = FoldJob(trial=trial, config=config, fold=0, until_epoch=epochs)
+            run = FoldRun(job, setup=setup, data=self.data, collective=SingleProcess())
             try:
-                result = run.advance(task)
+                result = run.advance(job)
             except FloatingPointError:
                 return None
         assert result is not None

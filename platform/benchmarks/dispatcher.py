@@ -1,14 +1,14 @@
 """How many groups a dispatcher serves: pretended groups and trials against the real one on Ray.
 
-Several processes pretend hundreds of groups each: they ask for orders, "train" by sleeping, tell
+Several processes pretend hundreds of groups each: they ask for jobs, "train" by sleeping, tell
 how far they are, and hand in results with a history of 30 epochs. As many trials and a quarter
 more take one group each, for three folds. Beside them, as in a study, the driver looks at the pool
 twice a second. In the end the run is interrupted.
 
 Prints for each number of groups, from ``--warm-up`` seconds after almost all of them train:
 
-* how long an exchange takes, from handing in an outcome to holding the next order: while the next
-  fold of the same trial waits ("order"), and when a new trial comes in between ("new trial");
+* how long an exchange takes, from handing in an outcome to holding the next job: while the next
+  fold of the same trial waits ("job"), and when a new trial comes in between ("new trial");
 * how long the driver's look at the pool takes;
 * the share of a core that the dispatcher's processes, those that pretend and Ray's own take;
 * how long it takes from the interruption until the last group in training knows of it.
@@ -34,7 +34,7 @@ import ray
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.cluster import cluster
 from rayfold.groups.dispatcher import Dispatcher
-from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.jobs import FoldJob, FoldOutcome
 from rayfold.results import FoldResult
 
 FOLDS_PER_TRIAL = 3
@@ -81,16 +81,16 @@ def measure(num_groups: int, arguments: argparse.Namespace) -> None:
     try:
         while (busy := client.snapshot().num_busy) < ALMOST_ALL * num_groups:
             if time.monotonic() - began > START_SECONDS:
-                print(f"  only {busy} have an order after {START_SECONDS:g} s")
+                print(f"  only {busy} have a job after {START_SECONDS:g} s")
                 return
             time.sleep(0.2)
-        print(f"  {ALMOST_ALL:.0%} have an order after     {time.monotonic() - began:8.1f} s")
+        print(f"  {ALMOST_ALL:.0%} have a job after     {time.monotonic() - began:8.1f} s")
         time.sleep(arguments.warm_up)
         ray.get([crowd.forget.remote() for crowd in crowds])
         with looking(client) as looks, cpu_shares() as shares:
             time.sleep(arguments.seconds)
         times = [ray.get(crowd.times.remote()) for crowd in crowds]
-        show("order", [value for each in times for value in each["order"]])
+        show("job", [value for each in times for value in each["job"]])
         show("new trial", [value for each in times for value in each["new trial"]])
         show("look", looks)
         for name, share in shares.items():
@@ -183,7 +183,7 @@ class Caller:
 class Times:
     """Seconds that exchanges took, by what they waited for."""
 
-    order: list[float] = field(default_factory=list)
+    job: list[float] = field(default_factory=list)
     new_trial: list[float] = field(default_factory=list)
 
 
@@ -212,7 +212,7 @@ class Crowd:
 
     async def times(self) -> dict[str, list[float]]:
         """Return the seconds of the exchanges since then."""
-        return {"order": self._times.order, "new trial": self._times.new_trial}
+        return {"job": self._times.job, "new trial": self._times.new_trial}
 
     async def last_told(self) -> float:
         """Wait until no group trains, and return when the last was told to stop, Unix seconds."""
@@ -226,23 +226,23 @@ class Crowd:
         is_first = True
         while True:
             began = time.perf_counter()
-            order = await self._call(Dispatcher.exchange, group, token, outcome)
-            if order.stop:
+            reply = await self._call(Dispatcher.exchange, group, token, outcome)
+            if reply.stop:
                 return
             outcome = None
-            if order.task is None:
+            if reply.job is None:
                 continue
             if trial:
-                same = order.task.trial == trial
-                times = self._times.order if same else self._times.new_trial
+                same = reply.job.trial == trial
+                times = self._times.job if same else self._times.new_trial
                 times.append(time.perf_counter() - began)
-            trial = order.task.trial
+            trial = reply.job.trial
             least = 0.0 if is_first else 0.5  # so that they are not in step
             is_first = False
             seconds = self._random.uniform(least, 1.5 if least else 1.0) * self._fold_seconds
             told = await self._train(group, token, seconds)
             outcome = FoldOutcome(
-                task=order.task, epoch=30, result=None if told else result(order.task.fold)
+                job=reply.job, epoch=30, result=None if told else result(reply.job.fold)
             )
 
     async def _train(self, group: int, token: str, seconds: float) -> bool:
@@ -257,7 +257,7 @@ class Crowd:
                     call = self._call(Dispatcher.listen, group, token, 1)
                     listening = self._listening[group] = asyncio.create_task(call)
                 await asyncio.wait([listening], timeout=left)
-                if listening.done():  # else it goes on in the next order, as in a real group
+                if listening.done():  # else it goes on in the next job, as in a real group
                     told = self._listening.pop(group).result()
             if told:
                 self._last_told = time.time()
@@ -272,20 +272,20 @@ class Crowd:
                 return
             first = self._random.randrange(FOLDS_PER_TRIAL) if count == 0 else 0  # not in step
             folds = range(first, FOLDS_PER_TRIAL)
-            await self._call(Dispatcher.submit, trial, tasks(trial, *folds[:2]))
+            await self._call(Dispatcher.submit, trial, jobs(trial, *folds[:2]))
             for fold in folds:
                 if not await self._call(Dispatcher.wait, trial):
                     return
                 if fold + 2 < FOLDS_PER_TRIAL:
-                    await self._call(Dispatcher.submit, trial, tasks(trial, fold + 2))
+                    await self._call(Dispatcher.submit, trial, jobs(trial, fold + 2))
             await self._call(Dispatcher.release, trial)
 
 
-def tasks(trial: str, *folds: int) -> list[FoldTask]:
-    """Return orders of the size that a study's have."""
+def jobs(trial: str, *folds: int) -> list[FoldJob]:
+    """Return jobs of the size that a study's have."""
     config = {f"model.parameter_{number}": 0.1 * number for number in range(12)}
     return [
-        FoldTask(study="digits", trial=trial, config=config, fold=fold, until_epoch=30)
+        FoldJob(study="digits", trial=trial, config=config, fold=fold, until_epoch=30)
         for fold in folds
     ]
 

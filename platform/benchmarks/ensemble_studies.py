@@ -24,8 +24,8 @@ from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.predictor import EnsembleModule, check_features, predict_each, predict_rows
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source, resolve_model, resolve_space
-from rayfold.orders import FoldTask
 from rayfold.results import TrialResult
 from rayfold.tasks import infer_task
 from rayfold.tracking import read_study
@@ -186,12 +186,12 @@ def _refit(
     )
     models = []
     for number in range(NUM_REFITS):
-        task = FoldTask(
+        job = FoldJob(
             trial=f"refit-{number}", config=winner.config, fold=0, until_epoch=case.epochs
         )
-        done = finished_result(task, folder)
+        done = finished_result(job, folder)
         if done is None:
-            done = FoldRun(task, setup=setup, data=data, collective=SingleProcess()).advance(task)
+            done = FoldRun(job, setup=setup, data=data, collective=SingleProcess()).advance(job)
         assert done is not None
         shapes = data.input_shapes
         models.append(

@@ -1,10 +1,10 @@
-"""What a fold costs beyond its training: an order to a living group against a group per fold.
+"""What a fold costs beyond its training: a job for a living group against a group per fold.
 
-Prints, from one run, the median time of an order that trains nothing on a living group (goal: at
+Prints, from one run, the median time of a job that trains nothing on a living group (goal: at
 most 15 ms), the median time of one ``TorchTrainer.fit()`` whose function returns at once, and
 their ratio.
 
-Usage: ``python platform/benchmarks/fold_overhead.py [--orders 200] [--fits 3]``
+Usage: ``python platform/benchmarks/fold_overhead.py [--jobs 200] [--fits 3]``
 """
 
 import argparse
@@ -24,28 +24,28 @@ from rayfold.data.staging import stage
 from rayfold.groups.cluster import cluster
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.training import Settings, StudySetup
 
 
 def main() -> None:
     """Measure both and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--orders", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--fits", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, cluster():
-        orders = measure_orders(Path(folder), arguments.orders)
+        jobs = measure_jobs(Path(folder), arguments.jobs)
         fits = measure_fits(Path(folder), arguments.fits)
-    order, fit = statistics.median(orders), statistics.median(fits)
-    print(f"order to a living group   {order * 1e3:8.1f} ms  (median of {len(orders)}, goal 15)")
+    job, fit = statistics.median(jobs), statistics.median(fits)
+    print(f"job for a living group   {job * 1e3:8.1f} ms  (median of {len(jobs)}, goal 15)")
     print(f"TorchTrainer.fit()        {fit:8.1f} s   (median of {len(fits)})")
-    print(f"ratio                     {fit / order:8.0f}")
+    print(f"ratio                     {fit / job:8.0f}")
 
 
-def measure_orders(folder: Path, number: int) -> list[float]:
-    """Return the seconds from sending an order that trains nothing to holding its outcome."""
+def measure_jobs(folder: Path, number: int) -> list[float]:
+    """Return the seconds from sending a job that trains nothing to holding its outcome."""
     digits = load_digits()
     with h5py.File(folder / "digits.h5", "w") as file:
         file["features"], file["labels"] = digits.images.astype("float32"), digits.target
@@ -66,11 +66,11 @@ def measure_orders(folder: Path, number: int) -> list[float]:
     try:
         call = pool.dispatcher
         call.acquire("digits", "0000", 1)
-        task = FoldTask(study="digits", trial="0000", config={}, fold=0, until_epoch=0)
+        job = FoldJob(study="digits", trial="0000", config={}, fold=0, until_epoch=0)
         seconds = []
         for _ in range(number + 1):
             began = time.perf_counter()
-            call.submit("digits", "0000", [task])
+            call.submit("digits", "0000", [job])
             (outcome,) = call.wait("digits", "0000")
             seconds.append(time.perf_counter() - began)
             assert outcome.error is None, outcome.error

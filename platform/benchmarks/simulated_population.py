@@ -20,8 +20,8 @@ from digits import Digits
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
+from rayfold.jobs import FoldJob
 from rayfold.journal import Journal
-from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.schedulers import Population
 from rayfold.search import Random
@@ -91,8 +91,8 @@ def train_population(
         scheduler = population_scheduler(population, exploiter, space=space, at_once=num_nodes)
         setup = digits.setup(Path(folder), epochs=epochs, random_seed=random_seed)
 
-        def begin(task: FoldTask) -> FoldRun:
-            return FoldRun(task, setup=setup, data=digits.data, collective=SingleProcess())
+        def begin(job: FoldJob) -> FoldRun:
+            return FoldRun(job, setup=setup, data=digits.data, collective=SingleProcess())
 
         return _SimulatedPopulation(
             scheduler, exploiter, begin=begin, step_seconds=step_seconds, epochs=epochs
@@ -107,7 +107,7 @@ class _SimulatedPopulation:
         scheduler: Any,
         exploiter: Exploiter,
         *,
-        begin: Callable[[FoldTask], FoldRun],
+        begin: Callable[[FoldJob], FoldRun],
         step_seconds: Callable[[Config], float],
         epochs: int,
     ) -> None:
@@ -198,8 +198,8 @@ class _SimulatedPopulation:
             self._runs[key] = self._begin(self._task(trial, 0))
         return self._runs[key]
 
-    def _task(self, trial: TuneTrial, until_epoch: int) -> FoldTask:
-        return FoldTask(
+    def _task(self, trial: TuneTrial, until_epoch: int) -> FoldJob:
+        return FoldJob(
             trial=trial.config["trial"],
             config=trial.config["hyperparameters"],
             fold=0,

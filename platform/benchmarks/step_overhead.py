@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from rayfold.data import DataSet, Fold, FoldPlan
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source, resolve_model
 from rayfold.model_construction import build_model, model_arguments
-from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tasks import Classification
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -93,9 +93,9 @@ def own_loop(
         folder=folder,
         parameters={"batch_size": BATCH_SIZE, "model.dropout": 0.0, **config},
     )
-    task = FoldTask(trial="0000", config={}, fold=0, until_epoch=0)
-    run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
-    return lambda: run.advance(replace(task, until_epoch=run.epoch + 1))
+    job = FoldJob(trial="0000", config={}, fold=0, until_epoch=0)
+    run = FoldRun(job, setup=setup, data=data, collective=SingleProcess())
+    return lambda: run.advance(replace(job, until_epoch=run.epoch + 1))
 
 
 def plain_loop(model: str, config: Config, data: DataSet) -> Callable[[], object]:

@@ -37,8 +37,8 @@ from sklearn.datasets import load_digits
 
 import rayfold as rf
 from rayfold.data import DataSet
+from rayfold.jobs import FoldJob
 from rayfold.journal import Journal, read_journal
-from rayfold.orders import FoldTask
 from rayfold.results import Trial, TrialResult
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.opening import open_study
@@ -175,7 +175,7 @@ def train(trial: Trial, opened: OpenStudy, data: DataSet) -> None:
     ledger, setup = opened.ledger, opened.setup
     try:
         for fold in setup.plan.folds:
-            task = FoldTask(
+            job = FoldJob(
                 study=opened.name,
                 trial=trial.id,
                 config=trial.config,
@@ -183,8 +183,8 @@ def train(trial: Trial, opened: OpenStudy, data: DataSet) -> None:
                 until_epoch=setup.settings.epochs,
                 warm=trial.warm and fold.index != trial.control,
             )
-            run = FoldRun(task, setup=setup, data=data, collective=SingleProcess())
-            result = run.advance(task)
+            run = FoldRun(job, setup=setup, data=data, collective=SingleProcess())
+            result = run.advance(job)
             assert result is not None
             ledger.fold_finished(trial.id, result)
     except FloatingPointError as error:

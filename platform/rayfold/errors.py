@@ -8,7 +8,7 @@
     │   └── ModelError                  a model reference or its hyperparameters are wrong
     ├── DataError        (ValueError)   a data file or its contents are wrong
     ├── ResourcesError                  the cluster cannot hold what was asked for
-    │   └── DispatcherLostError         the process that gives out orders has died
+    │   └── DispatcherLostError         the process that gives out jobs has died
     ├── JournalError                    a study's journal cannot be read, written or locked
     ├── TrackingError                   MLflow holds no such study, or cannot be reached
     ├── SuspendedError                  a fault of the machine ended a study; run it again
@@ -51,7 +51,7 @@ class ResourcesError(RayfoldError):
 
 
 class DispatcherLostError(ResourcesError):
-    """The process that gives out a run's orders has died; run the study again to resume."""
+    """The process that gives out a run's jobs has died; run the study again to resume."""
 
 
 class JournalError(RayfoldError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
+from rayfold.description import StudyDescription
 from rayfold.results import Config, Exploit, FoldResult, Status
 from rayfold.user_code import CodeRecord
 
@@ -84,7 +85,17 @@ class StudyBegun(Event):
 
     name: str
     id: str
-    description: Mapping[str, Any]
+    description: StudyDescription
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return it as JSON-ready values."""
+        return {"name": self.name, "id": self.id, "description": self.description.to_dict()}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Rebuild it."""
+        description = StudyDescription.from_dict(fields["description"])
+        return cls(name=fields["name"], id=fields["id"], description=description)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a user's code may change of the whole process, and of PyTorch's and NumPy's own code.
 
 ``isolation`` puts back after each call what a call may change of PyTorch's settings. Here is what
-is rare, and takes longer to look at: it is put back when a fold begins, and after each order.
+is rare, and takes longer to look at: it is put back when a fold begins, and after each job.
 """
 
 import gc

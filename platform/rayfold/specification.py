@@ -18,6 +18,7 @@ from rayfold.data import Folds, Holdout, SubProblems
 from rayfold.data.sources.registry import DataOption
 from rayfold.errors import RecipeError, SpaceError, did_you_mean
 from rayfold.groups.plan import Groups
+from rayfold.jobs import FoldOrder
 from rayfold.library import resolve_space
 from rayfold.options import options
 from rayfold.options.explain import show
@@ -36,7 +37,6 @@ from rayfold.options.fields import (
     refuse_empty_list,
     refuse_strange_names,
 )
-from rayfold.orders import FoldOrder
 from rayfold.results import MAX_COUNT
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher

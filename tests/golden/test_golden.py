@@ -1,5 +1,6 @@
 """What version 0.1.0 has left behind still loads, and a study begun by it goes on."""
 
+import json
 import shutil
 import sqlite3
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 
 import rayfold as rf
 from rayfold.errors import RecipeError
+from rayfold.events import StudyBegun
 from rayfold.journal import read_journal
 from rayfold.recipe import Recipe
 from rayfold.tracking import read_study
@@ -44,6 +46,8 @@ def test_journals_load_event_by_event(old: Path, name: str) -> None:
         assert event is not None
         gone = {"taken_up"}  # whether a group had a population's state in memory
         assert event.to_fields().keys() >= entry.fields.keys() - gone
+        if isinstance(event, StudyBegun):
+            assert json.dumps(event.to_fields()) == json.dumps(entry.fields)
 
 
 def test_a_study_that_it_began_goes_on_to_the_same_scores(

@@ -30,6 +30,7 @@ from rayfold.recipe import load_recipe
 from rayfold.results import FoldResult
 from rayfold.study import Study
 from rayfold.tracking import Uploader, tracking_uri
+from tests.descriptions import described
 from tests.study_here import open_here
 
 RAYFOLD = Path(sys.executable).with_name("rayfold")
@@ -394,7 +395,7 @@ def storage(folder: Path, empty_store: Path) -> Path:
     shutil.copy(empty_store, storage)
     (study / "weights").touch()
     (study / "predictions").touch()
-    description = {"metric": "val_loss", "mode": "min", "num_folds": 1}
+    description = described(num_folds=1)
     result = FoldResult(
         fold=0,
         score=0.5,

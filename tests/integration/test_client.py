@@ -15,7 +15,7 @@ import ray
 
 from rayfold.errors import DispatcherLostError
 from rayfold.groups.client import DispatcherClient
-from rayfold.orders import FoldTask
+from rayfold.jobs import FoldJob
 
 DEADLINE_SECONDS = 60.0
 
@@ -75,8 +75,8 @@ def test_the_death_of_the_dispatcher_is_one_error_in_all_that_wait_for_it(
 ) -> None:
     token = client.announce(0, "node", 1)
     assert client.acquire("digits", "0000", 1) == 1
-    client.submit("digits", "0000", [FoldTask(trial="0000", config={}, fold=0, until_epoch=1)])
-    assert client.exchange(0, token, None).task is not None
+    client.submit("digits", "0000", [FoldJob(trial="0000", config={}, fold=0, until_epoch=1)])
+    assert client.exchange(0, token, None).job is not None
     with ThreadPoolExecutor() as threads:
         waiting: list[Future[Any]] = [
             threads.submit(client.wait, "digits", "0000"),

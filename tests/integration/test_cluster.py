@@ -289,6 +289,6 @@ def test_a_finished_race_trains_nothing_more(
 
 def test_the_ensemble_predicts_from_both_feature_arrays(finished: Finished) -> None:
     study = read_study("table", storage=finished.storage)
-    assert (study.description["metric"], study.description["mode"]) == ("val_r2", "max")
+    assert (study.description.metric, study.description.mode) == ("val_r2", "max")
     ensemble = rf.Ensemble.greedy("table", num_rounds=2, storage=finished.storage)
     assert ensemble.predict((np.zeros((7, 3)), np.zeros((7, 2)))).shape == (7,)

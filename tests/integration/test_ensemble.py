@@ -14,11 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rayfold.bundle import export_bundle, load_bundle
+from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, Greedy
 from rayfold.errors import EnsembleError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
+from tests.descriptions import described
 
 TRUE_CLASS = {"0000": (0.95, 0.40), "0001": (0.30, 0.95), "0002": (0.90, 0.40)}
 """Probability that each trial gives the true class of rows 0 and 1; see the greedy tests."""
@@ -60,24 +62,16 @@ def upload(
     **changes: Any,
 ) -> None:
     """Write a study's journal and files as a study does, and bring them to MLflow."""
-    description = {
+    ours: dict[str, Any] = {
         "model": "elsewhere:Constant",
-        "task": "classification",
-        "classes": ["cat", "dog"],
-        "metric": "val_loss",
-        "inputs": [{"name": "images", "shape": [2, 2], "dtype": "uint8"}],
-        "labels": "animals",
-        "num_outputs": 2,
-        "data_digest": "d" * 64,
-        "fold_digest": "f" * 64,
-        "num_folds": 2,
         "num_rows": 2,
-        "test": {"fraction": 0.2, "random_seed": 7},
         "parameters": {"model.depth": 3, "batch_size": 8},
     }
     folder = storage / "digits"
     with Journal.open(folder / "journal.jsonl") as journal:
-        journal.append("study", name="digits", id="a" * 32, description=description | changes)
+        journal.append(
+            "study", name="digits", id="a" * 32, description=described(**ours | changes)
+        )
         for trial in trials:
             journal.append("suggestion", trial=trial, config={"model.scale": 2})
             for fold in folds:
@@ -153,7 +147,7 @@ def test_an_export_predicts_the_same_and_tells_where_it_comes_from(storage: Path
     assert (loaded.predict_proba(images) == ensemble.predict_proba(images)).all()
     assert loaded.origin.study == "digits"
     assert loaded.origin.labels == "animals"
-    assert loaded.origin.test == {"fraction": 0.2, "random_seed": 7}
+    assert loaded.origin.test == HoldoutSplit(fraction=0.2, random_seed=7)
 
 
 def test_values_are_combined_by_squared_error(storage: Path) -> None:

@@ -1,4 +1,4 @@
-"""Groups on a real Ray: orders, deaths, failures, and nothing left behind."""
+"""Groups on a real Ray: jobs, deaths, failures, and nothing left behind."""
 
 import ctypes
 import os
@@ -27,8 +27,8 @@ from rayfold.data.staging import stage
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.groups.snapshot import GroupState
+from rayfold.jobs import FoldJob, FoldOutcome
 from rayfold.library import model_source
-from rayfold.orders import FoldOutcome, FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 
@@ -96,18 +96,18 @@ def make_setup(data: DataSet, folder: Path) -> StudySetup:
     )
 
 
-def task(trial: str, fold: int, until_epoch: int = 3, **config: Any) -> FoldTask:
-    return FoldTask(trial=trial, config={**CONFIG, **config}, fold=fold, until_epoch=until_epoch)
+def fold_job(trial: str, fold: int, until_epoch: int = 3, **config: Any) -> FoldJob:
+    return FoldJob(trial=trial, config={**CONFIG, **config}, fold=fold, until_epoch=until_epoch)
 
 
 def hazardous(hazard: str) -> dict[str, Any]:
     return {"model.hazard": hazard}
 
 
-def train_here(data: DataSet, folder: Path, order: FoldTask) -> FoldResult:
+def train_here(data: DataSet, folder: Path, job: FoldJob) -> FoldResult:
     """Train the same fold in this process, to its end."""
     setup = make_setup(data, folder)
-    result = FoldRun(order, setup=setup, data=data, collective=SingleProcess()).advance(order)
+    result = FoldRun(job, setup=setup, data=data, collective=SingleProcess()).advance(job)
     assert result is not None
     return result
 
@@ -127,13 +127,13 @@ def leased(pool: Pool, trial: str, num_groups: int = 1) -> Iterator[None]:
     pool.dispatcher.release("", trial)
 
 
-def carry_out(pool: Pool, *tasks: FoldTask) -> dict[int, FoldOutcome]:
-    """Send orders of one trial and return their outcomes by fold."""
-    trial = tasks[0].trial
-    pool.dispatcher.submit("", trial, tasks)
+def carry_out(pool: Pool, *jobs: FoldJob) -> dict[int, FoldOutcome]:
+    """Send jobs of one trial and return their outcomes by fold."""
+    trial = jobs[0].trial
+    pool.dispatcher.submit("", trial, jobs)
     outcomes: dict[int, FoldOutcome] = {}
-    while len(outcomes) < len(tasks):
-        outcomes |= {outcome.task.fold: outcome for outcome in wait_for_outcomes(pool, trial)}
+    while len(outcomes) < len(jobs):
+        outcomes |= {outcome.job.fold: outcome for outcome in wait_for_outcomes(pool, trial)}
     return outcomes
 
 
@@ -182,14 +182,14 @@ class TestOneGroupOfTwoWorkers:
     @classmethod
     def alone(cls, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> FoldResult:
         """Fold 0 of one configuration, trained by this process alone."""
-        return train_here(data, tmp_path_factory.mktemp("alone"), task("0000", 0, EPOCHS))
+        return train_here(data, tmp_path_factory.mktemp("alone"), fold_job("0000", 0, EPOCHS))
 
     def test_it_gives_the_losses_of_one_process_epoch_by_epoch(
         self, pool: Pool, alone: FoldResult
     ) -> None:
         with leased(pool, "0000"):
             for epoch, of_one in enumerate(alone.history[:5], 1):
-                of_two = carry_out(pool, task("0000", 0, epoch))[0].metrics
+                of_two = carry_out(pool, fold_job("0000", 0, epoch))[0].metrics
                 for name in ("train_loss", "val_loss", "val_accuracy"):
                     assert of_two[name] == pytest.approx(of_one[name], abs=1e-5)
 
@@ -197,9 +197,9 @@ class TestOneGroupOfTwoWorkers:
         self, pool: Pool, alone: FoldResult, folder: Path
     ) -> None:
         """With a checkpoint every epoch, epochs before the kill keep their time stamps."""
-        order = task("0000", 0, EPOCHS)
+        job = fold_job("0000", 0, EPOCHS)
         with leased(pool, "0000"):
-            pool.dispatcher.submit("", "0000", [order])
+            pool.dispatcher.submit("", "0000", [job])
             before = wait_for(pool, lambda group: group.trial == "0000" and group.epoch >= 8)
             os.kill(before.process_id, signal.SIGKILL)
             killed_at = time.time()
@@ -222,8 +222,8 @@ class TestOneGroupOfTwoWorkers:
     ) -> None:
         (before,) = pool.snapshot().groups
         with leased(pool, "0001"):
-            odd = carry_out(pool, task("0001", 0, **{"model.width": 3}))[0]
-            even = carry_out(pool, task("0001", 1))[1]
+            odd = carry_out(pool, fold_job("0001", 0, **{"model.width": 3}))[0]
+            even = carry_out(pool, fold_job("0001", 1))[1]
         (after,) = pool.snapshot().groups
         assert odd.error is not None
         assert "Traceback" in odd.error
@@ -281,8 +281,8 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         with leased(pool, "0000"):
             (before,) = pool.snapshot().groups
-            outcome = carry_out(pool, task("0000", 0, **hazardous(hazard)))[0]
-            well = carry_out(pool, task("0000", 1))[1]
+            outcome = carry_out(pool, fold_job("0000", 0, **hazardous(hazard)))[0]
+            well = carry_out(pool, fold_job("0000", 1))[1]
         (after,) = pool.snapshot().groups
         assert outcome.error is not None
         assert outcome.error.strip().splitlines()[-1] == last_line
@@ -304,8 +304,8 @@ class TestWhatAModelMayDoToItsWorker:
     ) -> None:
         trial = f"of {hazard}"
         with leased(pool, trial):
-            outcome = carry_out(pool, task(trial, 0, **hazardous(hazard)))[0]
-            well = carry_out(pool, task(trial, 1))[1]
+            outcome = carry_out(pool, fold_job(trial, 0, **hazardous(hazard)))[0]
+            well = carry_out(pool, fold_job(trial, 1))[1]
         assert outcome.error is not None
         assert outcome.error.splitlines()[-1].startswith(cause)
         assert (__file__ in outcome.error) == (hazard != "kill")
@@ -313,13 +313,13 @@ class TestWhatAModelMayDoToItsWorker:
 
     def test_a_model_that_hangs_loses_its_worker_when_its_trial_is_over(self, pool: Pool) -> None:
         with leased(pool, "0005"):
-            order = task("0005", 0, **hazardous("hang"))
-            pool.dispatcher.submit("", "0005", [order])
+            job = fold_job("0005", 0, **hazardous("hang"))
+            pool.dispatcher.submit("", "0005", [job])
             hanging = wait_for(pool, lambda group: group.trial == "0005")
         process = psutil.Process(hanging.process_id)
         assert process.wait(timeout=DEADLINE_SECONDS) != 0
         with leased(pool, "0006"):
-            assert carry_out(pool, task("0006", 0))[0].error is None
+            assert carry_out(pool, fold_job("0006", 0))[0].error is None
         assert pool.snapshot().groups[0].num_starts == hanging.num_starts + 1
 
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import rayfold as rf
+from rayfold.jobs import FoldJob, fold_folder, lineage_folder
 from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source
-from rayfold.orders import FoldTask, fold_folder, lineage_folder
 from rayfold.results import Config, Exploit
 from rayfold.tracking.store import open_store
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -166,7 +166,7 @@ def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path
     for trial, number in last.items():
         result = next(result for result in run.result.trials if result.id == trial)
         for fold, given in enumerate(run.copies[number].given):
-            task = FoldTask(
+            job = FoldJob(
                 trial=trial,
                 config=result.config,
                 fold=fold,
@@ -174,10 +174,10 @@ def test_each_fold_has_trained_on_from_the_donors_state(run: Run, tmp_path: Path
                 lineage=len(result.exploits),
             )
             save_checkpoint(
-                tmp_path / task.checkpoints, run.exploits[number].epoch, given, milestone=True
+                tmp_path / job.checkpoints, run.exploits[number].epoch, given, milestone=True
             )
-            alone = FoldRun(task, setup=setup, data=run.study.dataset, collective=SingleProcess())
-            assert alone.advance(task) is not None
+            alone = FoldRun(job, setup=setup, data=run.study.dataset, collective=SingleProcess())
+            assert alone.advance(job) is not None
             torch.testing.assert_close(
                 load_file(run.study.folder / result.folds[fold].weights),
                 load_file(tmp_path / result.folds[fold].weights),

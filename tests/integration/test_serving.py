@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from rayfold.bundle import export_bundle, load_bundle, register_bundle
+from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, Input, Member, Origin, Signature
 from rayfold.ensemble.combination import WeightedMean
 from rayfold.ensemble.records import Contents
@@ -68,7 +69,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data_digest="d" * 64,
             fold_digest="f" * 64,
             labels="labels",
-            test={"fraction": 0.2},
+            test=HoldoutSplit(fraction=0.2),
         ),
         members=members,
         combination=WeightedMean(torch.tensor([0.75, 0.25])),

@@ -26,9 +26,9 @@ import pytest
 import rayfold as rf
 from rayfold.bundle import export_bundle
 from rayfold.errors import RecipeError
+from rayfold.jobs import FoldJob
 from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.recipe import load_recipe
 from rayfold.tracking import read_study, tracking_uri
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -341,7 +341,7 @@ def test_mlflow_holds_the_completed_trials(life: Life, result: rf.StudyResult) -
     assert [trial.score for trial in logged.trials] == pytest.approx(
         [trial.score for trial in completed]
     )
-    assert logged.description["metric"] == "val_loss"
+    assert logged.description.metric == "val_loss"
     assert all(trial.folds == (0, 1, 2) for trial in logged.trials)
 
 
@@ -400,9 +400,9 @@ def test_a_trial_gives_what_each_of_its_folds_gives_alone(
         folder=tmp_path / "alone",
     )
     for fold in trial.folds:
-        task = FoldTask(trial=trial.id, config=trial.config, fold=fold.fold, until_epoch=40)
-        run = FoldRun(task, setup=setup, data=study.dataset, collective=SingleProcess())
-        alone = run.advance(task)
+        job = FoldJob(trial=trial.id, config=trial.config, fold=fold.fold, until_epoch=40)
+        run = FoldRun(job, setup=setup, data=study.dataset, collective=SingleProcess())
+        alone = run.advance(job)
         assert alone is not None
         assert fold.score == pytest.approx(alone.score, abs=1e-5)
 

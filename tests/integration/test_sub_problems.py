@@ -16,9 +16,9 @@ from rayfold.bundle import export_bundle
 from rayfold.ensemble.builders import Builder, Greedy, Selection, Stacked
 from rayfold.ensemble.candidates import read_candidates, read_parts
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.jobs import FoldJob
 from rayfold.journal import Entry, read_journal
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.study import execution
 from rayfold.tracking import read_study
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
@@ -177,9 +177,9 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
             assert not unseen & set(fold.training_rows)
             tensors = load_file(sub_study.folder.path / str(done.predictions))
             assert np.array_equal(tensors["rows"], whole.validation_rows)
-            task = FoldTask(trial=trial.id, config=trial.config, fold=fold.index, until_epoch=3)
-            replayed = FoldRun(task, setup=setup, data=data, collective=SingleProcess()).advance(
-                task
+            job = FoldJob(trial=trial.id, config=trial.config, fold=fold.index, until_epoch=3)
+            replayed = FoldRun(job, setup=setup, data=data, collective=SingleProcess()).advance(
+                job
             )
             assert replayed is not None
             assert replayed.score == pytest.approx(done.score, rel=1e-5)
@@ -187,11 +187,13 @@ def test_models_of_a_part_saw_its_rows_and_none_that_they_predict(
 
 def test_mlflow_holds_the_study_and_its_parts(run: Run) -> None:
     whole = read_study("digits", storage=run.storage)
-    assert whole.description["sub_problems"]["parts"] == ["even", "odd"]
+    assert whole.description.sub_problems is not None
+    assert whole.description.sub_problems.parts == ("even", "odd")
     for name in NAMES:
         part = read_study(name, storage=run.storage)
-        assert part.description["sub_problem"]["of"] == "digits"
-        assert part.description["fold_digest"] == whole.description["fold_digest"]
+        assert part.description.sub_problem is not None
+        assert part.description.sub_problem.of == "digits"
+        assert part.description.fold_digest == whole.description.fold_digest
         assert [trial.folds for trial in part.trials] == [(0, 1)] * 2
 
 

@@ -19,10 +19,18 @@ from safetensors.numpy import load_file, save_file
 from rayfold.errors import TrackingError
 from rayfold.journal import Journal, read_journal
 from rayfold.results import FoldResult
-from rayfold.tracking import Uploader, check_store, list_studies, read_study, tracking_uri
+from rayfold.tracking import (
+    Uploader,
+    check_store,
+    list_descriptions,
+    list_studies,
+    read_study,
+    tracking_uri,
+)
 from rayfold.tracking.mirror import StudyMirror
 from rayfold.tracking.store import StoreError, describe, search_runs, sqlite_file
 from rayfold.tracking.tags import config_from_tags, config_to_tags
+from tests.descriptions import described
 
 T0 = 1_700_000_000.0
 TIMEOUT_S = 60.0
@@ -45,17 +53,9 @@ class Study:
             "study",
             name=name,
             id=id_,
-            description={
-                "model": "rayfold.models.cnn:CNN",
-                "task": "classification",
-                "classes": [0, 1],
-                "metric": "val_loss",
-                "mode": "min",
-                "data_digest": "d" * 64,
-                "fold_digest": "f" * 64,
-                "num_folds": 2,
-                "environment": {"torch": "2.13.0"},
-            },
+            description=described(
+                model="rayfold.models.cnn:CNN", classes=[0, 1], environment={"torch": "2.13.0"}
+            ),
         )
         self.journal.append("run", state="started")
 
@@ -132,7 +132,7 @@ def test_a_trial_comes_back_as_it_was(study: Study) -> None:
     study.upload()
     logged = study.read()
     assert (logged.name, logged.id) == ("digits", "a" * 32)
-    assert logged.description["classes"] == [0, 1]
+    assert logged.description.data.classes == (0, 1)
     [trial] = logged.trials
     assert trial.id == "0000"
     assert trial.config == CONFIG
@@ -578,6 +578,15 @@ def test_an_artifact_that_is_gone_is_told_with_its_trial(study: Study) -> None:
         study.read()
 
 
+def test_a_description_that_cannot_be_read_is_named(study: Study) -> None:
+    study.upload()
+    [file] = study.storage.glob("artifacts/*/artifacts/study.json")
+    file.write_text('{"task": "classification"}')
+    with pytest.raises(TrackingError, match=r"study\.json of study digits is no description of"):
+        study.read()
+    assert list_descriptions(storage=study.storage) == ()
+
+
 def test_more_runs_than_a_page_are_all_found(study: Study, client: mlflow.MlflowClient) -> None:
     for number in range(7):
         study.suggest(f"{number:04}")
@@ -734,6 +743,7 @@ def test_a_new_store_is_made_quietly_and_importing_rayfold_imports_no_mlflow(
     tmp_path: Path,
 ) -> None:
     code = """
+import json
 import sys
 from pathlib import Path
 from rayfold.journal import Journal
@@ -741,14 +751,15 @@ from rayfold.tracking import Uploader, read_study, tracking_uri
 assert "mlflow" not in sys.modules
 storage = Path(sys.argv[1])
 with Journal.open(storage / "s" / "journal.jsonl") as journal:
-    journal.append("study", name="digits", id="c" * 32, description={"task": "regression"})
+    journal.append("study", name="digits", id="c" * 32, description=json.loads(sys.argv[2]))
     uri = tracking_uri(storage)
     assert Uploader(storage / "s", uri, storage / "artifacts").start().finish(300)
-assert read_study("digits", storage=storage).description == {"task": "regression"}
+assert read_study("digits", storage=storage).description.data.task == "regression"
 """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    description = json.dumps(described(task="regression"))
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "new")],
+        [sys.executable, "-c", code, str(tmp_path / "new"), description],
         capture_output=True,
         text=True,
         check=False,

@@ -13,6 +13,7 @@ from rayfold.specification import Specification
 from rayfold.tracking import Uploader, tracking_uri
 from rayfold.transfer.requests import StartFrom
 from rayfold.transfer.start import Start, find_start
+from tests.descriptions import data_description, described
 
 SPACE = SearchSpace(
     {
@@ -20,11 +21,7 @@ SPACE = SearchSpace(
         "optimizer.name": Choice("sgd", "adamw"),
     }
 )
-DESCRIPTION = {
-    "task": "classification",
-    "data_digest": "d" * 64,
-    "descriptors": {"rows": 100, "features": 10, "classes": 2},
-}
+DATA = data_description(descriptors={"rows": 100, "features": 10, "classes": 2})
 RATES = (1e-3, 1e-2, 1.0)
 """Of three completed trials, with the scores 3, 1 and 2; the last lies outside the new space."""
 
@@ -39,16 +36,14 @@ def upload(
     **changes: Any,
 ) -> None:
     """Write a study's journal as a study does, and bring it to MLflow."""
-    description: dict[str, Any] = {
-        "task": "classification",
-        "mode": "min",
+    ours: dict[str, Any] = {
         "data_digest": name,
         "descriptors": {"rows": rows, "features": 10, "classes": 2},
         "parameters": {"optimizer.name": "sgd"},
     }
     folder = storage / name
     with Journal.open(folder / "journal.jsonl") as journal:
-        journal.append("study", name=name, id=name * 4, description=description | changes)
+        journal.append("study", name=name, id=name * 4, description=described(**ours | changes))
         for number, (value, score) in enumerate(zip(RATES, (3.0, 1.0, 2.0), strict=True)):
             journal.append("suggestion", trial=f"{number:04d}", config={rate: value})
             journal.append(
@@ -62,9 +57,8 @@ def upload(
     assert Uploader(folder, tracking_uri(storage), storage / "artifacts").start().finish(60)
 
 
-def find(storage: Path, studies: Any, description: Any = None, **changes: Any) -> Start:
-    wanted = StartFrom(studies, **changes)
-    return find_start(wanted, SPACE, description or DESCRIPTION, storage=storage)
+def find(storage: Path, studies: Any, data: Any = DATA, **changes: Any) -> Start:
+    return find_start(StartFrom(studies, **changes), SPACE, data, storage=storage)
 
 
 def test_completed_trials_come_with_fixed_values_clipped_to_the_space(storage: Path) -> None:

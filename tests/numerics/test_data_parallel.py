@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 import rayfold.training.loop
 from rayfold.data import DataSet, Fold, FoldPlan
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.tasks import Classification
 from rayfold.training import (
     Batch,
@@ -130,8 +130,8 @@ def make_setup(model: str, folder: Path) -> StudySetup:
 def start(model: str, collective: Collective, folder: Path, config: dict[str, Any]) -> FoldRun:
     # a small number, so that the last of the validation batches has a single row, too
     rayfold.training.loop.EVALUATION_ROWS = 8
-    task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
-    return FoldRun(task, setup=make_setup(model, folder), data=make_data(), collective=collective)
+    job = FoldJob(trial="0000", config=config, fold=0, until_epoch=3)
+    return FoldRun(job, setup=make_setup(model, folder), data=make_data(), collective=collective)
 
 
 def train(
@@ -143,13 +143,13 @@ def train(
     pause: bool = False,
 ) -> list[dict[str, float]]:
     """Train a fold, all at once or taken up after its second epoch; return its history."""
-    task = FoldTask(trial="0000", config=config, fold=0, until_epoch=3)
+    job = FoldJob(trial="0000", config=config, fold=0, until_epoch=3)
     run = start(model, collective, folder, config)
     if pause:
-        assert run.advance(dataclasses.replace(task, until_epoch=2, save=True)) is None
+        assert run.advance(dataclasses.replace(job, until_epoch=2, save=True)) is None
         run = start(model, collective, folder, config)
         assert run.epoch == 2
-    assert run.advance(task) is not None
+    assert run.advance(job) is not None
     names = ("train_loss", "val_loss", "val_accuracy", "learning_rate")
     return [{name: epoch[name] for name in names} for epoch in run.history]
 

@@ -218,7 +218,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
         ["study", "id", "run in MLflow"],
         [[name, id, manifest.runs.get(id, "")] for id, name in manifest.studies.items()],
     )
-    test = ", ".join(f"{name} {value}" for name, value in manifest.test.items() if value)
+    test = ", ".join(f"{name} {value}" for name, value in manifest.test if value)
     yield (
         f"Data {manifest.digests.data[:12]}, folds {manifest.digests.folds[:12]} (digests). "
         + (f"Test rows that no member saw: {_text(test)}." if test else "No test rows were kept.")

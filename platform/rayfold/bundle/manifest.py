@@ -4,6 +4,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rayfold.data import Channels
-from rayfold.data.inputs import has_channels_last
-from rayfold.ensemble.records import Contents, Input, Origin, Signature
+from rayfold.data.inputs import Input, has_channels_last
+from rayfold.description import HoldoutSplit
+from rayfold.ensemble.records import Contents, Origin, Signature
 from rayfold.errors import BundleError
 from rayfold.tasks import TASKS, find_task
 
@@ -47,6 +49,14 @@ class InputPart(_Part):
     shape: list[Annotated[int, Field(ge=1)]]
     dtype: Annotated[str, Field(pattern=r"^(bool|u?int\d+|float\d+|[<>][biuf]\d)$")]
     channels: Channels = "first"
+
+
+class TestPart(_Part):
+    """How the test rows were chosen."""
+
+    fraction: float = 0.0
+    random_seed: int = 0
+    row_groups: str | None = None
 
 
 class ModelPart(_Part):
@@ -122,7 +132,7 @@ class Manifest(_Part):
     num_outputs: Annotated[int, Field(ge=1, le=_LARGEST_ROW)]
     classes: list[bool | int | float | str] | None
     digests: DigestsPart
-    test: dict[str, bool | int | float | str | None]
+    test: TestPart
     out_of_fold_loss: float
     single_best_loss: float
     nested_loss: float
@@ -156,7 +166,7 @@ class Manifest(_Part):
         """What goes in and what comes out."""
         return Signature(
             task=find_task(self.task),
-            inputs=tuple(Input.of(entry.model_dump()) for entry in self.inputs),
+            inputs=tuple(Input.from_dict(entry.model_dump()) for entry in self.inputs),
             num_outputs=self.num_outputs,
             classes=tuple(self.classes) if self.classes else None,
         )
@@ -169,7 +179,7 @@ class Manifest(_Part):
             data_digest=self.digests.data,
             fold_digest=self.digests.folds,
             labels=self.labels,
-            test=self.test,
+            test=HoldoutSplit(**self.test.model_dump()),
             runs=self.runs,
             scored=tuple(self.scored),
         )
@@ -204,20 +214,12 @@ def describe(
         runs=dict(origin.runs),
         scored=list(origin.scored),
         task=signature.task.name,
-        inputs=[
-            InputPart(
-                name=entry.name,
-                shape=list(entry.shape),
-                dtype=entry.dtype,
-                channels=entry.channels,
-            )
-            for entry in signature.inputs
-        ],
+        inputs=[InputPart(**entry.to_dict()) for entry in signature.inputs],
         labels=origin.labels,
         num_outputs=signature.num_outputs,
         classes=list(signature.classes) if signature.classes else None,
         digests=DigestsPart(data=origin.data_digest, folds=origin.fold_digest),
-        test=dict(origin.test),
+        test=TestPart(**asdict(origin.test)),
         **same_fields(contents, OF_CONTENTS),
         nonconformity=NONCONFORMITY,
         combination=CombinationPart(kind=contents.combination.kind, file=COMBINATION),

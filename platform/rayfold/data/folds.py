@@ -12,9 +12,9 @@ from pydantic import Field
 
 from rayfold.data.dataset import DataSet
 from rayfold.errors import DataError
+from rayfold.jobs import FoldOrder
 from rayfold.options import options
 from rayfold.options.fields import Count, Seed, plain
-from rayfold.orders import FoldOrder
 from rayfold.tasks import Classes, Strata
 
 Kind: TypeAlias = Literal["auto", "stratified", "plain", "grouped"]

@@ -1,7 +1,8 @@
 """How stored features become a model's input: the same in training and in prediction."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,39 @@ Channels: TypeAlias = Literal["first", "last"]
 
 Features: TypeAlias = tuple[NDArray[np.float32], ...]
 """A model's inputs: one array for each, rows first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One feature array that a study's models take.
+
+    Attributes:
+        name: Name of its column; in an HDF5 file, of the data set.
+        shape: Shape of one row, as stored.
+        dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
+        channels: ``"last"`` if rows are stored so, and given so: the models get them first.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    channels: Channels = "first"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild it from ``to_dict()``."""
+        return cls(**{**values, "shape": tuple(values["shape"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready values; one with channels first says nothing of them."""
+        values = {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+        return values if self.channels == "first" else {**values, "channels": self.channels}
+
+    @property
+    def model_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the models get it."""
+        return model_shape(self.shape, self.channels)
+
 
 _LARGEST_BYTE = np.float32(255)
 _IMAGE_AXES = (3, 4)  # height x width x channels, depth x height x width x channels

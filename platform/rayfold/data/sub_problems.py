@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,10 +102,6 @@ class SubProblems:
             name: [str(base / str(path)) for path in paths] for name, paths in self.groups.items()
         }
         return replace(self, groups=groups)
-
-    def settings(self) -> dict[str, Any]:
-        """Return how the rows are cut, as the journal holds it."""
-        return {"by": self.by, "column": self.column}
 
     def split(self, dataset: DataSet, plan: FoldPlan, source: Source) -> tuple[SubProblem, ...]:
         """Cut a data set into parts, each with folds of its own.

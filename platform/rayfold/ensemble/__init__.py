@@ -1,5 +1,6 @@
 """Ensembles of logged trials: chosen, combined and scored by out-of-fold predictions."""
 
+from rayfold.data.inputs import Input
 from rayfold.ensemble.budget import Budget
 from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Selection, Stacked
 from rayfold.ensemble.ensemble import Ensemble
@@ -8,7 +9,7 @@ from rayfold.ensemble.evaluation.importance import feature_importance, hyperpara
 from rayfold.ensemble.evaluation.report import Report
 from rayfold.ensemble.files import FilePredictions, check_new_file, predict_files
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.ensemble.records import Input, Member, Origin, Signature
+from rayfold.ensemble.records import Member, Origin, Signature
 
 __all__ = [
     "Best",

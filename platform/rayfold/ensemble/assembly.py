@@ -14,7 +14,7 @@ from rayfold.ensemble.evaluation.conformal import nonconformity
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.predictor import EnsembleModule
-from rayfold.ensemble.records import Contents, Input, Member, Origin, Signature
+from rayfold.ensemble.records import Contents, Member, Origin, Signature
 from rayfold.library import model_reference, resolve_model
 from rayfold.tasks import find_task
 from rayfold.training.metrics import scored_names
@@ -35,25 +35,25 @@ class Assembly:
 
     def __init__(self, candidates: Candidates, model: str | type[nn.Module] | None) -> None:
         description = candidates.studies[0].description
-        classes = description["classes"]
+        data = description.data
         self.candidates = candidates
         self._model = model
         self._models: dict[int, tuple[nn.Module, ...]] = {}
         self._losses = candidates.out_of_fold.losses()
         self.signature = Signature(
-            task=find_task(description["task"]),
-            inputs=tuple(Input.of(entry) for entry in description["inputs"]),
-            num_outputs=description["num_outputs"],
-            classes=tuple(classes) if classes else None,
+            task=find_task(data.task),
+            inputs=data.inputs,
+            num_outputs=data.num_outputs,
+            classes=data.classes,
         )
         self.origin = Origin(
             studies={study.id: study.name for study in candidates.studies},
-            data_digest=description["data_digest"],
-            fold_digest=description["fold_digest"],
-            labels=description.get("labels"),
-            test=description.get("test", {}),
+            data_digest=data.digest,
+            fold_digest=description.fold_digest,
+            labels=data.labels,
+            test=data.test,
             runs={study.id: study.run_id for study in candidates.studies},
-            scored=scored_names(description.get("metrics") or (), description["metric"]),
+            scored=scored_names(description.metrics, description.metric),
         )
 
     @property
@@ -67,11 +67,11 @@ class Assembly:
     def best_by_metric(self) -> int:
         """The complete candidate with the best score by the study's metric; a single trial."""
         description = self.candidates.studies[0].description
-        sign = -1.0 if description["mode"] == "max" else 1.0
+        sign = -1.0 if description.mode == "max" else 1.0
         scores = np.full(len(self._losses), np.inf)
         for index, trials in enumerate(self.candidates.made_of):
             trial = self.candidates.trials[trials[0]][1]
-            measured = trial.measured(description["metric"])
+            measured = trial.measured(description.metric)
             if len(trials) == 1 and measured and self.candidates.out_of_fold.complete[index]:
                 scores[index] = sign * measured[0]
         return int(scores.argmin()) if np.isfinite(scores).any() else self.best
@@ -86,7 +86,7 @@ class Assembly:
         if trial not in self._models:
             number, logged = self.candidates.trials[trial]
             description = self.candidates.studies[number].description
-            model_class = resolve_model(self._model or description["model"], tried=True)
+            model_class = resolve_model(self._model or description.model, tried=True)
             arguments = arguments_of(model_class, logged.config, description)
             shapes = self.signature.model_shapes
             self._models[trial] = tuple(
@@ -159,7 +159,7 @@ class Assembly:
     def _member(self, index: int, weight: float) -> Member:
         number, trial = self.candidates.trials[index]
         study = self.candidates.studies[number]
-        reference = self._model or study.description["model"]
+        reference = self._model or study.description.model
         return Member(
             study_id=study.id,
             trial=trial.id,

@@ -1,16 +1,16 @@
 """Logged trials, and averages of them, as candidates for an ensemble."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from rayfold.description import StudyDescription
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.errors import EnsembleError, TrackingError
 from rayfold.tasks import Task, find_task
@@ -118,7 +118,7 @@ def read_candidates(
             _check_same(studies[0], study)
         if best := _best_of_each(group):
             made_of.append(tuple(_enter(*chosen, known, read) for chosen in best))
-    of_trials = _aligned(read, whole, find_task(studies[0].description["task"]))
+    of_trials = _aligned(read, whole, find_task(studies[0].description.data.task))
     return Candidates(
         studies=tuple(known),
         trials=tuple((entry.study, entry.trial) for entry in read),
@@ -139,7 +139,8 @@ def read_parts(
         uri: As for ``read_study``.
         storage: As for ``read_study``.
     """
-    names = (study.description.get("sub_problems") or {}).get("parts", ())
+    cut = study.description.sub_problems
+    names = () if cut is None else cut.parts
     try:
         parts = tuple(
             read_study(f"{study.name}.{name}", uri=uri, storage=storage) for name in names
@@ -148,9 +149,9 @@ def read_parts(
         logger.warning("the parts of study %s are left out: %s", study.name, error)
         return ()
     for part in parts:
-        whole = (part.description.get("sub_problem") or {}).get("of")
-        same = part.description.get("fold_digest") == study.description["fold_digest"]
-        if whole != study.name or not same:
+        whole = part.description.sub_problem
+        same = part.description.fold_digest == study.description.fold_digest
+        if whole is None or whole.of != study.name or not same:
             logger.warning(
                 "the parts of study %s are left out: %s was run on another split or other data.",
                 study.name,
@@ -166,7 +167,7 @@ def _best_of_each(
     """Return the best trial of each part with its predictions; empty if a part has no trial."""
     chosen = []
     for part in parts:
-        sign = 1.0 if part.description.get("mode", "min") == "min" else -1.0
+        sign = 1.0 if part.description.mode == "min" else -1.0
         scored = [
             (sign * trial.score, trial.id, trial)
             for trial in part.trials
@@ -244,25 +245,25 @@ def _averaged(of_trials: OutOfFold, made_of: Sequence[tuple[int, ...]]) -> OutOf
 
 def _check_predicts(study: LoggedStudy) -> None:
     """Refuse a study whose learner predicts nothing, in one line."""
-    if study.description.get("predicts", True) is False:
-        learner = study.description.get("learner", "its learner")
+    if not study.description.predicts:
         raise EnsembleError(
-            f"study {study.name!r} has no predictions to combine, since {learner} predicts "
-            "nothing; choose a study with another learner."
+            f"study {study.name!r} has no predictions to combine, since "
+            f"{study.description.learner} predicts nothing; choose a study with another learner."
         )
 
 
 def _check_same(one: LoggedStudy, other: LoggedStudy) -> None:
     """Check that trials of two studies can be combined; or of one study, that none is foreign."""
-    wanted, found = one.description["fold_digest"], other.description["fold_digest"]
+    wanted, found = one.description.fold_digest, other.description.fold_digest
     if wanted != found:
         raise EnsembleError(
             f"study {one.name!r} was validated on folds {wanted[:12]}, study {other.name!r} on "
             f"folds {found[:12]}; only trials with the same folds can be combined: run both on "
             "the same data with the same folds."
         )
+    data, others = one.description.data.to_dict(), other.description.data.to_dict()
     for field in _SAME:
-        if one.description.get(field) != other.description.get(field):
+        if data[field] != others[field]:
             raise EnsembleError(
                 f"studies {one.name!r} and {other.name!r} differ in {field}; only trials on the "
                 "same data can be combined."
@@ -282,10 +283,10 @@ def _read(trial: LoggedTrial, study: LoggedStudy, min_share: float) -> _Predicti
         if trial.status == "completed":
             _check_whole(trial, study.description, None)
         return None
-    num_folds, num_rows = study.description["num_folds"], study.description["num_rows"]
+    num_folds, num_rows = study.description.num_folds, study.description.data.num_rows
     if trial.status == "stopped" and len(trial.folds) < min_share * num_folds / 2:
         return None  # without fetching its files; folds differ little in size
-    predictions = _read_trial(trial, study.description)
+    predictions = _read_trial(trial, study.description.data.num_outputs)
     if trial.status == "completed":
         _check_whole(trial, study.description, predictions)
     elif len(predictions.rows) < min_share * num_rows:
@@ -296,15 +297,15 @@ def _read(trial: LoggedTrial, study: LoggedStudy, min_share: float) -> _Predicti
     return predictions
 
 
-def _read_trial(trial: LoggedTrial, description: Mapping[str, Any]) -> _Predictions:
+def _read_trial(trial: LoggedTrial, num_outputs: int) -> _Predictions:
     """Return a trial's predictions; those of a row that was predicted several times averaged."""
-    parts = [_read_fold(trial, fold, description["num_outputs"]) for fold in trial.folds]
+    parts = [_read_fold(trial, fold, num_outputs) for fold in trial.folds]
     rows, predictions, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     folds = np.repeat(trial.folds, [len(part[0]) for part in parts])
     different, first, inverse, counts = np.unique(
         rows, return_index=True, return_inverse=True, return_counts=True
     )
-    sums = np.zeros((len(different), description["num_outputs"]))
+    sums = np.zeros((len(different), num_outputs))
     np.add.at(sums, inverse, predictions)
     return _Predictions(
         rows=different,
@@ -316,17 +317,17 @@ def _read_trial(trial: LoggedTrial, description: Mapping[str, Any]) -> _Predicti
 
 
 def _check_whole(
-    trial: LoggedTrial, description: Mapping[str, Any], predictions: _Predictions | None
+    trial: LoggedTrial, description: StudyDescription, predictions: _Predictions | None
 ) -> None:
     """Check that a completed trial has all folds and rows."""
-    missing = sorted(set(range(description["num_folds"])) - set(trial.folds))
+    missing = sorted(set(range(description.num_folds)) - set(trial.folds))
     if missing:
         raise EnsembleError(
             f"trial {trial.id} lacks the files of fold {missing[0]} in MLflow; "
             "delete its run there, or run the study again to upload them."
         )
     assert predictions is not None
-    num_rows, counts = description["num_rows"], predictions.counts
+    num_rows, counts = description.data.num_rows, predictions.counts
     if len(counts) != num_rows or (counts != counts[0]).any():
         raise EnsembleError(
             f"trial {trial.id} predicts {len(counts)} rows in {counts.sum()} predictions, "

@@ -8,7 +8,6 @@ from typing import Any, Self
 import pandas as pd
 from torch import nn
 
-from rayfold.acceptance import Acceptance
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
 from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Greedy, Stacked
@@ -208,8 +207,8 @@ class Ensemble(Estimator):
             best_by_metric=assembly.predictions_of(assembly.best_by_metric),
             best_name=assembly.candidates.name(assembly.best_by_metric),
             scored=self.origin.scored,
-            mode=study["mode"],
-            accept=[Acceptance(**criterion) for criterion in study.get("accept") or ()],
+            mode=study.mode,
+            accept=study.accept,
             reason=self.reason,
         )
         if data is None:

@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import nn
 
-from rayfold.ensemble.records import Input
+from rayfold.description import StudyDescription
 from rayfold.errors import EnsembleError
 from rayfold.isolation import own_generators
 from rayfold.model_construction import build_model, model_arguments
@@ -19,7 +19,7 @@ from rayfold.training.weights_file import load_weights
 
 
 def arguments_of(
-    model_class: type[nn.Module], config: Config, description: Mapping[str, Any]
+    model_class: type[nn.Module], config: Config, description: StudyDescription
 ) -> dict[str, Any]:
     """Return the arguments of a trial's models: fixed and searched parameters and the data's.
 
@@ -30,9 +30,9 @@ def arguments_of(
     """
     return model_arguments(
         model_class,
-        {**description.get("parameters", {}), **config},
-        input_shapes=[Input.of(entry).model_shape for entry in description["inputs"]],
-        num_outputs=description["num_outputs"],
+        {**description.parameters, **config},
+        input_shapes=[entry.model_shape for entry in description.data.inputs],
+        num_outputs=description.data.num_outputs,
     )
 
 

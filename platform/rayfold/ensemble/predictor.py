@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from rayfold.data import to_float
+from rayfold.data.inputs import Input
 from rayfold.ensemble.combination import Combination
-from rayfold.ensemble.records import Input, Signature
+from rayfold.ensemble.records import Signature
 from rayfold.errors import DataError, EnsembleError
 from rayfold.isolation import Snapshot, isolated, own_generators, seed_generators
 from rayfold.process_guard import guarded_process

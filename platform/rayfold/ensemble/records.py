@@ -2,44 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from rayfold.data import Channels
-from rayfold.data.inputs import model_shape
+from rayfold.data.inputs import Input
+from rayfold.description import HoldoutSplit
 from rayfold.ensemble.combination import Combination
 from rayfold.results import Config
 from rayfold.tasks import Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """One feature array that an ensemble takes.
-
-    Attributes:
-        name: Name of the column that it was trained on; in an HDF5 file, of the data set.
-        shape: Shape of one row, as stored.
-        dtype: NumPy's name of the type, as stored; bytes (``"uint8"``) are scaled to [0, 1].
-        channels: ``"last"`` if rows are stored so, and given so: the models get them first.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    channels: Channels = "first"
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Self:
-        """Return an input as the description of a study holds it."""
-        return cls(**{**entry, "shape": tuple(entry["shape"])})
-
-    @property
-    def model_shape(self) -> tuple[int, ...]:
-        """Shape of one row as the models get it."""
-        return model_shape(self.shape, self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +47,7 @@ class Origin:
         data_digest: Digest of the data set.
         fold_digest: Digest of the folds.
         labels: Name of the column of the labels; None if unknown.
-        test: How the test rows were split off: ``fraction``, ``random_seed``, ``row_groups``.
+        test: How the test rows were chosen.
         runs: MLflow's run of each study, by the study's identity.
         scored: What the study measured on validation rows, what it searched for first:
             ``("val_auroc", "val_loss")``.
@@ -84,7 +57,7 @@ class Origin:
     data_digest: str
     fold_digest: str
     labels: str | None
-    test: Mapping[str, Any]
+    test: HoldoutSplit
     runs: Mapping[str, str] = field(default_factory=dict)
     scored: tuple[str, ...] = ()
 

@@ -49,7 +49,7 @@ def check_trials_left(
         EnsembleError: If there were trials, and all of them have other code.
     """
     if _have_weights(studies) and not _have_weights(kept):
-        reference = model_reference(model or studies[0].description["model"])
+        reference = model_reference(model or studies[0].description.model)
         raise EnsembleError(
             f"all trials were trained with other code than {reference} has now; put that back "
             "(its text is below code/ in the study's folder and among the artifacts of its run), "
@@ -60,10 +60,10 @@ def check_trials_left(
 def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) -> LoggedStudy:
     description = study.description
     try:
-        source = model_source(model or description["model"])
+        source = model_source(model or description.model)
         others = (
-            learner_source(description.get("learner", "supervised")),
-            strategy_source(description.get("strategy", "all_reduce")),
+            learner_source(description.learner),
+            strategy_source(description.strategy),
         )
     except ModelError:
         return study  # told when its models are built

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rayfold.errors import DispatcherLostError
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.groups.snapshot import Arrival, Snapshot
-from rayfold.orders import FoldOutcome, FoldTask, Order, lease_name
+from rayfold.jobs import FoldJob, FoldOutcome, Reply, lease_name
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -87,12 +87,12 @@ class DispatcherClient:
         """Wait for groups, and return how many the trial now holds."""
         return self._call(Dispatcher.acquire, lease_name(study, trial), num_groups)
 
-    def submit(self, study: str, trial: str, tasks: Iterable[FoldTask]) -> None:
-        """Queue orders for the trial's groups."""
-        self._call(Dispatcher.submit, lease_name(study, trial), list(tasks))
+    def submit(self, study: str, trial: str, jobs: Iterable[FoldJob]) -> None:
+        """Queue jobs for the trial's groups."""
+        self._call(Dispatcher.submit, lease_name(study, trial), list(jobs))
 
     def wait(self, study: str, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
-        """Wait for outcomes of the trial's orders, for at most ``timeout`` seconds."""
+        """Wait for outcomes of the trial's jobs, for at most ``timeout`` seconds."""
         return self._call(Dispatcher.wait, lease_name(study, trial), timeout)
 
     def release(self, study: str, trial: str) -> None:
@@ -109,12 +109,12 @@ class DispatcherClient:
         """Enter a group that is ready, and return its token."""
         return self._call(Dispatcher.announce, group, node, process_id)
 
-    def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Order:
-        """Deliver the outcome of the last order, and wait for the next order."""
+    def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Reply:
+        """Deliver the outcome of the last job, and wait for the next job."""
         return self._call(Dispatcher.exchange, group, token, outcome)
 
     def listen(self, group: int, token: str, epoch: int) -> bool:
-        """Report a group's progress, and wait for a reason to end its order."""
+        """Report a group's progress, and wait for a reason to end its job."""
         return self._call(Dispatcher.listen, group, token, epoch)
 
     def rank_failed(
@@ -192,6 +192,6 @@ class DispatcherClient:
             return ray.get(reference)
         except DEATHS as error:
             raise DispatcherLostError(
-                "the process that gives out the orders of this run (its dispatcher) has died; "
+                "the process that gives out the jobs of this run (its dispatcher) has died; "
                 "run the same command again to resume."
             ) from error

@@ -12,12 +12,20 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from rayfold.groups.leases import Deaths, Failures, FreeGroups, Group, Job, Lease, is_set_within
+from rayfold.groups.leases import (
+    Attempt,
+    Deaths,
+    Failures,
+    FreeGroups,
+    Group,
+    Lease,
+    is_set_within,
+)
 from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
-from rayfold.orders import FoldOutcome, FoldTask, Order
+from rayfold.jobs import FoldJob, FoldOutcome, Reply
 
 POLL_SECONDS = 20.0
-"""Seconds that a group waits for an order before it asks again."""
+"""Seconds that a group waits for a job before it asks again."""
 
 BEAT_SECONDS = 1.0
 """Seconds between two reports of a group in training, in a small pool."""
@@ -26,15 +34,15 @@ BEATS_PER_SECOND = 50.0
 """Reports per second of all groups together; in a large pool each group reports less often."""
 
 LOST_SECONDS = 60.0
-"""Seconds of silence after which a group's order is given to another group.
+"""Seconds of silence after which a group's job is given to another group.
 
 In pools of more than 1,500 groups it is twice the time between two reports of a group.
 """
 
 MAX_ATTEMPTS = 3
-"""Number of deaths or lone failures of a worker on one order after which the order has failed.
+"""Number of deaths or lone failures of a worker on one job after which the job has failed.
 
-A group that dies as often in a row before it takes an order is not restarted.
+A group that dies as often in a row before it takes a job is not restarted.
 """
 
 RANKS_SECONDS = 10.0
@@ -45,7 +53,7 @@ class Dispatcher:
     """Lends groups to trials: all that a trial asks for or none, first come first served.
 
     Trials call ``acquire``, ``submit``, ``wait`` and ``release`` with a name that is unique in the
-    pool (``orders.lease_name``). Rank 0 of a group calls ``announce``, ``exchange`` and
+    pool (``jobs.lease_name``). Rank 0 of a group calls ``announce``, ``exchange`` and
     ``listen``. The driver calls the other methods.
 
     The cost of a call does not grow with the number of groups, except for ``snapshot``,
@@ -85,20 +93,21 @@ class Dispatcher:
             await lease.wake.wait()
         return len(lease.groups)
 
-    async def submit(self, trial: str, tasks: Iterable[FoldTask]) -> None:
-        """Queue orders for the trial's groups.
+    async def submit(self, trial: str, jobs: Iterable[FoldJob]) -> None:
+        """Queue jobs for the trial's groups.
 
-        A fold's first order goes to any free group, later ones to the group with its state.
+        A fold's first job goes to any free group, later ones to the group with its state.
         """
         lease = self._leases[trial]
-        for task in tasks:
-            job = Job(task)
-            if not self._give_up(job, lease):  # its groups may have died before the trial's actor
-                lease.queue.append(job)
+        for job in jobs:
+            attempt = Attempt(job)
+            # the trial's groups may have died before its actor, at this very job
+            if not self._give_up(attempt, lease):
+                lease.queue.append(attempt)
         lease.wake_groups()
 
     async def wait(self, trial: str, timeout: float | None = None) -> list[FoldOutcome]:
-        """Wait for outcomes of the trial's orders.
+        """Wait for outcomes of the trial's jobs.
 
         An empty result means: interrupted, released, or ``timeout`` seconds have passed.
         """
@@ -116,7 +125,7 @@ class Dispatcher:
         return outcomes
 
     async def release(self, trial: str) -> None:
-        """Give the trial's groups back; orders in training end after their epoch."""
+        """Give the trial's groups back; jobs in training end after their epoch."""
         self._release(trial)
         self._grant()
 
@@ -150,11 +159,11 @@ class Dispatcher:
         self._grant()
         return token
 
-    async def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Order:
-        """Deliver the outcome of the last order, and wait for the next order."""
+    async def exchange(self, group: int, token: str, outcome: FoldOutcome | None) -> Reply:
+        """Deliver the outcome of the last job, and wait for the next job."""
         state = self._groups[group]
         if state.token != token:
-            return Order(stop=True)
+            return Reply(stop=True)
         state.last_seen = time.monotonic()
         if outcome is not None:
             self._settle(state, outcome)
@@ -165,20 +174,20 @@ class Dispatcher:
         deadline = time.monotonic() + max(POLL_SECONDS, self._beat_seconds)
         while not self._stopping and state.token == token:
             if self._assign(state):
-                assert state.job is not None
-                return Order(task=state.job.task)
+                assert state.attempt is not None
+                return Reply(job=state.attempt.job)
             state.wake.clear()
             if not await is_set_within(state.wake, deadline - time.monotonic()):
                 if state.token == token:
                     state.last_seen = time.monotonic()
-                return Order()
-        return Order(stop=True)
+                return Reply()
+        return Reply(stop=True)
 
     async def listen(self, group: int, token: str, epoch: int) -> bool:
-        """Report a group's progress, and wait for a reason to end its order.
+        """Report a group's progress, and wait for a reason to end its job.
 
         Returns:
-            True as soon as the group should end its present order after the epoch; False when it
+            True as soon as the group should end its present job after the epoch; False when it
             is time for the next report.
         """
         state = self._groups[group]
@@ -199,20 +208,20 @@ class Dispatcher:
         error: str,
         fault: str | None = None,
     ) -> bool:
-        """Report that one rank of a group has failed on the present order; wait for the others.
+        """Report that one rank of a group has failed on the present job; wait for the others.
 
-        If the machine is at fault, the order ends with this fault when the group is rebuilt.
+        If the machine is at fault, the job ends with this fault when the group is rebuilt.
 
         Returns:
-            True if all ranks failed: the group can take the next order. False if some did not:
+            True if all ranks failed: the group can take the next job. False if some did not:
             they are dead, or wait in a collective that will never be complete, and the group must
-            be rebuilt. These cases cannot be distinguished here, so the order is given out again,
+            be rebuilt. These cases cannot be distinguished here, so the job is given out again,
             up to ``MAX_ATTEMPTS`` attempts.
         """
         state = self._groups[group]
         if state.token != token:
             return False
-        job, failures = state.job, state.failures
+        attempt, failures = state.attempt, state.failures
         failures.ranks.add(rank)
         failures.changed.set()
         deadline = time.monotonic() + RANKS_SECONDS
@@ -223,24 +232,24 @@ class Dispatcher:
                 return False
         if len(failures.ranks) >= world_size:
             return True
-        if job is not None:
-            job.error, job.fault = error, fault
+        if attempt is not None:
+            attempt.error, attempt.fault = error, fault
         return False
 
     async def group_died(
         self, group: int, cause: str, details: str = "", *, node_lost: bool = False
     ) -> bool:
-        """Report that a group's processes are gone; its order is given out again.
+        """Report that a group's processes are gone; its job is given out again.
 
-        The loss of a node counts neither against the group nor against the order.
+        The loss of a node counts neither against the group nor against the job.
 
         Returns:
             Whether to restart the group. Not if it has died ``MAX_ATTEMPTS`` times in a row before
-            it took an order: it would always do so, for example if a module is missing on its
-            node. A group that dies during orders is always restarted.
+            it took a job: it would always do so, for example if a module is missing on its
+            node. A group that dies during jobs is always restarted.
         """
         state = self._groups.get(group)
-        early = state is None or not (state.job or state.num_outcomes or state.lost)
+        early = state is None or not (state.attempt or state.num_outcomes or state.lost)
         if early and not node_lost:
             self._early_deaths[group] = self._early_deaths.get(group, 0) + 1
         elif not early:
@@ -248,8 +257,8 @@ class Dispatcher:
         hopeless = self._early_deaths.get(group, 0) >= MAX_ATTEMPTS
         if state is not None:
             state.token, state.dead = "", True
-            if state.job is not None:
-                state.job.error = state.job.error or f"{details}\n{cause}".strip()
+            if state.attempt is not None:
+                state.attempt.error = state.attempt.error or f"{details}\n{cause}".strip()
             self._take_back(state, counts=not node_lost)
             state.wake_all()
             self._note(state)
@@ -258,7 +267,7 @@ class Dispatcher:
                 self._replace_lost()
         if hopeless:
             self._broken = (
-                f"group {group} has ended {MAX_ATTEMPTS} times in a row before it took an order: "
+                f"group {group} has ended {MAX_ATTEMPTS} times in a row before it took a job: "
                 f"{cause}."
             )
         return not hopeless
@@ -266,7 +275,7 @@ class Dispatcher:
     # -- for the driver
 
     async def snapshot(self) -> Snapshot:
-        """Return the state of the pool, after giving orders of silent groups to others."""
+        """Return the state of the pool, after giving jobs of silent groups to others."""
         self._replace_lost()
         ready = [group for group in self._groups.values() if group.number not in self._away]
         shown = heapq.nsmallest(SHOWN_GROUPS, ready, key=lambda group: group.number)
@@ -277,7 +286,7 @@ class Dispatcher:
         )
         return Snapshot(
             ready=tuple(group.number for group in ready),
-            num_busy=sum(group.job is not None for group in ready),
+            num_busy=sum(group.attempt is not None for group in ready),
             num_arrived=len(self._groups),
             num_waiting=len(self._waiting),
             ready_at=min((group.ready_at for group in self._groups.values()), default=None),
@@ -338,7 +347,7 @@ class Dispatcher:
             self._away.add(group.number)
         else:
             self._away.discard(group.number)
-        if group.number in self._away or group.lease is not None or group.job is not None:
+        if group.number in self._away or group.lease is not None or group.attempt is not None:
             self._free.discard(group.number)
         else:
             self._free.add(group.number)
@@ -356,7 +365,7 @@ class Dispatcher:
         lease.wake.set()
 
     def _assign(self, group: Group) -> bool:
-        """Give ``group`` the next order of its lease that it may take.
+        """Give ``group`` the next job of its lease that it may take.
 
         Among unassigned folds, prefer those that this group trained for other trials, since it may
         have states of these in memory.
@@ -365,74 +374,76 @@ class Dispatcher:
         if lease is None or self._interrupted:
             return False
         homes, place = lease.homes, lease.groups.index(group)
-        jobs = [job for job in lease.queue if homes.get(job.task.fold, group) is group]
-        if not jobs:
+        attempts = [
+            attempt for attempt in lease.queue if homes.get(attempt.job.fold, group) is group
+        ]
+        if not attempts:
             return False
-        job = min(
-            jobs,
-            key=lambda job: (
-                job.task.fold not in homes and job.task.fold % len(lease.groups) != place
+        attempt = min(
+            attempts,
+            key=lambda attempt: (
+                attempt.job.fold not in homes and attempt.job.fold % len(lease.groups) != place
             ),
         )
-        lease.queue.remove(job)
-        homes[job.task.fold] = group
-        group.job, group.epoch = job, 0
-        group.stop_asked_at, job.error = None, ""
+        lease.queue.remove(attempt)
+        homes[attempt.job.fold] = group
+        group.attempt, group.epoch = attempt, 0
+        group.stop_asked_at, attempt.error = None, ""
         group.ending.clear()
-        group.failures = Failures()  # a rank may still look at the last order's
+        group.failures = Failures()  # a rank may still look at the last job's
         return True
 
     def _settle(self, group: Group, outcome: FoldOutcome) -> None:
-        """Record the outcome of the group's present order; ignore an order that was taken back."""
-        job, group.job, group.stop_asked_at = group.job, None, None
+        """Record the outcome of the group's present job; ignore a job that was taken back."""
+        attempt, group.attempt, group.stop_asked_at = group.attempt, None, None
         group.num_outcomes += 1
-        if job is not None:
-            self._deaths.forget(job)
+        if attempt is not None:
+            self._deaths.forget(attempt)
         if group.lease is None:
             self._note(group)
             self._grant()
-        elif job is not None and job.task == outcome.task:
+        elif attempt is not None and attempt.job == outcome.job:
             group.lease.outcomes.append(outcome)
             group.lease.wake.set()
 
     def _take_back(self, group: Group, *, counts: bool = True) -> None:
-        """Queue the order of a rebuilt group once more, unless it had its last attempt."""
-        job, group.job, lease = group.job, None, group.lease
+        """Queue the job of a rebuilt group once more, unless it had its last attempt."""
+        attempt, group.attempt, lease = group.attempt, None, group.lease
         group.stop_asked_at = None
         if lease is not None:
             lease.homes = {fold: home for fold, home in lease.homes.items() if home is not group}
-        if job is None:
+        if attempt is None:
             return
-        if counts and job.fault is None:
-            self._deaths.note(job)
+        if counts and attempt.fault is None:
+            self._deaths.note(attempt)
         if lease is None:
             return
-        if job.fault is not None:
-            lease.outcomes.append(FoldOutcome(task=job.task, fault=job.fault))
+        if attempt.fault is not None:
+            lease.outcomes.append(FoldOutcome(job=attempt.job, fault=attempt.fault))
             lease.wake.set()
-        elif not self._give_up(job, lease):
-            lease.queue.appendleft(job)
+        elif not self._give_up(attempt, lease):
+            lease.queue.appendleft(attempt)
             lease.wake_groups()
 
-    def _give_up(self, job: Job, lease: Lease) -> bool:
-        """Fail an order if groups have died at it too often; return whether it failed."""
-        error = self._deaths.verdict(job, MAX_ATTEMPTS)
+    def _give_up(self, attempt: Attempt, lease: Lease) -> bool:
+        """Fail a job if groups have died at it too often; return whether it failed."""
+        error = self._deaths.verdict(attempt, MAX_ATTEMPTS)
         if error is None:
             return False
-        lease.outcomes.append(FoldOutcome(task=job.task, error=error))
+        lease.outcomes.append(FoldOutcome(job=attempt.job, error=error))
         lease.wake.set()
         return True
 
     def _replace_lost(self) -> None:
-        """Remove groups that have been silent for too long, and take their orders back."""
+        """Remove groups that have been silent for too long, and take their jobs back."""
         limit = time.monotonic() - max(LOST_SECONDS, 2 * self._beat_seconds)
         for group in self._groups.values():
             if group.lost or group.last_seen >= limit:
                 continue
             group.lost = True
             lease = group.lease
-            if group.job is not None and not group.job.error:
-                group.job.error = f"it has not been heard of for {LOST_SECONDS:.0f} s."
+            if group.attempt is not None and not group.attempt.error:
+                group.attempt.error = f"it has not been heard of for {LOST_SECONDS:.0f} s."
             self._take_back(group)
             group.lease = None
             group.ending.set()

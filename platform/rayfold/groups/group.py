@@ -1,4 +1,4 @@
-"""The loop of a group's worker: take an order, train, report, until told to stop."""
+"""The loop of a group's worker: take a job, train, report, until told to stop."""
 
 import os
 import threading
@@ -14,8 +14,8 @@ import ray.train.torch
 from rayfold.data import DataSet
 from rayfold.errors import DispatcherLostError
 from rayfold.groups.client import DispatcherClient
+from rayfold.jobs import FoldJob, FoldOutcome, Reply
 from rayfold.machine import machine_fault
-from rayfold.orders import FoldOutcome, FoldTask, Order
 from rayfold.training import Collective, Distributed, FoldRun, SingleProcess, StudySetup
 from rayfold.training.loop import finished_result
 from rayfold.training.metrics import load_metrics
@@ -51,18 +51,18 @@ def serve(config: dict[str, GroupWork]) -> None:
     link = _Link(work, collective, node=ray.get_runtime_context().get_node_id())
     outcome: FoldOutcome | None = None
     while True:
-        order: Order = collective.broadcast(link.exchange(outcome))
-        if order.stop:
+        reply: Reply = collective.broadcast(link.exchange(outcome))
+        if reply.stop:
             link.close()
             return
         outcome = None
-        if order.task is not None:
+        if reply.job is not None:
             with link.training(trainer):
-                outcome = trainer.carry_out(order.task, link)
+                outcome = trainer.carry_out(reply.job, link)
 
 
 class _FoldTrainer:
-    """Carries out orders; keeps the folds of the present trial in memory between orders."""
+    """Carries out jobs; keeps the folds of the present trial in memory between jobs."""
 
     def __init__(
         self, setups: Mapping[str, StudySetup], data: DataSet, collective: Collective
@@ -71,8 +71,8 @@ class _FoldTrainer:
         self._runs: dict[tuple[str, str, int, int], FoldRun] = {}
         self.present: FoldRun | None = None
 
-    def carry_out(self, task: FoldTask, link: "_Link") -> FoldOutcome:
-        """Carry out ``task`` and return its outcome, which may be an error of the user's model.
+    def carry_out(self, job: FoldJob, link: "_Link") -> FoldOutcome:
+        """Carry out ``job`` and return its outcome, which may be an error of the user's model.
 
         A fault of the machine is an outcome of its own, never an error of the model.
 
@@ -81,49 +81,49 @@ class _FoldTrainer:
         """
         self.present = None
         try:
-            return self._train(task, link.should_stop)
+            return self._train(job, link.should_stop)
         except BaseException as error:  # whatever a model raises is its own
             self._runs.clear()
-            fault = machine_fault(error, self._setups[task.study].folder)
+            fault = machine_fault(error, self._setups[job.study].folder)
             diverged = isinstance(error, FloatingPointError)
-            setup = self._setups[task.study]
+            setup = self._setups[job.study]
             text = str(error) if diverged else setup.told(traceback.format_exc())
             if not link.all_ranks_failed(text, fault):
                 raise RuntimeError(f"it failed alone ({type(error).__name__}: {error})") from error
             if fault is not None:
-                return FoldOutcome(task=task, fault=fault)
-            return FoldOutcome(task=task, error=text, diverged=diverged)
+                return FoldOutcome(job=job, fault=fault)
+            return FoldOutcome(job=job, error=text, diverged=diverged)
 
-    def _train(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldOutcome:
-        setup = self._setups[task.study]
-        done = self._collective.broadcast(finished_result(task, setup.folder))
+    def _train(self, job: FoldJob, should_stop: Callable[[], bool]) -> FoldOutcome:
+        setup = self._setups[job.study]
+        done = self._collective.broadcast(finished_result(job, setup.folder))
         if done is not None:
             return FoldOutcome(
-                task=task,
+                job=job,
                 epoch=len(done.history),
-                metrics=_metrics_at(done.history, task.until_epoch),
+                metrics=_metrics_at(done.history, job.until_epoch),
                 result=done,
             )
-        self._keep_only(task)
-        key = (*task.key, task.lineage)
+        self._keep_only(job)
+        key = (*job.key, job.lineage)
         run = self._runs.get(key)
         if run is None or run.is_outdated():
-            run = FoldRun(task, setup=setup, data=self._data, collective=self._collective)
+            run = FoldRun(job, setup=setup, data=self._data, collective=self._collective)
             self._runs[key] = run
         self.present = run
-        result = run.advance(task, should_stop=should_stop)
+        result = run.advance(job, should_stop=should_stop)
         if result is not None:
             del self._runs[key]
         return FoldOutcome(
-            task=task,
+            job=job,
             epoch=run.epoch,
-            metrics=_metrics_at(run.history, task.until_epoch),
+            metrics=_metrics_at(run.history, job.until_epoch),
             result=result,
         )
 
-    def _keep_only(self, task: FoldTask) -> None:
+    def _keep_only(self, job: FoldJob) -> None:
         """End the runs of other trials, and those of this trial's earlier lineages."""
-        present = task.study, task.trial, task.lineage
+        present = job.study, job.trial, job.lineage
         for study, trial, fold, lineage in list(self._runs):
             if (study, trial, lineage) != present:
                 del self._runs[study, trial, fold, lineage]
@@ -140,8 +140,8 @@ class _Link:
     def __init__(self, work: GroupWork, collective: Collective, *, node: str) -> None:
         self._work, self._collective = work, collective
         self._trainer: _FoldTrainer | None = None
-        self._orders = 0
-        self._order_to_stop = 0
+        self._num_jobs = 0
+        self._job_to_stop = 0
         self._closed = False
         self._changed = threading.Condition()  # guards the four above
         token = ""
@@ -152,23 +152,23 @@ class _Link:
         if collective.rank == 0:
             threading.Thread(target=self._listen, name="listener", daemon=True).start()
 
-    def exchange(self, outcome: FoldOutcome | None) -> Order | None:
-        """Deliver an outcome and return the next order; None on ranks other than 0.
+    def exchange(self, outcome: FoldOutcome | None) -> Reply | None:
+        """Deliver an outcome and return the next job; None on ranks other than 0.
 
-        If the dispatcher is gone, the order is to stop.
+        If the dispatcher is gone, the reply is to stop.
         """
         if self._collective.rank != 0:
             return None
         try:
             return self._work.dispatcher.exchange(self._work.group, self._token, outcome)
         except DispatcherLostError:
-            return Order(stop=True)
+            return Reply(stop=True)
 
     @contextmanager
     def training(self, trainer: _FoldTrainer) -> Iterator[None]:
         """Report the progress of ``trainer`` to the dispatcher while the block runs."""
         with self._changed:
-            self._orders += 1
+            self._num_jobs += 1
             self._trainer = trainer
             self._changed.notify()
         try:
@@ -177,8 +177,8 @@ class _Link:
             self._trainer = None
 
     def should_stop(self) -> bool:
-        """Whether the dispatcher wants the present order to end after the epoch."""
-        return self._order_to_stop == self._orders
+        """Whether the dispatcher wants the present job to end after the epoch."""
+        return self._job_to_stop == self._num_jobs
 
     def all_ranks_failed(self, error: str, fault: str | None) -> bool:
         """Report that this rank has failed, and return whether all have."""
@@ -199,21 +199,21 @@ class _Link:
             self._changed.notify()
 
     def _listen(self) -> None:
-        """While an order is trained, report its progress and wait for a reason to end it."""
+        """While a job is trained, report its progress and wait for a reason to end it."""
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_reason_to_listen)
                 if self._closed:
                     return
-                trainer, order = self._trainer, self._orders
+                trainer, number = self._trainer, self._num_jobs
             epoch = trainer.present.epoch if trainer and trainer.present else 0
             try:
                 if self._work.dispatcher.listen(self._work.group, self._token, epoch):
-                    self._order_to_stop = order
+                    self._job_to_stop = number
             except (DispatcherLostError, ray.exceptions.RayError):
-                self._order_to_stop = order  # the pool is gone, and so will this worker be
+                self._job_to_stop = number  # the pool is gone, and so will this worker be
                 return
 
     def _has_reason_to_listen(self) -> bool:
-        """Whether an order is trained that need not end, or there will be no more orders."""
-        return self._closed or (self._trainer is not None and self._order_to_stop != self._orders)
+        """Whether a job is trained that need not end, or there will be no more jobs."""
+        return self._closed or (self._trainer is not None and self._job_to_stop != self._num_jobs)

@@ -1,4 +1,4 @@
-"""A dispatcher's records of groups, trials and orders."""
+"""A dispatcher's records of groups, trials and jobs."""
 
 import asyncio
 import heapq
@@ -8,14 +8,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from rayfold.groups.snapshot import GroupState
-from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.jobs import FoldJob, FoldOutcome
 
 
 @dataclass(eq=False)
-class Job:
-    """An order, and why its last worker died."""
+class Attempt:
+    """A job, and why its last worker died."""
 
-    task: FoldTask
+    job: FoldJob
     error: str = ""
     fault: str | None = None
 
@@ -23,33 +23,33 @@ class Job:
 class Deaths:
     """Why groups have died at each fold, over all leases of its trial.
 
-    The actor of a trial may die with its group, come back and give the same order again.
+    The actor of a trial may die with its group, come back and give the same job again.
     """
 
     def __init__(self) -> None:
         self._errors: dict[tuple[str, str, int], list[str]] = {}
 
-    def note(self, job: Job) -> None:
-        """Note that a group has died at an order."""
-        self._errors.setdefault(job.task.key, []).append(job.error)
+    def note(self, attempt: Attempt) -> None:
+        """Note that a group has died at a job."""
+        self._errors.setdefault(attempt.job.key, []).append(attempt.error)
 
-    def forget(self, job: Job) -> None:
-        """Forget the deaths at an order that has had an outcome."""
-        self._errors.pop(job.task.key, None)
+    def forget(self, attempt: Attempt) -> None:
+        """Forget the deaths at a job that has had an outcome."""
+        self._errors.pop(attempt.job.key, None)
 
-    def verdict(self, job: Job, limit: int) -> str | None:
-        """Return the error of an order after ``limit`` deaths; None before that."""
-        errors = self._errors.get(job.task.key, [])
+    def verdict(self, attempt: Attempt, limit: int) -> str | None:
+        """Return the error of a job after ``limit`` deaths; None before that."""
+        errors = self._errors.get(attempt.job.key, [])
         if len(errors) < limit:
             return None
-        self.forget(job)
+        self.forget(attempt)
         cause = errors[-1].rstrip(" .\n") or "it started anew"
-        return f"{cause}; {len(errors)} attempts at fold {job.task.fold} ended like this."
+        return f"{cause}; {len(errors)} attempts at fold {attempt.job.fold} ended like this."
 
 
 @dataclass(eq=False)
 class Failures:
-    """The ranks of a group that have failed on its present order."""
+    """The ranks of a group that have failed on its present job."""
 
     ranks: set[int] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,7 +57,7 @@ class Failures:
 
 @dataclass(eq=False)
 class Group:
-    """A group and its present order."""
+    """A group and its present job."""
 
     number: int
     node: str
@@ -67,7 +67,7 @@ class Group:
     last_seen: float
     num_starts: int = 1
     lease: "Lease | None" = None
-    job: Job | None = None
+    attempt: Attempt | None = None
     epoch: int = 0
     stop_asked_at: float | None = None
     num_outcomes: int = 0
@@ -76,19 +76,19 @@ class Group:
     failures: Failures = field(default_factory=Failures)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the present order should end after its epoch."""
+    """Set when the present job should end after its epoch."""
 
     def state(self) -> GroupState:
         """Return its state for others."""
-        task = self.job.task if self.job else None
+        job = self.attempt.job if self.attempt else None
         return GroupState(
             group=self.number,
             node=self.node,
             ready_at=self.ready_at,
             process_id=self.process_id,
-            study=task.study if task else None,
-            trial=task.trial if task else None,
-            fold=task.fold if task else None,
+            study=job.study if job else None,
+            trial=job.trial if job else None,
+            fold=job.fold if job else None,
             epoch=self.epoch,
             num_starts=self.num_starts,
             stopping_seconds=(
@@ -97,8 +97,8 @@ class Group:
         )
 
     def ask_to_stop(self) -> None:
-        """Tell it to end its order after the epoch, if it has one, and note the time."""
-        if self.job is not None:
+        """Tell it to end its job after the epoch, if it has one, and note the time."""
+        if self.attempt is not None:
             self.ending.set()
             if self.stop_asked_at is None:
                 self.stop_asked_at = time.monotonic()
@@ -111,18 +111,18 @@ class Group:
 
 @dataclass(eq=False)
 class Lease:
-    """A trial that waits for groups or holds some, its orders and their outcomes."""
+    """A trial that waits for groups or holds some, its jobs and their outcomes."""
 
     trial: str
     wanted: int
     groups: list[Group] = field(default_factory=list)
-    queue: deque[Job] = field(default_factory=deque)
+    queue: deque[Attempt] = field(default_factory=deque)
     homes: dict[int, Group] = field(default_factory=dict)
     outcomes: list[FoldOutcome] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake_groups(self) -> None:
-        """Have the groups look for an order."""
+        """Have the groups look for a job."""
         for group in self.groups:
             group.wake.set()
 

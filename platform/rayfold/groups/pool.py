@@ -29,7 +29,7 @@ class Pool:
         setups: The setup of each study, by the study's name.
         data: Reference to the staged data set.
         folder: Where workers may write while the pool exists; all nodes see it.
-        grace_seconds: Seconds that a group may take to end an order after it was told to.
+        grace_seconds: Seconds that a group may take to end a job after it was told to.
 
     Attributes:
         dispatcher: Client of the dispatcher, for the trials.

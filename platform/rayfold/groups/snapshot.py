@@ -38,7 +38,7 @@ class GroupState:
         fold: That fold, or None.
         epoch: Epochs of that fold so far.
         num_starts: How often it has announced itself.
-        stopping_seconds: Seconds since it was told to end its order; 0 if it was not.
+        stopping_seconds: Seconds since it was told to end its job; 0 if it was not.
     """
 
     group: int
@@ -65,7 +65,7 @@ class Snapshot:
         num_waiting: Trials that wait for groups.
         ready_at: When the first group was ready, Unix seconds, or None.
         groups: The first ``SHOWN_GROUPS`` groups that are ready, by number.
-        stopping: Groups that were told to end their order and still train it, at most
+        stopping: Groups that were told to end their job and still train it, at most
             ``SHOWN_GROUPS``, those told first.
         silent: Numbers of groups that have been silent for too long; their processes may live.
         broken: Why a group cannot start; empty if none has failed to start.

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 90.0
 """Seconds without a ready group after which the log says what is requested and what is free."""
 
 GRACE_SECONDS = 10.0
-"""Seconds that a group may take to end an order after it was told to.
+"""Seconds that a group may take to end a job after it was told to.
 
 It should end after its epoch. Otherwise it may hang in a step, and it is killed. A trial that is
 over loses nothing by this; an interrupted fold resumes from its last checkpoint.
@@ -37,7 +37,7 @@ class Registry(Protocol):
     """The part of the dispatcher that a supervisor uses."""
 
     def snapshot(self) -> Snapshot:
-        """Return the ready groups and their orders."""
+        """Return the ready groups and their jobs."""
 
     def group_died(
         self, group: int, cause: str, details: str = "", *, node_lost: bool = False
@@ -51,8 +51,8 @@ class Supervisor:
     Args:
         groups: Their number and size.
         launcher: Starts their processes.
-        registry: The dispatcher, which knows their orders.
-        grace_seconds: Seconds that a group may take to end an order after it was told to.
+        registry: The dispatcher, which knows their jobs.
+        grace_seconds: Seconds that a group may take to end a job after it was told to.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Supervisor:
         self._grow(num_ready=snapshot.num_groups)
 
     def end(self) -> None:
-        """End all groups; those in training may first end their order, in the grace period.
+        """End all groups; those in training may first end their job, in the grace period.
 
         The registry has already told them to stop.
         """

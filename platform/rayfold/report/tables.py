@@ -133,8 +133,8 @@ def _beginning(result: TrialResult) -> str:
 
 def logged_table(study: LoggedStudy) -> pd.DataFrame:
     """Return the same table from what MLflow holds, less the ``seconds``."""
-    metric, mode = study.description["metric"], study.description["mode"]
-    metrics = scored_names(study.description.get("metrics") or (), metric)
+    metric, mode = study.description.metric, study.description.mode
+    metrics = scored_names(study.description.metrics, metric)
     rows = [
         {**_scores(trial, metric, metrics), "folds": len(trial.folds), **trial.config}
         for trial in best_first(study.trials, mode)

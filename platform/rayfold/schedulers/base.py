@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.orders import FoldOrder
+from rayfold.jobs import FoldOrder
 from rayfold.results import Config, Mode, Status, ValueChange
 from rayfold.space import SearchSpace
 

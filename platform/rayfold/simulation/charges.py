@@ -7,7 +7,7 @@ from typing import Self
 from rayfold.errors import RecipeError
 
 FOLD_START = 0.0092
-"""Seconds from sending an order to a living group to holding its outcome (measured)."""
+"""Seconds from sending a job to a living group to holding its outcome (measured)."""
 
 JOURNAL_APPEND = 0.0006
 """Seconds of one fsynced entry of a journal (measured)."""

@@ -30,7 +30,7 @@ from rayfold.results import Config
 from rayfold.space.values import show
 from rayfold.tracebacks import user_place
 from rayfold.training import StudySetup
-from rayfold.training.dry_run import WORDS, DryRunOrder, count_without_memory
+from rayfold.training.dry_run import WORDS, DryRunRequest, count_without_memory
 
 SECONDS = 60.0
 """Seconds that a model may take for all its configurations."""
@@ -109,16 +109,18 @@ def dry_run(
         source.check_travels()
     has_gpu = uses_gpu and torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
-        order = DryRunOrder(
+        request = DryRunRequest(
             setup=_rehearsed(setup, Path(place)),
             data=data.subset(setup.plan.folds[0].training_rows[:NUM_ROWS]),
             configs=configs,
             device="cuda" if has_gpu else "cpu",
             seconds=SECONDS,
         )
-        watch = _Watch(order)
-        file, errors, words = (Path(place, name) for name in ("order.pickle", "errors.txt", WORDS))
-        file.write_bytes(pickle.dumps(order))
+        watch = _Watch(request)
+        file, errors, words = (
+            Path(place, name) for name in ("request.pickle", "errors.txt", WORDS)
+        )
+        file.write_bytes(pickle.dumps(request))
         name, pipe = "rayfold.training.dry_run", subprocess.PIPE
         with child_process(name, str(file), output=pipe, errors=errors) as child:
             watch.follow(child)
@@ -167,8 +169,8 @@ class _Watch:
         warning: What did not end here.
     """
 
-    def __init__(self, order: DryRunOrder) -> None:
-        self._order = order
+    def __init__(self, request: DryRunRequest) -> None:
+        self._request = request
         self._config: Config | None = None
         self._is_done = False
         self._deadline = time.monotonic() + START_SECONDS
@@ -209,10 +211,10 @@ class _Watch:
         """
         if self._is_done or self.warning is not None:
             return
-        place = user_place(self._order.setup.told(errors))
+        place = user_place(self._request.setup.told(errors))
         where = "" if place is None else f" ({place})"
         if "Timeout (" in errors:
-            self.warning = self._told(f"no end within {self._order.seconds:g} s{where}")
+            self.warning = self._told(f"no end within {self._request.seconds:g} s{where}")
         elif status < 0:
             name = signal.Signals(-status).name
             self._fail(f"its process was ended by {name}{where}")
@@ -224,9 +226,9 @@ class _Watch:
 
     def _hear(self, event: dict[str, Any]) -> None:
         if "ready" in event:
-            self._deadline = time.monotonic() + self._order.seconds + END_SECONDS
+            self._deadline = time.monotonic() + self._request.seconds + END_SECONDS
         elif "begun" in event:
-            self._config = self._order.configs[event["begun"]]
+            self._config = self._request.configs[event["begun"]]
         elif "parameters" in event:
             self.num_done += 1
             if event["parameters"] is not None:
@@ -245,7 +247,7 @@ class _Watch:
         if used > self._memory:
             self.warning = self._told(f"it needs more than {used / 1e9:.1f} GB of memory")
         elif time.monotonic() > self._deadline:
-            self.warning = self._told(f"no end within {self._order.seconds:g} s")
+            self.warning = self._told(f"no end within {self._request.seconds:g} s")
 
     def _fail(self, error: str) -> None:
         if error not in self._errors:
@@ -253,7 +255,7 @@ class _Watch:
             self.failures.append(self._told(error))
 
     def _told(self, what: str) -> str:
-        name = self._order.setup.model.reference
+        name = self._request.setup.model.reference
         values = {key: value for key, value in (self._config or {}).items() if "model." in key}
         given = ", ".join(f"{key}={show(value)}" for key, value in values.items())
         return f"model {name!r} tried{f' with {given}' if given else ''}: {what.rstrip('.')}."

@@ -27,8 +27,8 @@ from rayfold.groups.placement import nodes_without_groups
 from rayfold.groups.plan import Groups
 from rayfold.groups.pool import Pool
 from rayfold.groups.ray_processes import RayProcesses
+from rayfold.jobs import FoldOrder
 from rayfold.machine import machine_fault
-from rayfold.orders import FoldOrder
 from rayfold.report import Progress, StudyState
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.suspension import Suspension
@@ -158,7 +158,7 @@ class Execution:
             order=self._order,
             groups_per_trial=groups.per_trial,
             metric=self._setup.settings.metric,
-            orders_ahead=0 if self._scheduler else 1,
+            jobs_ahead=0 if self._scheduler else 1,
             max_seconds=self._max_time_per_trial,
             milestones=self._scheduler.milestones if self._scheduler else (),
         )
@@ -280,7 +280,7 @@ class Execution:
                         self._note_groups(pool)
                     self._progress.update(self._state.with_pool(snapshot))
                 except DispatcherLostError:
-                    self._suspension.end("the dispatcher, which gives out orders, has died")
+                    self._suspension.end("the dispatcher, which gives out jobs, has died")
                     self._ledgers.close()
                     self._lost = True
                     return

@@ -1,13 +1,13 @@
 """A study's head start: configurations and weights of earlier studies, or of its parts."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from rayfold.data import DataSet, FoldPlan
+from rayfold.description import DataDescription
 from rayfold.errors import TrackingError
 from rayfold.events import PastTaken, WeightsTaken
 from rayfold.journal import Entry, Journal
@@ -31,7 +31,7 @@ class HeadStart:
         start_from: The studies whose configurations are taken; None: none.
         initial_weights: The studies whose weights are taken; None: none.
         data: The data of the study.
-        describe_data: Returns the data's descriptors, which takes a second.
+        describe_data: Returns what the data are; finding their descriptors takes a second.
         plan: The study's folds.
         model_class: Its model.
         space: Its search space.
@@ -46,7 +46,7 @@ class HeadStart:
         start_from: StartFrom | None,
         initial_weights: InitialWeights | None,
         data: DataSet,
-        describe_data: Callable[[], Mapping[str, Any]],
+        describe_data: Callable[[], DataDescription],
         plan: FoldPlan,
         model_class: type[nn.Module],
         space: SearchSpace,
@@ -78,12 +78,9 @@ class HeadStart:
             return Start(past=Past(), space=self._space)
         if self._start is None:
             assert self._start_from is not None
-            present = {
-                "task": self._data.task.name,
-                "data_digest": self._data.digest,
-                "descriptors": self._describe_data(),
-            }
-            self._start = find_start(self._start_from, self._space, present, storage=self._storage)
+            self._start = find_start(
+                self._start_from, self._space, self._describe_data(), storage=self._storage
+            )
         return self._start
 
     def weights(self, entries: Sequence[Entry]) -> FoundWeights | None:

@@ -3,13 +3,14 @@
 import copy
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rayfold.data import SeenRows
+from rayfold.description import StudyDescription
 from rayfold.events import RunState, StudyBegun
 from rayfold.journal import Entry, Journal
-from rayfold.study.description import NUM_TRIALS, check_same
+from rayfold.study.description import check_same
 from rayfold.study.opened import Call, OpenStudy
 from rayfold.study.preparation import Preparation
 from rayfold.study.recorded_code import check_code, keep_text, note_code
@@ -59,7 +60,7 @@ def open_study(
     options, settings = study.specification, study.settings
     start, weights = study.head_start.start(entries), study.head_start.weights(entries)
     begun = _description_in(entries)
-    planned = num_trials if begun is None else begun.get(NUM_TRIALS, num_trials)
+    planned = num_trials if begun is None else begun.num_trials or num_trials
     searcher = copy.deepcopy(options.searcher.fitted(planned))
     searcher.start(start.space, mode=settings.mode, past=start.past)
     scheduler = copy.deepcopy(study.scheduler)
@@ -113,12 +114,12 @@ def _write_beginning(
     else:
         inherited = weights.inherited if weights is not None else {}
         SeenRows.of(study.data, study.fold_plan, inherited).save(study.folder.seen_rows)
-        description = {**study.description(entries), NUM_TRIALS: num_trials}
+        description = replace(study.description(entries), num_trials=num_trials)
         journal.record(StudyBegun(name=options.name, id=uuid.uuid4().hex, description=description))
     journal.record(RunState("started"))
 
 
-def _description_in(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
-    """Return the event of a study's beginning; None before that."""
+def _description_in(entries: Sequence[Entry]) -> StudyDescription | None:
+    """Return the description that a study began with; None before that."""
     events = (entry.read() for entry in entries)
     return next((event.description for event in events if isinstance(event, StudyBegun)), None)

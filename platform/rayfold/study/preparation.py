@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from torch import nn
 
 from rayfold.data import DataSet, FoldPlan, SubProblem, load
+from rayfold.description import DataDescription, StudyDescription
 from rayfold.errors import RecipeError
 from rayfold.groups.plan import PartPlan, Plan
 from rayfold.journal import Entry, read_journal
@@ -21,7 +22,7 @@ from rayfold.space.coverage import MAX_CONFIGS, count_configurations, end_config
 from rayfold.specification import Specification
 from rayfold.storage import storage_folder
 from rayfold.study.data_notes import data_warnings, input_lines
-from rayfold.study.description import describe
+from rayfold.study.description import describe, describe_data_set
 from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.recorded_code import done_so_far
@@ -104,9 +105,13 @@ class Preparation:
         return load(options.data, task=options.task, holdout=options.holdout)
 
     @cached_property
-    def descriptors(self) -> dict[str, float]:
-        """The data's descriptors, for comparison with other studies; landmarks take a second."""
-        return self.whole.descriptors if self.whole is not None else describe_data(self.data)
+    def data_description(self) -> DataDescription:
+        """What the data are, and their descriptors; landmarks take a second."""
+        if self.whole is not None:
+            descriptors = self.whole.data_description.descriptors
+        else:
+            descriptors = describe_data(self.data)
+        return describe_data_set(self, descriptors)
 
     @cached_property
     def fold_plan(self) -> FoldPlan:
@@ -193,7 +198,7 @@ class Preparation:
             start_from=options.past,
             initial_weights=options.initial_weights,
             data=self.data,
-            describe_data=lambda: self.descriptors,
+            describe_data=lambda: self.data_description,
             plan=self.fold_plan,
             model_class=self.model_class,
             space=options.space,
@@ -311,7 +316,7 @@ class Preparation:
             uses_gpu=options.groups.gpus_per_worker > 0,
         )
 
-    def description(self, entries: Sequence[Entry]) -> dict[str, Any]:
+    def description(self, entries: Sequence[Entry]) -> StudyDescription:
         """Return the description of the study, for its journal and MLflow."""
         return describe(self, self.head_start.start(entries).space)
 

@@ -20,8 +20,7 @@ def recorded_code(entries: Sequence[Entry]) -> CodeRecord | None:
     for entry in entries:
         event = entry.read()
         if isinstance(event, StudyBegun):
-            code = event.description.get("code")
-            found = None if code is None else CodeRecord.from_dict(code)
+            found = event.description.code
         elif isinstance(event, CodeChanged):
             found = event.code
     return found

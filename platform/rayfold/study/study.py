@@ -131,7 +131,8 @@ class Study:
             DataError: If the data cannot be read, or hold too few rows for the folds.
             ModelError: If the model fails at an end of the space; see ``study.dry_run``.
         """
-        plan, tried = self._checked_plan(num_trials), self.preparation.dry_run()
+        asked = self._asked(num_trials=num_trials)
+        plan, tried = self._checked_plan(asked.limit()), self.preparation.dry_run()
         return replace(
             plan,
             model=(tried.line(self.preparation.model_class.__name__),),
@@ -176,9 +177,10 @@ class Study:
         """
         from rayfold.groups.cluster import check_reachable  # Ray, which plan() does without
 
-        seconds = self._asked(max_time=max_time).max_time
+        asked = self._asked(num_trials=num_trials, max_time=max_time)
+        limit, seconds = asked.limit(), asked.max_time
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        limit = self._checked_plan(num_trials, accept_changed_code).num_trials
+        self._checked_plan(limit, accept_changed_code)
         for source in self.preparation.sources:
             source.check_travels()
         check_store(tracking_uri(self.storage))
@@ -194,14 +196,13 @@ class Study:
         self._try_model(anew=accept_changed_code or retry_failed)
         return Run(self.preparation, call).carry_out(limit)
 
-    def _checked_plan(self, num_trials: int | None, accept_changed_code: bool = False) -> Plan:
-        """Return the plan without a try of the model."""
+    def _checked_plan(self, num_trials: int, accept_changed_code: bool = False) -> Plan:
+        """Return the plan for so many trials at most, without a try of the model."""
         study = self.preparation
         study.check()
         entries = study.entries()
         begun = has_begun(study, entries, accept_changed_code=accept_changed_code)
-        limit = self._asked(num_trials=num_trials).limit()
-        return study.plan(entries, limit, begun=begun)
+        return study.plan(entries, num_trials, begun=begun)
 
     def _asked(self, **options: float | None) -> Specification:
         """Return the options of a call: those that it names, else the study's own."""

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.results import Config, FoldResult
 from rayfold.testing.fold_data import EPOCHS, NUM_VALIDATION, make_data, make_setup, same_state
 from rayfold.training import FoldRun, SingleProcess, StudySetup
@@ -98,11 +98,11 @@ class LearnerContract:
     ) -> None:
         """With weights, moments, schedules and random numbers."""
         paused, whole = setup("paused"), setup("whole")
-        self._run(paused).advance(self._task(until_epoch=epoch, save=True))
+        self._run(paused).advance(self._job(until_epoch=epoch, save=True))
         torch.rand(3)
         again = self._run(paused)
         assert again.epoch == epoch
-        result, expected = again.advance(self._task()), self._train(whole)
+        result, expected = again.advance(self._job()), self._train(whole)
         assert result is not None
         assert result.score == expected.score
         assert same_state(
@@ -115,7 +115,7 @@ class LearnerContract:
     ) -> None:
         """Another trial goes on with its weights, by that trial's own learning rate."""
         study = setup()
-        donor = self._task(until_epoch=2, save=True)
+        donor = self._job(until_epoch=2, save=True)
         self._run(study).advance(donor)
         given = checkpoint_path(study.folder / donor.checkpoints, 2, milestone=True)
         config = {**self.config, RATE: 0.007}
@@ -157,7 +157,7 @@ class LearnerContract:
         past = load_file(weights)
         for name, parameter in run.model.named_parameters():
             assert torch.equal(parameter, past[name])
-        result = run.advance(self._task(warm=True))
+        result = run.advance(self._job(warm=True))
         assert result is not None
         assert result.initial is not None
         assert result.initial.num_loaded == result.initial.num_tensors
@@ -166,7 +166,7 @@ class LearnerContract:
         """Probabilities of each validation row; or no file, and no name of one."""
         study = setup()
         result = self._train(study)
-        files = sorted(path.name for path in (study.folder / self._task().folder).iterdir())
+        files = sorted(path.name for path in (study.folder / self._job().folder).iterdir())
         if not load_learner(study.learner).predicts:
             assert result.predictions is None
             assert files == ["result.json", "weights.safetensors"]
@@ -176,16 +176,16 @@ class LearnerContract:
         assert predictions.shape == (NUM_VALIDATION, 3)
         torch.testing.assert_close(predictions.sum(1), torch.ones(NUM_VALIDATION))
 
-    def _task(self, **changes: Any) -> FoldTask:
+    def _job(self, **changes: Any) -> FoldJob:
         values = {"trial": "0000", "config": self.config, "fold": 0, "until_epoch": EPOCHS}
-        return FoldTask(**{**values, **changes})
+        return FoldJob(**{**values, **changes})
 
     def _run(self, setup: StudySetup, **changes: Any) -> FoldRun:
-        task = self._task(**changes)
-        return FoldRun(task, setup=setup, data=make_data(), collective=SingleProcess())
+        job = self._job(**changes)
+        return FoldRun(job, setup=setup, data=make_data(), collective=SingleProcess())
 
     def _train(self, setup: StudySetup) -> FoldResult:
-        result = self._run(setup).advance(self._task())
+        result = self._run(setup).advance(self._job())
         assert result is not None
         return result
 
@@ -194,5 +194,5 @@ class LearnerContract:
 
     def _state(self, setup: StudySetup, *, until_epoch: int) -> dict[str, Tensor]:
         run = self._run(setup)
-        run.advance(self._task(until_epoch=until_epoch))
+        run.advance(self._job(until_epoch=until_epoch))
         return {name: tensor.clone() for name, tensor in run.model.state_dict().items()}

@@ -19,8 +19,8 @@ import torch
 import torch.distributed
 
 import rayfold.training.loop
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.testing.fold_data import EPOCHS, make_data, make_setup
 from rayfold.training import Collective, Distributed, FoldRun
@@ -71,17 +71,17 @@ def train(
         pause: Whether to take the fold up again after its second epoch, from its checkpoint.
     """
     setup = make_setup(model_source(case.model), folder, strategy=strategy)
-    task = FoldTask(trial="0000", config=case.config, fold=0, until_epoch=EPOCHS)
+    job = FoldJob(trial="0000", config=case.config, fold=0, until_epoch=EPOCHS)
 
     def start() -> FoldRun:
-        return FoldRun(task, setup=setup, data=make_data(), collective=collective)
+        return FoldRun(job, setup=setup, data=make_data(), collective=collective)
 
     run = start()
     if pause:
-        assert run.advance(replace(task, until_epoch=2, save=True)) is None
+        assert run.advance(replace(job, until_epoch=2, save=True)) is None
         run = start()
         assert run.epoch == 2
-    assert run.advance(task) is not None
+    assert run.advance(job) is not None
     names = ("train_loss", "val_loss", "learning_rate")
     return [{name: epoch[name] for name in names} for epoch in run.history]
 

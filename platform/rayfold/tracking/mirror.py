@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayfold import tracebacks
+from rayfold.description import StudyDescription
 from rayfold.events import (
     CodeChanged,
     Event,
@@ -32,6 +33,7 @@ from rayfold.tracking import tags as tag
 from rayfold.tracking.points import history_metrics, mean, metric, milliseconds
 from rayfold.tracking.store import describe, is_refusal, open_experiment, search_runs
 from rayfold.tracking.trial_run import RUN_STATUS, TrialRun
+from rayfold.user_code import CodeRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,7 +101,7 @@ class StudyMirror:
         if isinstance(event, StudyBegun):
             self._apply_study(event, at)
         elif isinstance(event, CodeChanged):
-            self._log_code(event.code.to_dict())
+            self._log_code(event.code)
         elif isinstance(event, Suggested):
             self._apply_suggestion(event, at)
         elif isinstance(event, Retried):
@@ -125,24 +127,26 @@ class StudyMirror:
                 tags=self._common_tags("study"),
             )
             self._parent, self._parent_status = run.info.run_id, run.info.status
-        description = dict(event.description)
+        description = event.description
         self._log(self._parent, tags=_description_tags(description))
-        self._client.log_dict(self._parent, description, "study.json")
+        self._client.log_dict(self._parent, description.to_dict(), "study.json")
         seen_rows = StudyFolder(self._folder).seen_rows
         if seen_rows.is_file():  # studies of old have none
             self._client.log_artifact(self._parent, str(seen_rows))
-        self._log_code(description.get("code") or {})
-        self._log_texts((description.get("source_code") or {}).get("digest"))
+        if description.code is not None:
+            self._log_code(description.code)
+        if description.data.source_code is not None:
+            self._log_texts(description.data.source_code)
 
-    def _log_code(self, code: Mapping[str, Any]) -> None:
+    def _log_code(self, code: CodeRecord) -> None:
         """Log the texts that trials are trained with from now on, and their digest."""
-        if digest := code.get("digest"):
-            self._log_texts(digest)
-            self._log(self._parent, tags={tag.CODE: digest})
+        if code.digest:
+            self._log_texts(code)
+            self._log(self._parent, tags={tag.CODE: code.digest})
 
-    def _log_texts(self, digest: str | None) -> None:
-        texts = StudyFolder(self._folder).code(digest or "")
-        if digest and texts.is_dir():
+    def _log_texts(self, code: CodeRecord) -> None:
+        texts = StudyFolder(self._folder).code(code.digest)
+        if texts.is_dir():
             name = str(texts.relative_to(self._folder))
             self._client.log_artifacts(self._parent, str(texts), name)
 
@@ -360,8 +364,8 @@ class StudyMirror:
             tag.KIND: kind,
             tag.STUDY: study.name,
             tag.STUDY_ID: study.id,
-            tag.DATA_DIGEST: str(study.description.get("data_digest", "")),
-            tag.FOLD_DIGEST: str(study.description.get("fold_digest", "")),
+            tag.DATA_DIGEST: study.description.data.digest,
+            tag.FOLD_DIGEST: study.description.fold_digest,
         }
 
     def _log(
@@ -386,14 +390,13 @@ class StudyMirror:
                 self._client.log_batch(run_id, **batch)
 
 
-def _description_tags(description: Mapping[str, Any]) -> dict[str, str]:
+def _description_tags(description: StudyDescription) -> dict[str, str]:
     """Return the parts of a description that people filter runs by."""
+    values = description.to_dict()
     names = ("model", "task", "metric", "mode", "data_digest", "fold_digest", "num_folds")
-    tags = {f"rayfold.{name}": description.get(name) for name in names}
-    environment = description.get("environment") or {}
-    tags |= {f"rayfold.environment.{name}": value for name, value in environment.items()}
+    tags = {f"rayfold.{name}": values[name] for name in names}
+    environment = description.environment.items()
+    tags |= {f"rayfold.environment.{name}": value for name, value in environment}
     return {
-        tag.metric_name(name): str(value)[: tag.MAX_TAG_LENGTH]
-        for name, value in tags.items()
-        if value is not None
+        tag.metric_name(name): str(value)[: tag.MAX_TAG_LENGTH] for name, value in tags.items()
     }

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rayfold.errors import TrackingError, did_you_mean
+from rayfold.description import StudyDescription
+from rayfold.errors import RecipeError, SpaceError, TrackingError, did_you_mean
 from rayfold.results import Config, mean_of_known
 from rayfold.storage import storage_folder
 from rayfold.study_folder import SEEN_ROWS
@@ -135,14 +136,14 @@ class LoggedStudy:
         name: Name of the study.
         id: Its own identity: two studies may share a name.
         run_id: MLflow's name of the parent run.
-        description: What was fixed: model, task, classes, inputs, digests and so on.
+        description: What it is: model, data, folds, settings and so on.
         trials: Its trials, in the order of suggestion.
     """
 
     name: str
     id: str
     run_id: str
-    description: Mapping[str, Any]
+    description: StudyDescription
     trials: tuple[LoggedTrial, ...]
     _downloads: _Downloads = field(repr=False, compare=False)
 
@@ -192,10 +193,10 @@ def list_studies(*, uri: str | None = None, storage: Path | None = None) -> tupl
 
 def list_descriptions(
     *, uri: str | None = None, storage: Path | None = None
-) -> tuple[tuple[StudyRun, Mapping[str, Any]], ...]:
+) -> tuple[tuple[StudyRun, StudyDescription], ...]:
     """Return the studies that MLflow holds, each with its description, the oldest first.
 
-    One whose description is not uploaded yet, or is gone, is left out.
+    One whose description is not uploaded yet, is gone or cannot be read is left out.
 
     Args:
         uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in ``storage``.
@@ -215,11 +216,16 @@ def list_descriptions(
         return tuple(described)
 
 
-def _description(run: StudyRun, downloads: _Downloads) -> Mapping[str, Any]:
+def _description(run: StudyRun, downloads: _Downloads) -> StudyDescription:
     """Return a study's description."""
     file = downloads.fetch(run.run_id, "study.json", what=f"study {run.name}")
-    description: dict[str, Any] = json.loads(file.read_text())
-    return description
+    try:
+        return StudyDescription.from_dict(json.loads(file.read_text()))
+    except (KeyError, TypeError, ValueError, RecipeError, SpaceError) as error:
+        raise TrackingError(
+            f"study.json of study {run.name} is no description of a study ({describe(error)}); "
+            "delete the study's run in MLflow, and run the study again."
+        ) from error
 
 
 def read_study(

@@ -1,7 +1,7 @@
 """Checkpoints of one fold: written by rank 0, named by epoch, whole or not at all.
 
 There are two kinds. Ordinary checkpoints are written every few seconds, so that little is lost
-with a worker, and replace each other quickly. *Milestones* are written when an order asks for
+with a worker, and replace each other quickly. *Milestones* are written when a job asks for
 them. All folds of a trial have them at the same epochs, so that another trial may copy them.
 
 A state that was copied for a restart has a note beside it (``ShrinkAndPerturb``), which counts
@@ -51,7 +51,7 @@ def save_checkpoint(
         folder: The fold's folder; it is created if it is missing.
         epoch: Epochs trained so far.
         state: Tensors and plain values.
-        milestone: Whether an order has requested it.
+        milestone: Whether a job has requested it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, epoch, milestone=milestone)

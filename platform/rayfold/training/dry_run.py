@@ -1,6 +1,6 @@
 """Tries a model on two rows in a process of its own, which may hang, exit or crash.
 
-``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunOrder``, which its parent has
+``python -m rayfold.training.dry_run FILE`` reads a pickled ``DryRunRequest``, which its parent has
 just written. It prints a line of JSON for each event: ``ready``; for each configuration ``begun``
 and ``parameters``, ``error`` or ``fault`` (of the machine); and ``done`` at the end. The model's
 output goes to standard error, where a crash also writes the lines of code.
@@ -22,10 +22,10 @@ from torch import nn
 
 from rayfold.child import die_with_parent
 from rayfold.data import DataSet
+from rayfold.jobs import FoldJob
 from rayfold.last_words import keep_last_words
 from rayfold.machine import machine_fault
 from rayfold.model_construction import build_model, model_arguments
-from rayfold.orders import FoldTask
 from rayfold.results import Config
 from rayfold.tracebacks import summary, user_place
 from rayfold.training.collective import SingleProcess
@@ -34,11 +34,11 @@ from rayfold.training.metrics import load_metrics
 from rayfold.training.settings import StudySetup
 
 WORDS = "words.txt"
-"""File beside the order that says what ended the process too early."""
+"""File beside the request that says what ended the process too early."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DryRunOrder:
+class DryRunRequest:
     """The configurations to try.
 
     Attributes:
@@ -57,23 +57,23 @@ class DryRunOrder:
 
 
 def main(file: Path) -> None:
-    """Carry out the order in a file, and print the events."""
+    """Carry out the request in a file, and print the events."""
     die_with_parent()
     tell = _private_output()
     _import_the_rest()
     tell({"ready": True})
-    order: DryRunOrder = pickle.loads(file.read_bytes())  # noqa: S301  our parent's own file
+    request: DryRunRequest = pickle.loads(file.read_bytes())  # noqa: S301  our parent's own file
     keep_last_words(file.with_name(WORDS))
-    faulthandler.dump_traceback_later(order.seconds, exit=True)
-    for number, config in enumerate(order.configs):
+    faulthandler.dump_traceback_later(request.seconds, exit=True)
+    for number, config in enumerate(request.configs):
         tell({"begun": number})
         try:
-            tell({"parameters": _train(order, number, config)})
+            tell({"parameters": _train(request, number, config)})
         except FloatingPointError:  # two rows say nothing about convergence
             tell({"parameters": None})
         except BaseException as error:  # noqa: BLE001  whatever a model raises is told
-            fault = machine_fault(error, order.setup.folder)
-            tell({"error": _told(error, order.setup)} if fault is None else {"fault": fault})
+            fault = machine_fault(error, request.setup.folder)
+            tell({"error": _told(error, request.setup)} if fault is None else {"fault": fault})
     tell({"done": True})
     os._exit(0)  # processes and threads that the model has left behind are not waited for
 
@@ -105,11 +105,13 @@ def _import_the_rest() -> None:
     torch.optim.SGD(nn.Linear(1, 1).parameters()).zero_grad()
 
 
-def _train(order: DryRunOrder, number: int, config: Config) -> int:
+def _train(request: DryRunRequest, number: int, config: Config) -> int:
     """Train an epoch, validate, and write the files of a fold."""
-    task = FoldTask(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
-    run = FoldRun(task, setup=order.setup, data=order.data, collective=SingleProcess(order.device))
-    run.advance(task)
+    job = FoldJob(trial=f"{number:04}", config=config, fold=0, until_epoch=1)
+    run = FoldRun(
+        job, setup=request.setup, data=request.data, collective=SingleProcess(request.device)
+    )
+    run.advance(job)
     return _count(run.model)
 
 

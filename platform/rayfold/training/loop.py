@@ -24,7 +24,7 @@ from rayfold.isolation import (
     seed_generators,
     set_generator_states,
 )
-from rayfold.orders import FoldTask
+from rayfold.jobs import FoldJob
 from rayfold.process_guard import guarded_process
 from rayfold.results import FoldResult
 from rayfold.storage import replacing
@@ -57,14 +57,14 @@ logger = logging.getLogger(__name__)
 
 
 class FoldRun:
-    """One fold in training, kept in memory between two orders.
+    """One fold in training, kept in memory between two jobs.
 
     Everything random follows from the study's seed, the trial's id and the fold, so that a trial
     repeated alone gives the same score. Several runs may take turns in one process: each puts
     back its own generator states before it goes on.
 
     Args:
-        task: The first order for this fold; later ones go to ``advance``.
+        job: The first job for this fold; later ones go to ``advance``.
         setup: What all folds of the study share.
         data: The data set.
         collective: The workers of the group.
@@ -73,21 +73,21 @@ class FoldRun:
     @guarded_process()
     def __init__(
         self,
-        task: FoldTask,
+        job: FoldJob,
         *,
         setup: StudySetup,
         data: DataSet,
         collective: Collective,
     ) -> None:
         self._setup, self._data, self._collective = setup, data, collective
-        self._fold = setup.plan.folds[task.fold]
-        self._trial = task.trial
-        self._folder = setup.folder / task.folder
-        self._checkpoints = setup.folder / task.checkpoints
-        config = {**setup.parameters, **task.config}
+        self._fold = setup.plan.folds[job.fold]
+        self._trial = job.trial
+        self._folder = setup.folder / job.folder
+        self._checkpoints = setup.folder / job.checkpoints
+        config = {**setup.parameters, **job.config}
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
         self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
-        self._seed = fold_seed(setup.settings.random_seed, task.trial, task.fold)
+        self._seed = fold_seed(setup.settings.random_seed, job.trial, job.fold)
         seed_generators(self._seed, collective.device)
         with isolated():  # what the code of a learner or a strategy sets ends here
             self._strategy = load_strategy(setup.strategy)(collective)
@@ -98,7 +98,7 @@ class FoldRun:
                 data=data,
                 strategy=self._strategy,
                 steps_per_epoch=len(self._batches),
-                warm=(task.fold, int(task.trial)) if task.warm else None,
+                warm=(job.fold, int(job.trial)) if job.warm else None,
             )
         # Dropout differs between workers.
         seed_generators(self._seed + 1 + collective.rank, collective.device)
@@ -132,14 +132,14 @@ class FoldRun:
 
     @guarded_process()
     def advance(
-        self, task: FoldTask, *, should_stop: Callable[[], bool] = lambda: False
+        self, job: FoldJob, *, should_stop: Callable[[], bool] = lambda: False
     ) -> FoldResult | None:
-        """Carry out an order.
+        """Carry out a job.
 
         Args:
-            task: Which epoch to reach, and whether to write a checkpoint there.
+            job: Which epoch to reach, and whether to write a checkpoint there.
             should_stop: Asked on rank 0 after each epoch; when true, a checkpoint is written and
-                the order ends early.
+                the job ends early.
 
         Returns:
             The fold's result when its last epoch is trained, else None.
@@ -152,24 +152,24 @@ class FoldRun:
         set_generator_states(self._generators, device)
         try:
             with isolated():
-                return self._advance(task, should_stop)
+                return self._advance(job, should_stop)
         finally:
             self._generators = generator_states(device)
 
-    def _advance(self, task: FoldTask, should_stop: Callable[[], bool]) -> FoldResult | None:
+    def _advance(self, job: FoldJob, should_stop: Callable[[], bool]) -> FoldResult | None:
         epochs = self._setup.settings.epochs
-        while self.epoch < task.until_epoch:
+        while self.epoch < job.until_epoch:
             self._train_epoch()
-            self._check_converging(task)
-            stop = self._collective.broadcast(self.epoch < task.until_epoch and should_stop())
+            self._check_converging(job)
+            stop = self._collective.broadcast(self.epoch < job.until_epoch and should_stop())
             if stop:
                 self._save()
                 return None
             if self.epoch < epochs and self._due():
                 self._save()
         if self.epoch >= epochs:
-            return self._finish(task)
-        if task.save:
+            return self._finish(job)
+        if job.save:
             self._save(milestone=True)
         return None
 
@@ -266,7 +266,7 @@ class FoldRun:
                 f"{self._learner.predicts}; change one of the two."
             )
 
-    def _check_converging(self, task: FoldTask) -> None:
+    def _check_converging(self, job: FoldJob) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric
         if wanted not in metrics:
             check_defined(wanted, self._setup.plan, self._data)
@@ -278,7 +278,7 @@ class FoldRun:
             )
             if exploded or not math.isfinite(value):
                 raise FloatingPointError(
-                    f"fold {task.fold} diverged: {name} is {value:.4g} after epoch {self.epoch}; "
+                    f"fold {job.fold} diverged: {name} is {value:.4g} after epoch {self.epoch}; "
                     f"{self._remedy()}."
                 )
 
@@ -356,7 +356,7 @@ class FoldRun:
                 for name, states in generators.items()
             }
 
-    def _finish(self, task: FoldTask) -> FoldResult:
+    def _finish(self, job: FoldJob) -> FoldResult:
         """Write weights, out-of-fold predictions and the result; then the checkpoints go."""
         predicts = self._learner.predicts
         if predicts and self._collective.broadcast(self._predictions is None):
@@ -365,14 +365,14 @@ class FoldRun:
         self._check_reloads(weights)
         score = self._history[-1][self._setup.settings.metric]
         result = FoldResult(
-            fold=task.fold,
+            fold=job.fold,
             score=score,
             history=self.history,
             started_at=self._started_at,
             finished_at=time.time(),
             busy_seconds=self._busy_seconds,
-            weights=str(task.folder / "weights.safetensors"),
-            predictions=str(task.folder / "predictions.safetensors") if predicts else None,
+            weights=str(job.folder / "weights.safetensors"),
+            predictions=str(job.folder / "predictions.safetensors") if predicts else None,
             initial=self._learner.initial,
         )
         self._collective.on_rank_0(lambda: self._write(result, weights))
@@ -409,12 +409,12 @@ class FoldRun:
         remove_checkpoints(self._folder)
 
 
-def finished_result(task: FoldTask, study_folder: Path) -> FoldResult | None:
+def finished_result(job: FoldJob, study_folder: Path) -> FoldResult | None:
     """Return the result that an earlier run of this very fold has written, or None.
 
     A damaged one is put aside with a warning, and the fold is trained again.
     """
-    path = study_folder / task.folder / "result.json"
+    path = study_folder / job.folder / "result.json"
     try:
         return FoldResult.from_dict(json.loads(path.read_text()))
     except FileNotFoundError:

@@ -80,7 +80,7 @@ def map_study(
         raise RecipeError(
             f"study {study.name!r} has no completed trial; wait until it has one, or leave it out."
         )
-    fixed = study.description.get("parameters") or {}
+    fixed = study.description.parameters
     for config, _ in scored:
         _check_no_clash(study.name, {**fixed, **config}, rename)
     named = [
@@ -101,7 +101,7 @@ def map_study(
         raise RecipeError(
             f"study {study.name!r} has no trial whose values fit this space; leave it out."
         )
-    mode = study.description.get("mode", "min")
+    mode = study.description.mode
     kept = most_telling(fitting, mode)
     return MappedStudy(
         past=PastStudy(

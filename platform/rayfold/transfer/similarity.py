@@ -1,9 +1,9 @@
 """How alike two studies' data are, from what their descriptions say."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from rayfold.description import DataDescription
 
 MAX_DISTANCE = 0.4
 """Studies further away are not alike."""
@@ -25,8 +25,8 @@ class Distance:
     reason: str
 
 
-def distance(present: Mapping[str, Any], past: Mapping[str, Any]) -> Distance:
-    """Compare two studies' descriptions.
+def distance(present: DataDescription, past: DataDescription) -> Distance:
+    """Compare two studies' data.
 
     The same data are at distance 0, another task is infinitely far. Otherwise each of these
     counts from 0 to 1, and those that both descriptions have are averaged: a factor of 100 in
@@ -35,32 +35,27 @@ def distance(present: Mapping[str, Any], past: Mapping[str, Any]) -> Distance:
     rows, features and classes all the same.
 
     Args:
-        present: Description of the new study.
-        past: Description of an earlier one.
+        present: Of the new study.
+        past: Of an earlier one.
     """
-    if present.get("task") != past.get("task"):
-        return Distance(
-            value=math.inf, reason=f"its task is {past.get('task')}, not {present.get('task')}"
-        )
-    if present.get("data_digest") and present.get("data_digest") == past.get("data_digest"):
+    if present.task != past.task:
+        return Distance(value=math.inf, reason=f"its task is {past.task}, not {present.task}")
+    if present.digest == past.digest:
         return Distance(value=0.0, reason="the same data")
     new, old = _numbers(present), _numbers(past)
     terms = {name: _term(name, new[name], old[name]) for name in new if name in old}
-    if not terms:
-        return Distance(value=math.inf, reason="its data are not described")
     shown = (f"{name} {old[name]:g} and here {new[name]:g}" for name in terms)
     return Distance(value=sum(terms.values()) / len(terms), reason=", ".join(shown))
 
 
-def _numbers(description: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers that describe a study's data, those of old studies from what is there."""
-    logged = description.get("descriptors")
+def _numbers(data: DataDescription) -> dict[str, float]:
+    """Return the numbers that describe data, those of old studies from what is there."""
+    logged = data.descriptors
     if logged is None:
-        inputs, classes = description.get("inputs"), description.get("classes")
         logged = {
-            "rows": description.get("num_rows"),
-            "features": sum(math.prod(entry["shape"]) for entry in inputs) if inputs else None,
-            "classes": len(classes) if classes else None,
+            "rows": data.num_rows,
+            "features": sum(math.prod(entry.shape) for entry in data.inputs),
+            "classes": len(data.classes) if data.classes else None,
         }
     numbers = {name: logged.get(name) for name in ("rows", "features", "classes", "label_entropy")}
     numbers |= logged.get("landmarks") or {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from rayfold.description import DataDescription
 from rayfold.errors import RecipeError, TrackingError, did_you_mean
 from rayfold.results import Mode, TrialResult
 from rayfold.search import Past, PastStudy
@@ -55,7 +56,7 @@ class Start:
 def find_start(
     wanted: StartFrom,
     space: SearchSpace,
-    description: Mapping[str, Any],
+    data: DataDescription,
     *,
     uri: str | None = None,
     storage: Path | None = None,
@@ -65,7 +66,7 @@ def find_start(
     Args:
         wanted: Which studies, and how they are taken.
         space: Of the new study.
-        description: Of the new study: its ``task``, ``data_digest`` and ``descriptors``.
+        data: Of the new study, with descriptors.
         uri: MLflow's tracking URI; None: ``$MLFLOW_TRACKING_URI``, or the store in ``storage``.
         storage: Folder of the store; None: ``$RAYFOLD_STORAGE`` or ``./rayfold-store``.
 
@@ -76,7 +77,7 @@ def find_start(
     """
     wanted.check(space)
     if wanted.studies == SIMILAR:
-        found, lines = _similar(wanted, space, description, uri=uri, storage=storage)
+        found, lines = _similar(wanted, space, data, uri=uri, storage=storage)
     else:
         found, lines = _named(wanted, space, uri=uri, storage=storage)
     if wanted.prune_space and found:
@@ -143,7 +144,7 @@ def _named(
 def _similar(
     wanted: StartFrom,
     space: SearchSpace,
-    description: Mapping[str, Any],
+    data: DataDescription,
     *,
     uri: str | None,
     storage: Path | None,
@@ -155,9 +156,9 @@ def _similar(
         return [], [f"no similar study: {error}"]
     ranked = sorted(
         (
-            (distance(description, past), run)
+            (distance(data, past.data), run)
             for run, past in described
-            if not past.get("sub_problem")  # the whole study stands for its parts
+            if past.sub_problem is None  # the whole study stands for its parts
         ),
         key=lambda pair: (pair[0].value, -pair[1].started_at),  # of equals the newest
     )
@@ -189,7 +190,7 @@ def _far(value: float) -> str:
 def _check_old_names(wanted: StartFrom, studies: Sequence[LoggedStudy]) -> None:
     """Check that what is renamed is there."""
     known = {name for study in studies for trial in study.trials for name in trial.config}
-    known |= {name for study in studies for name in study.description.get("parameters") or {}}
+    known |= {name for study in studies for name in study.description.parameters}
     for old in wanted.rename or {}:
         if known and old not in known:
             raise RecipeError(

@@ -201,7 +201,7 @@ def _sources(
 ) -> Iterator[tuple[Source, LoggedTrial]]:
     """Yield the best trials of a study, each with other shapes than those before it."""
     needed = {fold for fold in folds if fold is not None}
-    sign = 1.0 if study.description.get("mode", "min") == "min" else -1.0
+    sign = 1.0 if study.description.mode == "min" else -1.0
     scored = [
         (sign * trial.score, trial)
         for trial in study.trials
@@ -237,11 +237,11 @@ def _file_shapes(path: Path, what: str) -> dict[str, tuple[int, ...]]:
 
 def _same_outputs(study: LoggedStudy, data: DataSet) -> bool:
     """Tell whether a study predicts what the new data ask for."""
-    past = study.description
-    return bool(
-        past.get("task") == data.task.name
-        and (past.get("classes") or []) == list(data.classes or ())
-        and past.get("num_outputs") == data.num_outputs
+    past = study.description.data
+    return (
+        past.task == data.task.name
+        and (past.classes or ()) == tuple(data.classes or ())
+        and past.num_outputs == data.num_outputs
     )
 
 

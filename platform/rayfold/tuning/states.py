@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from rayfold.orders import fold_folder, lineage_folder
+from rayfold.jobs import fold_folder, lineage_folder
 from rayfold.storage import fsync_folder, replacing
 from rayfold.study_folder import StudyFolder
 from rayfold.training.checkpoint import ShrinkAndPerturb, checkpoint_path, remove_checkpoints

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 
 from rayfold.groups.client import DispatcherClient
-from rayfold.orders import FoldOrder, FoldOutcome, FoldTask
+from rayfold.jobs import FoldJob, FoldOrder, FoldOutcome
 from rayfold.results import mean_and_standard_error
 
 POINTER = "folds.json"
@@ -43,7 +43,7 @@ class TrialRunner(Trainable):
     """Cross-validates one configuration on groups of the pool; reused for several trials.
 
     *In turn*: a step ends when a fold is complete. As many folds train at once as the trial has
-    groups. ``orders_ahead`` more orders wait, so that no group is idle while Tune computes. If a
+    groups. ``jobs_ahead`` more jobs wait, so that no group is idle while Tune computes. If a
     scheduler judges each fold, it should be 0, since the next fold may not be wanted.
 
     *Together*: a step trains one epoch of all folds and reports their mean, so that schedulers
@@ -74,7 +74,7 @@ class TrialRunner(Trainable):
         order: FoldOrder,
         groups_per_trial: int,
         metric: str,
-        orders_ahead: int = 1,
+        jobs_ahead: int = 1,
         max_seconds: float | None = None,
         milestones: Collection[int] = (),
     ) -> None:
@@ -82,7 +82,7 @@ class TrialRunner(Trainable):
         self._dispatcher = dispatcher
         self._num_folds, self._epochs, self._order = num_folds, epochs, order
         self._groups_per_trial, self._metric = groups_per_trial, metric
-        self._orders_ahead = orders_ahead
+        self._jobs_ahead = jobs_ahead
         self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._milestones = frozenset(milestones)
         self.reset_config(config)
@@ -149,7 +149,7 @@ class TrialRunner(Trainable):
             self._release()
 
     def _step_in_turn(self) -> dict[str, Any]:
-        room = self._num_groups + self._orders_ahead - self._num_submitted
+        room = self._num_groups + self._jobs_ahead - self._num_submitted
         now, self._to_submit = self._to_submit[:room], self._to_submit[room:]
         self._submit(now, self._epochs)
         self._num_submitted += len(now)
@@ -159,7 +159,7 @@ class TrialRunner(Trainable):
             return self._report_silence()
         for outcome in outcomes:
             if outcome.error is None and outcome.result is None:  # ended early: go on later
-                self._to_submit.insert(0, outcome.task.fold)
+                self._to_submit.insert(0, outcome.job.fold)
         return self._report(outcomes)
 
     def _step_epoch(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class TrialRunner(Trainable):
             self._release()
         for outcome in outcomes:
             if outcome.error is None:
-                self._scores[outcome.task.fold] = outcome.metrics[self._metric]
+                self._scores[outcome.job.fold] = outcome.metrics[self._metric]
         return self._report(outcomes, epoch_scores=sorted(self._scores.items()))
 
     def _train_epoch(self) -> list[FoldOutcome]:
@@ -233,8 +233,8 @@ class TrialRunner(Trainable):
         }
 
     def _submit(self, folds: Iterable[int], until_epoch: int, *, save: bool = False) -> None:
-        tasks = [
-            FoldTask(
+        jobs = [
+            FoldJob(
                 study=self._study,
                 trial=self._trial,
                 config=self._hyperparameters,
@@ -246,7 +246,7 @@ class TrialRunner(Trainable):
             )
             for fold in folds
         ]
-        self._dispatcher.submit(self._study, self._trial, tasks)
+        self._dispatcher.submit(self._study, self._trial, jobs)
 
     def _release(self) -> None:
         self._dispatcher.release(self._study, self._trial)

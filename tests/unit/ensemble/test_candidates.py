@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from rayfold.ensemble.candidates import read_candidates
 from rayfold.errors import EnsembleError
+from tests.descriptions import study_description
 
 CUT = ({0: 1.0, 1: 2.0}, {2: 3.0, 3: 4.0})
 """Rows of each fold, and what was predicted of them."""
@@ -48,16 +49,12 @@ class Store:
         )
 
     def study(self, *trials: Any, name: str = "numbers", run_id: str = "", **changes: Any) -> Any:
-        description = {
-            "task": "regression",
-            "num_outputs": 1,
-            "num_rows": 4,
-            "num_folds": 2,
-            "fold_digest": "f" * 64,
-            "data_digest": "d" * 64,
-        }
+        numbers = {"task": "regression", "classes": None, "num_outputs": 1}
         return SimpleNamespace(
-            name=name, run_id=run_id, description=description | changes, trials=trials
+            name=name,
+            run_id=run_id,
+            description=study_description(**numbers | changes),
+            trials=trials,
         )
 
 

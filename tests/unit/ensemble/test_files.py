@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rayfold.data import HDF5, Holdout, load
+from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, FilePredictions, predict_files
 from rayfold.errors import DataError
 from rayfold.machine import machine_fault
@@ -40,7 +41,8 @@ def write(tmp_path: Path) -> Write:
 def from_study(ensemble: Ensemble, data_digest: str, **test: Any) -> Ensemble:
     """Return the ensemble as if it came from a study of these data."""
     contents = ensemble.contents
-    origin = dataclasses.replace(contents.origin, data_digest=data_digest, test=test)
+    split = HoldoutSplit(**test)
+    origin = dataclasses.replace(contents.origin, data_digest=data_digest, test=split)
     return Ensemble(dataclasses.replace(contents, origin=origin))
 
 

@@ -10,6 +10,7 @@ from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import EnsembleError
 from rayfold.library import model_source
 from rayfold.tracking import LoggedStudy, LoggedTrial
+from tests.descriptions import study_description
 
 NET = "from torch import nn\n\n\nclass Net(nn.Module):\n    depth = {depth}\n"
 OTHER = "0" * 64
@@ -45,7 +46,7 @@ def study(*codes: str, folds: tuple[int, ...] = (0, 1), model: str = "./net.py:N
         name="digits",
         id="a" * 32,
         run_id="b" * 32,
-        description={"model": model},
+        description=study_description(model=model),
         trials=trials,
         _downloads=nowhere,
     )

@@ -10,7 +10,7 @@ import pytest
 
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.dispatcher import Dispatcher
-from rayfold.orders import FoldOutcome, FoldTask, Order
+from rayfold.jobs import FoldJob, FoldOutcome, Reply
 
 DEADLINE_SECONDS = 20.0
 
@@ -30,8 +30,8 @@ class LocalClient(DispatcherClient):
         self._thread.join()
         self.loop.close()
 
-    def exchange_soon(self, group: int, token: str) -> Future[Order]:
-        future: Future[Order] = self._send(Dispatcher.exchange, group, token, None)
+    def exchange_soon(self, group: int, token: str) -> Future[Reply]:
+        future: Future[Reply] = self._send(Dispatcher.exchange, group, token, None)
         return future
 
     def _send_to(self, actor: Dispatcher, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -49,8 +49,8 @@ def client() -> Iterator[LocalClient]:
     client.end()
 
 
-def task(trial: str) -> FoldTask:
-    return FoldTask(study="digits", trial=trial, config={}, fold=0, until_epoch=3)
+def fold_job(trial: str) -> FoldJob:
+    return FoldJob(study="digits", trial=trial, config={}, fold=0, until_epoch=3)
 
 
 def announce(client: LocalClient, number: int) -> list[str]:
@@ -68,13 +68,13 @@ def test_a_snapshot_is_that_of_all_groups_in_their_order(client: LocalClient) ->
 
 
 def test_trials_are_spread_evenly_and_each_is_found_again(client: LocalClient) -> None:
-    """Of 1,000 trials each of two dispatchers has about 500, and every order comes back."""
+    """Of 1,000 trials each of two dispatchers has about 500, and every job comes back."""
     tokens = announce(client, 1000)
     trials = [f"{number:04d}" for number in range(1000)]
     held = [actor._leases for actor in client._actors]
     for trial in trials[:800]:
         assert client.acquire("digits", trial, 1) == 1
-        client.submit("digits", trial, [task(trial)])
+        client.submit("digits", trial, [fold_job(trial)])
     assert [len(leases) for leases in held] == pytest.approx([400, 400], abs=40)
     trained = 0
     for group, token in enumerate(tokens):
@@ -82,12 +82,12 @@ def test_trials_are_spread_evenly_and_each_is_found_again(client: LocalClient) -
         state = client._actors[group % 2]._groups[group]
         if state.lease is None:
             continue  # it waits
-        order = answer.result(DEADLINE_SECONDS)
-        assert order.task is not None
-        outcome = FoldOutcome(task=order.task, epoch=3)
+        reply = answer.result(DEADLINE_SECONDS)
+        assert reply.job is not None
+        outcome = FoldOutcome(job=reply.job, epoch=3)
         client._send(Dispatcher.exchange, group, token, outcome)
-        assert client.wait("digits", order.task.trial) == [outcome]
-        client.release("digits", order.task.trial)
+        assert client.wait("digits", reply.job.trial) == [outcome]
+        client.release("digits", reply.job.trial)
         trained += 1
     assert trained == 800
     assert [len(leases) for leases in held] == [0, 0]
@@ -102,14 +102,14 @@ def test_an_interruption_and_the_end_reach_all_groups(client: LocalClient) -> No
     assert [call.result(DEADLINE_SECONDS) for call in listening] == [True] * 4
     client.stop()
     for group, token in enumerate(tokens):
-        assert client.exchange(group, token, None) == Order(stop=True)
+        assert client.exchange(group, token, None) == Reply(stop=True)
 
 
 def test_a_group_that_cannot_start_is_told_by_any_dispatcher(client: LocalClient) -> None:
     announce(client, 1)
     assert [client.group_died(3, "it cannot import net") for _ in range(3)] == [True, True, False]
     assert client.snapshot().broken == (
-        "group 3 has ended 3 times in a row before it took an order: it cannot import net."
+        "group 3 has ended 3 times in a row before it took a job: it cannot import net."
     )
     assert client.snapshot().num_groups == 1
 
@@ -126,8 +126,8 @@ def test_of_groups_that_should_end_those_told_first_come_first(client: LocalClie
         if (lease := state.lease) is not None
     ]
     for group, trial in holders:
-        client.submit("digits", trial, [task(trial)])
-        assert client.exchange(group, tokens[group], None).task is not None
+        client.submit("digits", trial, [fold_job(trial)])
+        assert client.exchange(group, tokens[group], None).job is not None
         client.release("digits", trial)
     stopping = client.snapshot().stopping
     assert [group.group for group in stopping] == [group for group, _ in holders]

@@ -1,4 +1,4 @@
-"""What a worker makes of an order, in this process: the training is real, the link is none."""
+"""What a worker makes of a job, in this process: the training is real, the link is none."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from rayfold.data import DataSet, Folds
 from rayfold.groups.group import _FoldTrainer, _Link
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.tasks import Classification
 from rayfold.training import Settings, SingleProcess, StudySetup
 
@@ -86,15 +86,15 @@ def test_a_full_disk_is_a_fault_of_the_machine_and_the_same_order_succeeds_later
     trainer: _FoldTrainer, small_disk: Disk
 ) -> None:
     folder, enlarge = small_disk
-    task = FoldTask(study="digits", trial="0000", config=WEIGHTS_OVER_1_MB, fold=0, until_epoch=2)
+    job = FoldJob(study="digits", trial="0000", config=WEIGHTS_OVER_1_MB, fold=0, until_epoch=2)
     link = cast(_Link, Alone())
     for _ in range(2):
-        outcome = trainer.carry_out(task, link)
+        outcome = trainer.carry_out(job, link)
         assert outcome.error is None
         assert outcome.result is None
         assert f"free on {folder})" in (outcome.fault or "")
     enlarge("200m")
-    outcome = trainer.carry_out(task, link)
+    outcome = trainer.carry_out(job, link)
     assert (outcome.error, outcome.fault) == (None, None)
     assert outcome.result is not None
     assert len(outcome.result.history) == 2
@@ -103,7 +103,7 @@ def test_a_full_disk_is_a_fault_of_the_machine_and_the_same_order_succeeds_later
 def test_an_error_of_the_model_is_none_of_the_machines(
     trainer: _FoldTrainer,
 ) -> None:
-    wrong = FoldTask(
+    wrong = FoldJob(
         study="digits", trial="0000", config={"model.hidden": -1}, fold=0, until_epoch=2
     )
     outcome = trainer.carry_out(wrong, cast(_Link, Alone()))
@@ -118,7 +118,7 @@ def test_whatever_a_model_raises_is_an_error_of_its_configuration(
     setup = setup_of(data, Raising, tmp_path)
     trainer = _FoldTrainer({"digits": setup}, data, SingleProcess())
     config = {"model.error": number}
-    task = FoldTask(study="digits", trial="0000", config=config, fold=0, until_epoch=2)
-    outcome = trainer.carry_out(task, cast(_Link, Alone()))
+    job = FoldJob(study="digits", trial="0000", config=config, fold=0, until_epoch=2)
+    outcome = trainer.carry_out(job, cast(_Link, Alone()))
     assert outcome.fault is None
     assert Raising.ERRORS[number].__name__ in (outcome.error or "")

@@ -15,7 +15,7 @@ from rayfold.groups import dispatcher as dispatcher_module
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.dispatcher import Dispatcher
 from rayfold.groups.group import GroupWork, _Link
-from rayfold.orders import FoldOutcome, FoldTask, Order
+from rayfold.jobs import FoldJob, FoldOutcome, Reply
 from rayfold.training import SingleProcess
 
 DEADLINE_SECONDS = 20.0
@@ -79,12 +79,12 @@ def trainer(epoch: int = 0) -> Any:
     return SimpleNamespace(present=SimpleNamespace(epoch=epoch))
 
 
-def lend(client: DispatcherClient, trial: str) -> FoldTask:
-    """Lend the group to a trial and return the order that it gives."""
-    task = FoldTask(study="digits", trial=trial, config={}, fold=0, until_epoch=3)
+def lend(client: DispatcherClient, trial: str) -> FoldJob:
+    """Lend the group to a trial and return the job that it gives."""
+    job = FoldJob(study="digits", trial=trial, config={}, fold=0, until_epoch=3)
     assert client.acquire("digits", trial, 1) == 1
-    client.submit("digits", trial, [task])
-    return task
+    client.submit("digits", trial, [job])
+    return job
 
 
 def reached(condition: Callable[[], bool]) -> bool:
@@ -94,7 +94,7 @@ def reached(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def test_the_dispatcher_hears_how_far_an_order_is(client: MortalClient) -> None:
+def test_the_dispatcher_hears_how_far_a_job_is(client: MortalClient) -> None:
     link = connect(client)
     lend(client, "0000")
     link.exchange(None)
@@ -106,23 +106,23 @@ def test_the_dispatcher_hears_how_far_an_order_is(client: MortalClient) -> None:
     link.close()
 
 
-def test_an_order_whose_trial_gives_up_is_to_end_and_the_next_is_not(
+def test_a_job_whose_trial_gives_up_is_to_end_and_the_next_is_not(
     client: MortalClient,
 ) -> None:
     link = connect(client)
-    task = lend(client, "0000")
-    assert link.exchange(None) == Order(task=task)
+    job = lend(client, "0000")
+    assert link.exchange(None) == Reply(job=job)
     with link.training(trainer()):
         assert not link.should_stop()
         client.release("digits", "0000")
         assert reached(link.should_stop)
-    answers: list[Order | None] = []
-    outcome = FoldOutcome(task=task, epoch=2)
+    answers: list[Reply | None] = []
+    outcome = FoldOutcome(job=job, epoch=2)
     waiting = threading.Thread(target=lambda: answers.append(link.exchange(outcome)))
     waiting.start()
     other = lend(client, "0001")
     waiting.join(DEADLINE_SECONDS)
-    assert answers == [Order(task=other)]
+    assert answers == [Reply(job=other)]
     present = trainer(epoch=1)
     with link.training(present):
         assert reached(lambda: client.snapshot().groups[0].epoch == 1)  # it has listened since
@@ -130,21 +130,21 @@ def test_an_order_whose_trial_gives_up_is_to_end_and_the_next_is_not(
     link.close()
 
 
-def test_when_the_dispatcher_dies_the_order_is_to_end_and_there_is_no_other(
+def test_when_the_dispatcher_dies_the_job_is_to_end_and_there_is_no_other(
     client: MortalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", DEADLINE_SECONDS)
     link = connect(client)
-    task = lend(client, "0000")
+    job = lend(client, "0000")
     link.exchange(None)
     with link.training(trainer()):
         client.end()
         assert reached(link.should_stop)
-    assert link.exchange(FoldOutcome(task=task, epoch=2)) == Order(stop=True)
+    assert link.exchange(FoldOutcome(job=job, epoch=2)) == Reply(stop=True)
 
 
 def test_a_group_that_starts_after_the_dispatchers_death_has_nothing_to_do(
     client: MortalClient,
 ) -> None:
     client.end()
-    assert connect(client).exchange(None) == Order(stop=True)
+    assert connect(client).exchange(None) == Reply(stop=True)

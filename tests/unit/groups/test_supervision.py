@@ -21,7 +21,7 @@ from rayfold.groups.launchers.base import Ending, Launcher
 from rayfold.groups.plan import Groups
 from rayfold.groups.snapshot import Snapshot
 from rayfold.groups.supervision import Supervisor
-from rayfold.orders import FoldTask
+from rayfold.jobs import FoldJob
 
 Result = TypeVar("Result")
 
@@ -105,12 +105,12 @@ class Direct:
         return self.run(self.dispatcher.announce(group, "node", 1))
 
     def train(self, group: int) -> None:
-        """Have the group take an order of trial 0000, which it then never ends."""
+        """Have the group take a job of trial 0000, which it then never ends."""
         token = self.announce(group)
         self.run(self.dispatcher.acquire("/0000", 1))
-        order = FoldTask(trial="0000", config={}, fold=2, until_epoch=3)
-        self.run(self.dispatcher.submit("/0000", [order]))
-        assert self.run(self.dispatcher.exchange(group, token, None)).task == order
+        job = FoldJob(trial="0000", config={}, fold=2, until_epoch=3)
+        self.run(self.dispatcher.submit("/0000", [job]))
+        assert self.run(self.dispatcher.exchange(group, token, None)).job == job
 
     def close(self) -> None:
         self._loop.close()
@@ -182,7 +182,7 @@ def test_a_group_that_cannot_start_is_given_up_after_three_deaths_and_the_cause_
     assert launcher.started == [0, 0, 0]
     cause = "it ended with status 1"
     assert registry.snapshot().broken == (
-        f"group 0 has ended 3 times in a row before it took an order: {cause}."
+        f"group 0 has ended 3 times in a row before it took a job: {cause}."
     )
     assert caplog.messages[-1] == f"Group 0 is not started again: {cause}."
 

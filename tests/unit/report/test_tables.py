@@ -8,6 +8,7 @@ from rayfold.report import best_trial, logged_table, table_text, trials_table
 from rayfold.report.tables import best_first, failed_table
 from rayfold.results import Mode, TrialResult
 from rayfold.tracking import LoggedStudy, LoggedTrial
+from tests.descriptions import study_description
 
 MakeResult = Callable[..., TrialResult]
 
@@ -97,7 +98,9 @@ def test_what_mlflow_holds_gives_the_same_table_without_the_seconds() -> None:
         name="digits",
         id="a",
         run_id="b",
-        description={"metric": "val_accuracy", "metrics": ["f1", "accuracy"], "mode": "max"},
+        description=study_description(
+            metric="val_accuracy", metrics=["f1", "accuracy"], mode="max"
+        ),
         trials=(),
         _downloads=None,  # type: ignore[arg-type]  # nothing is fetched
     )
@@ -178,7 +181,7 @@ def test_failed_trials_are_listed_with_what_went_wrong() -> None:
         name="digits",
         id="a",
         run_id="b",
-        description={"metric": "val_loss", "mode": "min"},
+        description=study_description(),
         trials=(
             trial,
             dataclasses.replace(trial, id="0004", status="completed", error=None),

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from rayfold.data import HDF5, Holdout
+from rayfold.data import HDF5
 from rayfold.errors import RecipeError
 from rayfold.study import Study
-from rayfold.study.description import check_same, describe_data_set
+from rayfold.study.description import check_same
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_channels_that_look_first_though_they_are_said_to_be_last(study_of: Any)
 def test_a_study_does_not_go_on_with_the_channels_elsewhere(study_of: Any) -> None:
     images = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
     begun, present = (
-        describe_data_set(study_of(images, channels=channels).dataset, Holdout())
+        study_of(images, channels=channels).preparation.description([])
         for channels in ("first", "last")
     )
     with pytest.raises(
@@ -99,7 +99,9 @@ def test_a_study_does_not_go_on_with_the_channels_elsewhere(study_of: Any) -> No
         ),
     ):
         check_same("digits", begun, present)
-    assert begun["inputs"] == [{"name": "features", "shape": [16, 16, 3], "dtype": "float32"}]
+    assert [entry.to_dict() for entry in begun.data.inputs] == [
+        {"name": "features", "shape": [16, 16, 3], "dtype": "float32"}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -392,7 +392,7 @@ class TestArguments:
 
     def test_ones_own_class_is_a_model(self, make_study: MakeStudy) -> None:
         study = make_study(model=Net, space=SearchSpace({"model.width": Int(4, 8)}))
-        assert study._checked_plan(None).num_trials == 10
+        assert study._asked().limit() == 10
 
     def test_the_metric_knows_its_mode(self, make_study: MakeStudy) -> None:
         assert make_study().preparation.settings.mode == "min"

@@ -109,14 +109,14 @@ def test_the_study_of_a_part_is_the_whole_but_for_name_rows_and_seed(
     low, high = whole.preparation.parts
     assert [part.specification.name for part in (low, high)] == ["digits.low", "digits.high"]
     assert low.folder.path == whole.storage / "digits.low"
-    of_whole, of_part = whole.preparation.description([]), low.description([])
+    of_whole, of_part = (study.description([]).to_dict() for study in (whole.preparation, low))
     assert of_whole["sub_problems"] == {"by": "labels", "column": None, "parts": ["low", "high"]}
     part = of_part.pop("sub_problem")
     assert (part["of"], part["part"], part["rows"]) == ("digits", "low", 30)
     assert of_part.pop("sub_problems") is of_whole.pop("sub_problem") is None
     del of_whole["sub_problems"]
     seeds = [
-        study.description([])["searcher"]["random"].pop("random_seed")
+        study.description([]).searcher["random"]["random_seed"]
         for study in (whole.preparation, low, high)
     ]
     assert len(set(seeds)) == 3

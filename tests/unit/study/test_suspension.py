@@ -58,8 +58,8 @@ def test_a_fault_that_lasts_ends_the_run_with_what_to_do(run: Run) -> None:
     ("error", "reason"),
     [
         (
-            ResourcesError("group 1 has ended 3 times in a row before it took an order: no net."),
-            "group 1 has ended 3 times in a row before it took an order: no net",
+            ResourcesError("group 1 has ended 3 times in a row before it took a job: no net."),
+            "group 1 has ended 3 times in a row before it took a job: no net",
         ),
         (JournalError("journal.jsonl: damaged"), "journal.jsonl: damaged"),
         (full_journal(), "No space left on device"),

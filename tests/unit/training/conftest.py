@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rayfold.data import DataSet, Folds
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.tasks import Classification, Regression
 from rayfold.training import FoldRun, Settings, SingleProcess, StudySetup
 
@@ -77,9 +77,9 @@ def make_setup(data: DataSet, tmp_path: Path) -> MakeSetup:
 
 @pytest.fixture
 def make_run(data: DataSet) -> MakeRun:
-    """Start, or take up, a fold in this process: ``make_run(task, setup)``."""
+    """Start, or take up, a fold in this process: ``make_run(job, setup)``."""
 
-    def make(task: FoldTask, setup: StudySetup, data: DataSet = data) -> FoldRun:
-        return FoldRun(task, setup=setup, data=data, collective=SingleProcess())
+    def make(job: FoldJob, setup: StudySetup, data: DataSet = data) -> FoldRun:
+        return FoldRun(job, setup=setup, data=data, collective=SingleProcess())
 
     return make

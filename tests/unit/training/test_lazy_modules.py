@@ -12,8 +12,8 @@ from rayfold.bundle.weights import check_declared
 from rayfold.data import DataSet
 from rayfold.ensemble.members import load_model
 from rayfold.errors import BundleError, ModelError
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.warm_start import model_shapes, output_tensors
@@ -39,12 +39,12 @@ def test_a_lazy_model_is_trained_paused_saved_and_loaded(
     data: DataSet, make_setup: MakeSetup, make_run: MakeRun
 ) -> None:
     setup = replace(make_setup(), model=model_source(Lazy))
-    task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
-    run = make_run(task, setup)
+    job = FoldJob(trial="0000", config={}, fold=0, until_epoch=4)
+    run = make_run(job, setup)
     before = run._learner.model.state_dict()["layers.0.weight"].clone()
-    run.advance(replace(task, until_epoch=2, save=True))
+    run.advance(replace(job, until_epoch=2, save=True))
     assert not torch.equal(run._learner.model.state_dict()["layers.0.weight"], before)
-    result = make_run(task, setup).advance(task)
+    result = make_run(job, setup).advance(job)
     assert result is not None
     file = setup.folder / result.weights
     model = load_model(Lazy, {"num_outputs": 3}, file, input_shapes=[(4,)])

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rayfold.data import DataSet
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source, resolve_model
-from rayfold.orders import FoldTask
 from rayfold.results import FoldResult
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.batches import batches_of, fold_seed
@@ -42,21 +42,19 @@ MakeSetup = Callable[..., StudySetup]
 MakeRun = Callable[..., FoldRun]
 
 
-def order(trial: str = "0000", fold: int = 0, until_epoch: int = 4, **changes: Any) -> FoldTask:
+def fold_job(trial: str = "0000", fold: int = 0, until_epoch: int = 4, **changes: Any) -> FoldJob:
     config = {**CONFIG, **changes.pop("config", {})}
-    return FoldTask(trial=trial, config=config, fold=fold, until_epoch=until_epoch, **changes)
+    return FoldJob(trial=trial, config=config, fold=fold, until_epoch=until_epoch, **changes)
 
 
-def bare(trial: str = "0000", **changes: Any) -> FoldTask:
-    """An order for a model that takes nothing of the configuration."""
-    task = order(trial, **changes)
-    return replace(
-        task, config={k: v for k, v in task.config.items() if not k.startswith("model.")}
-    )
+def bare_job(trial: str = "0000", **changes: Any) -> FoldJob:
+    """A job for a model that takes nothing of the configuration."""
+    job = fold_job(trial, **changes)
+    return replace(job, config={k: v for k, v in job.config.items() if not k.startswith("model.")})
 
 
-def train(run: FoldRun, task: FoldTask) -> FoldResult:
-    result = run.advance(task)
+def train(run: FoldRun, job: FoldJob) -> FoldResult:
+    result = run.advance(job)
     assert result is not None
     return result
 
@@ -114,7 +112,7 @@ class TestRepeating:
         results = []
         for setup in (first, second):
             torch.rand(3)  # whatever else draws numbers in this process
-            results.append(train(make_run(order(), setup), order()))
+            results.append(train(make_run(fold_job(), setup), fold_job()))
         assert_same(results[0], first, results[1], second)
 
     @pytest.mark.parametrize(
@@ -124,16 +122,16 @@ class TestRepeating:
         self, make_setup: MakeSetup, make_run: MakeRun, changed: dict[str, Any]
     ) -> None:
         setup = make_setup()
-        first = train(make_run(order(), setup), order())
-        task = order(**changed)
-        second = train(make_run(task, make_setup("second")), task)
+        first = train(make_run(fold_job(), setup), fold_job())
+        job = fold_job(**changed)
+        second = train(make_run(job, make_setup("second")), job)
         assert losses(first) != losses(second)
 
     def test_another_seed_of_the_study_is_not_the_same(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         results = [
-            train(make_run(order(), make_setup(f"seed {seed}", random_seed=seed)), order())
+            train(make_run(fold_job(), make_setup(f"seed {seed}", random_seed=seed)), fold_job())
             for seed in (0, 1)
         ]
         assert losses(results[0]) != losses(results[1])
@@ -142,9 +140,9 @@ class TestRepeating:
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         searched, fixed = make_setup("searched"), make_setup("fixed", parameters=CONFIG)
-        task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
-        first = train(make_run(order(), searched), order())
-        assert_same(first, searched, train(make_run(task, fixed), task), fixed)
+        job = FoldJob(trial="0000", config={}, fold=0, until_epoch=4)
+        first = train(make_run(fold_job(), searched), fold_job())
+        assert_same(first, searched, train(make_run(job, fixed), job), fixed)
 
     def test_a_seed_follows_from_study_trial_and_fold(self) -> None:
         seeds = {
@@ -165,8 +163,8 @@ class TestBatches:
         """40 training rows make batches of 16, 16 and 8."""
         batches: list[Tensor] = []
         setup = replace(make_setup(epochs=2), model=model_source(recorder(batches)))
-        task = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
-        train(make_run(task, setup), task)
+        job = FoldJob(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=2)
+        train(make_run(job, setup), job)
         assert [len(batch) for batch in batches] == [16, 16, 8, 16, 16, 8]
         first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
         assert not torch.equal(first, second)
@@ -180,76 +178,76 @@ class TestGoingOn:
         self, make_setup: MakeSetup, make_run: MakeRun, epoch: int
     ) -> None:
         whole, parted = make_setup("whole"), make_setup("parted")
-        first = make_run(order(), parted)
-        assert first.advance(order(), should_stop=lambda: first.epoch == epoch) is None
+        first = make_run(fold_job(), parted)
+        assert first.advance(fold_job(), should_stop=lambda: first.epoch == epoch) is None
         assert first.epoch == epoch
         torch.manual_seed(123)
-        second = make_run(order(), parted)
+        second = make_run(fold_job(), parted)
         assert second.epoch == epoch
-        expected = train(make_run(order(), whole), order())
-        assert_same(train(second, order()), parted, expected, whole)
+        expected = train(make_run(fold_job(), whole), fold_job())
+        assert_same(train(second, fold_job()), parted, expected, whole)
 
     def test_what_came_after_the_last_checkpoint_is_trained_again(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         whole, parted = make_setup("whole"), make_setup("parted")
-        first = make_run(order(), parted)
-        first.advance(order(until_epoch=2, save=True))
-        first.advance(order(until_epoch=3))
-        second = make_run(order(), parted)
+        first = make_run(fold_job(), parted)
+        first.advance(fold_job(until_epoch=2, save=True))
+        first.advance(fold_job(until_epoch=3))
+        second = make_run(fold_job(), parted)
         assert (first.epoch, second.epoch) == (3, 2)
-        expected = train(make_run(order(), whole), order())
-        assert_same(train(second, order()), parted, expected, whole)
+        expected = train(make_run(fold_job(), whole), fold_job())
+        assert_same(train(second, fold_job()), parted, expected, whole)
 
     def test_checkpoints_come_after_so_many_seconds(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         for seconds, names in ((0.0, ["epoch_00002.pt", "epoch_00003.pt"]), (3600.0, [])):
             setup = make_setup(f"after {seconds}", checkpoint_seconds=seconds)
-            make_run(order(), setup).advance(order(until_epoch=3))
-            folder = setup.folder / order().folder
+            make_run(fold_job(), setup).advance(fold_job(until_epoch=3))
+            folder = setup.folder / fold_job().folder
             assert sorted(path.name for path in folder.glob("*")) == names
 
     def test_epoch_by_epoch_is_the_same_as_at_once(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         whole, parted = make_setup("whole"), make_setup("parted")
-        run = make_run(order(), parted)
+        run = make_run(fold_job(), parted)
         for epoch in (1, 2, 3):
-            assert run.advance(order(until_epoch=epoch)) is None
-        expected = train(make_run(order(), whole), order())
-        assert_same(train(run, order()), parted, expected, whole)
+            assert run.advance(fold_job(until_epoch=epoch)) is None
+        expected = train(make_run(fold_job(), whole), fold_job())
+        assert_same(train(run, fold_job()), parted, expected, whole)
 
     def test_two_folds_that_take_turns_are_the_same_as_each_alone(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         alone, turns = make_setup("alone"), make_setup("turns")
-        runs = [make_run(order(fold=fold), turns) for fold in (0, 1)]
+        runs = [make_run(fold_job(fold=fold), turns) for fold in (0, 1)]
         for epoch in (1, 2, 3):
             for fold, run in enumerate(runs):
-                run.advance(order(fold=fold, until_epoch=epoch))
+                run.advance(fold_job(fold=fold, until_epoch=epoch))
         for fold, run in enumerate(runs):
-            task = order(fold=fold)
-            expected = train(make_run(task, alone), task)
-            assert_same(train(run, task), turns, expected, alone)
+            job = fold_job(fold=fold)
+            expected = train(make_run(job, alone), job)
+            assert_same(train(run, job), turns, expected, alone)
 
     def test_an_order_that_is_done_already_trains_nothing(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
-        run = make_run(order(), make_setup())
-        run.advance(order(until_epoch=2))
+        run = make_run(fold_job(), make_setup())
+        run.advance(fold_job(until_epoch=2))
         before = run.history
-        assert run.advance(order(until_epoch=2)) is None
+        assert run.advance(fold_job(until_epoch=2)) is None
         assert run.history == before
 
     def test_a_checkpoint_is_written_when_the_order_asks_for_it(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        run = make_run(order(), setup)
-        run.advance(order(until_epoch=1))
-        assert newest_checkpoint(setup.folder / order().folder) is None
-        run.advance(order(until_epoch=2, save=True))
+        run = make_run(fold_job(), setup)
+        run.advance(fold_job(until_epoch=1))
+        assert newest_checkpoint(setup.folder / fold_job().folder) is None
+        run.advance(fold_job(until_epoch=2, save=True))
         folder = setup.folder / "trials" / "0000" / "fold_0"
         assert newest_checkpoint(folder) == folder / "milestone_00002.pt"
 
@@ -257,11 +255,11 @@ class TestGoingOn:
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        first, second = make_run(order(), setup), make_run(order(), setup)
-        first.advance(order(until_epoch=1, save=True))
+        first, second = make_run(fold_job(), setup), make_run(fold_job(), setup)
+        first.advance(fold_job(until_epoch=1, save=True))
         assert not first.is_outdated()
         assert second.is_outdated()
-        second.advance(order(until_epoch=2))
+        second.advance(fold_job(until_epoch=2))
         assert not second.is_outdated()
 
 
@@ -286,25 +284,25 @@ class TestLineages:
         """Trial 0001 has trained to epoch 3 on its own; what it takes over is of epoch 2."""
         setup, config = make_setup(), {"optimizer.learning_rate": 0.005}
         for fold in range(3):
-            for task in (
-                order("0000", fold, until_epoch=2, save=True),
-                order("0001", fold, until_epoch=3, save=True, config=config),
+            for job in (
+                fold_job("0000", fold, until_epoch=2, save=True),
+                fold_job("0001", fold, until_epoch=3, save=True, config=config),
             ):
-                make_run(task, setup).advance(task)
+                make_run(job, setup).advance(job)
         digests = copy_states(setup)
         assert len(set(digests)) == 3
         for fold in range(3):
-            task = order("0001", fold, until_epoch=3, save=True, config=config, lineage=1)
-            run = make_run(task, setup)
+            job = fold_job("0001", fold, until_epoch=3, save=True, config=config, lineage=1)
+            run = make_run(job, setup)
             assert run.epoch == 2
-            giver = order("0000", fold)
+            giver = fold_job("0000", fold)
             given = load_checkpoint(setup.folder / giver.folder / "milestone_00002.pt", CPU)
             assert list(run.history) == given["history"]
             assert_equal_tensors(run._learner.state_dict()["model"], given["learner"]["model"])
-            run.advance(task)
+            run.advance(job)
             # the cosine over 4 epochs stands at a half
             assert run.history[2]["learning_rate"] == pytest.approx(0.5 * 0.005)
-            own = setup.folder / task.checkpoints
+            own = setup.folder / job.checkpoints
             assert own.name == "lineage_1"
             assert newest_checkpoint(own) == own / "milestone_00003.pt"
 
@@ -315,12 +313,12 @@ class TestLineages:
         setup, config = make_setup(), {"batch_size": 40, "model.dropout": 0.0}
         runs = []
         for fold in range(3):
-            runs.append(make_run(order(fold=fold, config=config), setup))
-            runs[fold].advance(order(fold=fold, until_epoch=2, save=True))
+            runs.append(make_run(fold_job(fold=fold, config=config), setup))
+            runs[fold].advance(fold_job(fold=fold, until_epoch=2, save=True))
         copy_states(setup)
-        task = order("0001", config=config, lineage=1)
-        taken = train(make_run(task, setup), task)
-        given = train(runs[0], order())
+        job = fold_job("0001", config=config, lineage=1)
+        taken = train(make_run(job, setup), job)
+        given = train(runs[0], fold_job())
         assert [loss for pair in losses(taken) for loss in pair] == pytest.approx(
             [loss for pair in losses(given) for loss in pair], rel=1e-4
         )
@@ -331,16 +329,16 @@ class TestLineages:
         """What is written after it is taken up as it is."""
         setup = make_setup()
         for fold in range(3):
-            task = order(fold=fold, until_epoch=2, save=True)
-            make_run(task, setup).advance(task)
+            job = fold_job(fold=fold, until_epoch=2, save=True)
+            make_run(job, setup).advance(job)
         copy_states(setup, restart=ShrinkAndPerturb(epoch=2, shrink=0.25, noise=0.0))
-        task = order("0001", until_epoch=3, save=True, lineage=1)
-        run = make_run(task, setup)
-        given = load_checkpoint(setup.folder / order().folder / "milestone_00002.pt", CPU)
+        job = fold_job("0001", until_epoch=3, save=True, lineage=1)
+        run = make_run(job, setup)
+        given = load_checkpoint(setup.folder / fold_job().folder / "milestone_00002.pt", CPU)
         for name, weights in given["learner"]["model"].items():
             torch.testing.assert_close(run._learner.state_dict()["model"][name], 0.25 * weights)
-        run.advance(task)
-        again = make_run(task, setup)._learner.state_dict()["model"]
+        run.advance(job)
+        again = make_run(job, setup)._learner.state_dict()["model"]
         for name, weights in run._learner.state_dict()["model"].items():
             assert torch.equal(again[name], weights)
 
@@ -350,7 +348,7 @@ class TestResults:
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup(checkpoint_seconds=0.0)
-        result = train(make_run(order(fold=1), setup), order(fold=1))
+        result = train(make_run(fold_job(fold=1), setup), fold_job(fold=1))
         folder = setup.folder / "trials" / "0000" / "fold_1"
         assert sorted(path.name for path in folder.iterdir()) == [
             "predictions.safetensors",
@@ -364,7 +362,7 @@ class TestResults:
         self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup(metrics=("accuracy",))
-        result = train(make_run(order(), setup), order())
+        result = train(make_run(fold_job(), setup), fold_job())
         saved = load_file(setup.folder / str(result.predictions))
         rows = setup.plan.folds[0].validation_rows
         assert saved["rows"].tolist() == rows.tolist()
@@ -379,7 +377,7 @@ class TestResults:
         self, data: DataSet, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        result = train(make_run(order(), setup), order())
+        result = train(make_run(fold_job(), setup), fold_job())
         model = setup.model_class(input_shapes=((4,),), num_outputs=3, hidden=8).eval()
         model.load_state_dict(weights_of(result, setup))
         rows = setup.plan.folds[0].validation_rows
@@ -390,7 +388,7 @@ class TestResults:
 
     def test_the_history_tells_every_epoch(self, make_setup: MakeSetup, make_run: MakeRun) -> None:
         setup = make_setup(metrics=("accuracy", "f1"), metric="val_f1", mode="max")
-        result = train(make_run(order(), setup), order())
+        result = train(make_run(fold_job(), setup), fold_job())
         assert len(result.history) == 4
         assert result.score == result.history[-1]["val_f1"]
         assert list(result.history[0]) == [
@@ -411,27 +409,27 @@ class TestResults:
         )
 
     def test_training_lowers_the_loss(self, make_setup: MakeSetup, make_run: MakeRun) -> None:
-        task = order(until_epoch=20, config={"model.dropout": 0.0})
-        result = train(make_run(task, make_setup(epochs=20)), task)
+        job = fold_job(until_epoch=20, config={"model.dropout": 0.0})
+        result = train(make_run(job, make_setup(epochs=20)), job)
         assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
 
     def test_a_finished_fold_is_found_again(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        assert finished_result(order(), setup.folder) is None
-        result = train(make_run(order(), setup), order())
-        assert finished_result(order(), setup.folder) == result
-        assert finished_result(order(fold=1), setup.folder) is None
-        text = (setup.folder / order().folder / "result.json").read_text()
+        assert finished_result(fold_job(), setup.folder) is None
+        result = train(make_run(fold_job(), setup), fold_job())
+        assert finished_result(fold_job(), setup.folder) == result
+        assert finished_result(fold_job(fold=1), setup.folder) is None
+        text = (setup.folder / fold_job().folder / "result.json").read_text()
         assert json.loads(text)["score"] == result.score
 
     def test_the_validation_does_not_depend_on_how_many_rows_it_takes_at_once(
         self, make_setup: MakeSetup, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        at_once = train(make_run(order(), make_setup("once")), order())
+        at_once = train(make_run(fold_job(), make_setup("once")), fold_job())
         monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 7)
-        by_seven = train(make_run(order(), make_setup("seven")), order())
+        by_seven = train(make_run(fold_job(), make_setup("seven")), fold_job())
         assert by_seven.score == pytest.approx(at_once.score, rel=1e-5)
 
 
@@ -446,7 +444,7 @@ class TestTasksAndInputs:
     ) -> None:
         data = regression(num_outputs)
         setup = make_setup(data=data, metrics=("mse", "mae", "r2"), metric="val_r2", mode="max")
-        result = train(make_run(order(), setup, data), order())
+        result = train(make_run(fold_job(), setup, data), fold_job())
         saved = load_file(setup.folder / str(result.predictions))
         rows = setup.plan.folds[0].validation_rows
         assert saved["predictions"].shape == saved["labels"].shape == (len(rows), num_outputs)
@@ -467,7 +465,7 @@ class TestTasksAndInputs:
     ) -> None:
         """4 numbers and 2 x 3 bytes make 10 inputs."""
         setup = make_setup(data=two_inputs)
-        result = train(make_run(order(), setup, two_inputs), order())
+        result = train(make_run(fold_job(), setup, two_inputs), fold_job())
         assert weights_of(result, setup)["layers.0.weight"].shape == (8, 10)
         assert len(result.history) == 4
 
@@ -475,7 +473,7 @@ class TestTasksAndInputs:
         self, two_inputs: DataSet, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup(data=two_inputs)
-        result = train(make_run(order(), setup, two_inputs), order())
+        result = train(make_run(fold_job(), setup, two_inputs), fold_job())
         model = setup.model_class(input_shapes=((4,), (2, 3)), num_outputs=3, hidden=8).eval()
         model.load_state_dict(weights_of(result, setup))
         rows = setup.plan.folds[0].validation_rows
@@ -493,28 +491,28 @@ class TestDivergence:
         self, regression: Callable[[int], DataSet], make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         data = regression(1)
-        task = order(fold=1, config=self.CONFIG)
-        run = make_run(task, make_setup(data=data), data)
+        job = fold_job(fold=1, config=self.CONFIG)
+        run = make_run(job, make_setup(data=data), data)
         with pytest.raises(
             FloatingPointError,
             match=r"^fold 1 diverged: \w+_loss is (nan|inf) after epoch \d; a smaller optimizer",
         ):
-            run.advance(task)
+            run.advance(job)
 
     def test_it_leaves_no_result(
         self, regression: Callable[[int], DataSet], make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         data = regression(1)
-        setup, task = make_setup(data=data), order(config=self.CONFIG)
+        setup, job = make_setup(data=data), fold_job(config=self.CONFIG)
         with pytest.raises(FloatingPointError):
-            make_run(task, setup, data).advance(task)
-        assert finished_result(task, setup.folder) is None
-        assert newest_checkpoint(setup.folder / task.folder) is None
+            make_run(job, setup, data).advance(job)
+        assert finished_result(job, setup.folder) is None
+        assert newest_checkpoint(setup.folder / job.folder) is None
 
 
 def test_an_order_names_its_fold_and_its_folder() -> None:
-    assert order("0007", fold=2).key == ("", "0007", 2)
-    assert order("0007", fold=2).folder == Path("trials/0007/fold_2")
+    assert fold_job("0007", fold=2).key == ("", "0007", 2)
+    assert fold_job("0007", fold=2).folder == Path("trials/0007/fold_2")
 
 
 def test_a_fold_within_a_part_trains_on_it_is_scored_by_it_and_predicts_all(
@@ -524,8 +522,8 @@ def test_a_fold_within_a_part_trains_on_it_is_scored_by_it_and_predicts_all(
     part = np.arange(60) % 4 == 0
     whole = make_setup(metrics=("accuracy",))
     setup = replace(whole, plan=whole.plan.within(part))
-    run = make_run(order(), setup)
-    result = train(run, order())
+    run = make_run(fold_job(), setup)
+    result = train(run, fold_job())
     tensors = load_file(setup.folder / str(result.predictions))
     assert tensors["rows"].tolist() == whole.plan.folds[0].validation_rows.tolist()
     mine = torch.from_numpy(part)[tensors["rows"]]
@@ -559,51 +557,51 @@ class TestGenerators:
             setup = replace(make_setup(folder), model=model_source(Drawing))
             random.seed()
             np.random.seed()
-            ends.append(losses(train(make_run(bare(), setup), bare())))
+            ends.append(losses(train(make_run(bare_job(), setup), bare_job())))
         assert ends[0] == ends[1]
 
     @pytest.mark.parametrize("pause", ["file", "turns"])
     def test_it_goes_on_with_the_same_numbers_after_a_pause(
         self, make_setup: MakeSetup, make_run: MakeRun, pause: str
     ) -> None:
-        task = bare()
+        job = bare_job()
         whole = train(
-            make_run(task, replace(make_setup("whole"), model=model_source(Drawing))), task
+            make_run(job, replace(make_setup("whole"), model=model_source(Drawing))), job
         )
         setup = replace(make_setup("paused"), model=model_source(Drawing))
-        run = make_run(task, setup)
-        run.advance(replace(task, until_epoch=2, save=True))
-        other = bare(fold=1)
+        run = make_run(job, setup)
+        run.advance(replace(job, until_epoch=2, save=True))
+        other = bare_job(fold=1)
         train(make_run(other, setup), other)  # another fold takes its turn in this process
         np.random.seed(0)
         random.seed(0)
-        paused = train(make_run(task, setup) if pause == "file" else run, task)
+        paused = train(make_run(job, setup) if pause == "file" else run, job)
         assert losses(paused) == losses(whole)
 
     def test_a_checkpoint_of_pytorchs_generators_alone_is_taken_up(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        whole = train(make_run(order(), make_setup("whole")), order())
-        make_run(order(), setup).advance(order(until_epoch=2, save=True))
-        path = setup.folder / order().folder / "milestone_00002.pt"
+        whole = train(make_run(fold_job(), make_setup("whole")), fold_job())
+        make_run(fold_job(), setup).advance(fold_job(until_epoch=2, save=True))
+        path = setup.folder / fold_job().folder / "milestone_00002.pt"
         state = load_checkpoint(path, CPU)
         torch.save({**state, "generators": [state["generators"]["torch"]]}, path)
-        assert losses(train(make_run(order(), setup), order())) == losses(whole)
+        assert losses(train(make_run(fold_job(), setup), fold_job())) == losses(whole)
 
     def test_a_checkpoint_of_0_1_0_is_taken_up(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         """It held the learner's state beside the rest, and none of a strategy."""
         setup = make_setup()
-        whole = train(make_run(order(), make_setup("whole")), order())
-        make_run(order(), setup).advance(order(until_epoch=2, save=True))
-        path = setup.folder / order().folder / "milestone_00002.pt"
+        whole = train(make_run(fold_job(), make_setup("whole")), fold_job())
+        make_run(fold_job(), setup).advance(fold_job(until_epoch=2, save=True))
+        path = setup.folder / fold_job().folder / "milestone_00002.pt"
         state = load_checkpoint(path, CPU)
         learner = state.pop("learner")
         del state["strategy"]
         torch.save({**learner, **state}, path)
-        assert losses(train(make_run(order(), setup), order())) == losses(whole)
+        assert losses(train(make_run(fold_job(), setup), fold_job())) == losses(whole)
 
     def test_drawing_while_it_predicts_shifts_nothing_of_the_training(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -614,8 +612,10 @@ class TestGenerators:
                     torch.rand(7)
                 return super().forward(*features)
 
-        plain = train(make_run(order(), make_setup("plain")), order())
-        noisy = train(make_run(order(), replace(make_setup(), model=model_source(Noisy))), order())
+        plain = train(make_run(fold_job(), make_setup("plain")), fold_job())
+        noisy = train(
+            make_run(fold_job(), replace(make_setup(), model=model_source(Noisy))), fold_job()
+        )
         assert losses(noisy) == losses(plain)
 
 
@@ -645,9 +645,9 @@ class TestIsolation:
                 return outputs
 
         threads = torch.get_num_threads()
-        plain = train(make_run(order(), make_setup("plain")), order())
+        plain = train(make_run(fold_job(), make_setup("plain")), fold_job())
         setup = replace(make_setup(), model=model_source(Meddling))
-        assert losses(train(make_run(order(), setup), order())) == losses(plain)
+        assert losses(train(make_run(fold_job(), setup), fold_job())) == losses(plain)
         assert torch.get_num_threads() == threads
         assert torch.is_grad_enabled()
         assert torch.empty(0).dtype == torch.float32
@@ -669,12 +669,12 @@ class TestIsolation:
                 np.seterr(all="raise")
                 return outputs
 
-        before = losses(train(make_run(order(), make_setup("before")), order()))
+        before = losses(train(make_run(fold_job(), make_setup("before")), fold_job()))
         setup = replace(make_setup("patching"), model=model_source(Patching))
-        task = order("0001")
+        job = fold_job("0001")
         with contextlib.suppress(Exception):  # its own training may fail by it
-            make_run(task, setup).advance(task)
-        assert losses(train(make_run(order(), make_setup("after")), order())) == before
+            make_run(job, setup).advance(job)
+        assert losses(train(make_run(fold_job(), make_setup("after")), fold_job())) == before
         assert "A model's code has replaced Linear.forward" in caplog.text
 
     def test_a_constructor_may_change_the_lists_that_it_is_given(
@@ -688,11 +688,11 @@ class TestIsolation:
             def forward(self, features: Tensor) -> Tensor:
                 return self.layer(features)
 
-        config: dict[str, Any] = {**bare().config, "model.sizes": [[3, 3]]}
+        config: dict[str, Any] = {**bare_job().config, "model.sizes": [[3, 3]]}
         setup = replace(make_setup(), model=model_source(Popping))
         for fold in range(2):
-            task = replace(bare(fold=fold), config=config)
-            train(make_run(task, setup), task)
+            job = replace(bare_job(fold=fold), config=config)
+            train(make_run(job, setup), job)
         assert config["model.sizes"] == [[3, 3]]
 
     def test_buffers_that_change_while_it_predicts_are_as_training_left_them(
@@ -714,8 +714,8 @@ class TestIsolation:
 
         monkeypatch.setattr("rayfold.training.loop.EVALUATION_ROWS", 1)
         setup = replace(make_setup(), model=model_source(Counting))
-        task = bare()
-        result = train(make_run(task, setup), task)
+        job = bare_job()
+        result = train(make_run(job, setup), job)
         saved = load_file(setup.folder / str(result.predictions))["predictions"]
         weights = weights_of(result, setup)
         assert weights["calls"].item() == 4 * 3  # epochs times batches of 16 in 40 rows
@@ -758,8 +758,8 @@ class TestBatchSizes:
                 return self.layers(features)
 
         setup = replace(make_setup(), model=model_source(Normalised))
-        task = bare(config={"batch_size": 13})
-        assert train(make_run(task, setup), task).score < 1.2
+        job = bare_job(config={"batch_size": 13})
+        assert train(make_run(job, setup), job).score < 1.2
 
 
 class TestDamagedFiles:
@@ -773,30 +773,30 @@ class TestDamagedFiles:
         damage: bytes,
         both: bool,
     ) -> None:
-        whole = train(make_run(order(), make_setup("whole")), order())
+        whole = train(make_run(fold_job(), make_setup("whole")), fold_job())
         setup = make_setup()
-        run = make_run(order(), setup)
+        run = make_run(fold_job(), setup)
         for epoch in (1, 2):
-            run.advance(order(until_epoch=epoch, save=True))
-        folder = setup.folder / order().folder
+            run.advance(fold_job(until_epoch=epoch, save=True))
+        folder = setup.folder / fold_job().folder
         for number in (1, 2) if both else (2,):
             (folder / f"milestone_0000{number}.pt").write_bytes(damage)
-        again = make_run(order(), setup)
+        again = make_run(fold_job(), setup)
         assert again.epoch == (0 if both else 1)
         assert (folder / "milestone_00002.pt.damaged").read_bytes() == damage
         assert "milestone_00002.pt cannot be read" in caplog.text
-        assert losses(train(again, order())) == losses(whole)
+        assert losses(train(again, fold_job())) == losses(whole)
 
     def test_a_checkpoint_cut_off_anywhere_is_put_aside(
         self, make_setup: MakeSetup, make_run: MakeRun
     ) -> None:
         setup = make_setup()
-        make_run(order(), setup).advance(order(until_epoch=1, save=True))
-        path = setup.folder / order().folder / "milestone_00001.pt"
+        make_run(fold_job(), setup).advance(fold_job(until_epoch=1, save=True))
+        path = setup.folder / fold_job().folder / "milestone_00001.pt"
         content = path.read_bytes()
         for part in range(1, 8):
             path.write_bytes(content[: len(content) * part // 8])
-            assert make_run(order(), setup).epoch == 0
+            assert make_run(fold_job(), setup).epoch == 0
             assert not path.exists()
 
     @pytest.mark.parametrize("damage", ["", "{}", "[]", "null", '{"fold": 0'])
@@ -804,13 +804,13 @@ class TestDamagedFiles:
         self, make_setup: MakeSetup, make_run: MakeRun, damage: str
     ) -> None:
         setup = make_setup()
-        path = setup.folder / order().folder / "result.json"
+        path = setup.folder / fold_job().folder / "result.json"
         path.parent.mkdir(parents=True)
         path.write_text(damage)
-        assert finished_result(order(), setup.folder) is None
+        assert finished_result(fold_job(), setup.folder) is None
         assert not path.exists()
-        result = train(make_run(order(), setup), order())
-        assert finished_result(order(), setup.folder) == result
+        result = train(make_run(fold_job(), setup), fold_job())
+        assert finished_result(fold_job(), setup.folder) == result
 
 
 class TestExplosion:
@@ -823,13 +823,13 @@ class TestExplosion:
         data = regression(1)
         features = data.features[0] * np.array([1, 1, 1, 300], np.float32)
         data = replace(data, features=(features,))
-        task = order(config={"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3})
+        job = fold_job(config={"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3})
         setup = make_setup(data=data)
         message = r"^fold 0 diverged: \w+_loss is .* epoch \d; the scale of features_0, column 3 "
         with pytest.raises(
             FloatingPointError, match=message + r"\(mean .*, deviation .*\) is far"
         ):
-            train(make_run(task, setup, data=data), task)
+            train(make_run(job, setup, data=data), job)
 
     def test_a_finite_loss_a_million_times_that_of_the_untrained_model_has_diverged(
         self, make_setup: MakeSetup, make_run: MakeRun
@@ -852,7 +852,7 @@ class TestExplosion:
         with pytest.raises(
             FloatingPointError, match=r"fold 0 diverged: \w+_loss is \d.* epoch [23]"
         ):
-            train(make_run(bare(), setup), bare())
+            train(make_run(bare_job(), setup), bare_job())
 
     @pytest.mark.parametrize("offset", [0.0, 1e4, 1e5])
     def test_a_first_epoch_on_raw_targets_never_counts(
@@ -865,8 +865,8 @@ class TestExplosion:
         """Their variance is about 2, the first losses are up to 1e10."""
         data = regression(1)
         data = replace(data, labels=data.labels + np.float32(offset))
-        task = order(config={"model.dropout": 0.0})
-        assert train(make_run(task, make_setup(data=data), data=data), task).score > 0
+        job = fold_job(config={"model.dropout": 0.0})
+        assert train(make_run(job, make_setup(data=data), data=data), job).score > 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -875,15 +875,15 @@ def test_channels_last_train_bit_for_bit_as_the_same_rows_with_channels_first(
 ) -> None:
     images = np.random.default_rng(3).integers(0, 256, (60, 6, 5, 3)).astype(dtype)
     moved = np.ascontiguousarray(np.moveaxis(images, -1, 1))
-    task = order(until_epoch=2, config={"model.channels": 4, "model.blocks": 1})
-    task = replace(task, config={k: v for k, v in task.config.items() if k != "model.hidden"})
+    job = fold_job(until_epoch=2, config={"model.channels": 4, "model.blocks": 1})
+    job = replace(job, config={k: v for k, v in job.config.items() if k != "model.hidden"})
     weights = []
     stored_first = replace(data, features=(moved,))
     stored_last = replace(data, features=(images,), channels="last")
     for folder, given in (("first", stored_first), ("last", stored_last)):
         setup = replace(make_setup(folder, data=given, epochs=2), model=model_source("cnn"))
-        result = train(make_run(task, setup, data=given), task)
-        file = setup.folder / task.folder / "weights.safetensors"
+        result = train(make_run(job, setup, data=given), job)
+        file = setup.folder / job.folder / "weights.safetensors"
         weights.append((result.score, load_file(file)))
     (score, first), (same_score, last) = weights
     assert score == same_score

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from rayfold.errors import ModelError
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, StudySetup
 
 MakeSetup = Callable[..., StudySetup]
 MakeRun = Callable[..., FoldRun]
 
-TASK = FoldTask(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=1)
+JOB = FoldJob(trial="0000", config={"batch_size": 16}, fold=0, until_epoch=1)
 
 
 class Base(nn.Module):
@@ -136,10 +136,10 @@ def test_state_that_no_file_holds_is_refused_by_name(
 ) -> None:
     """Of 40 training rows three batches of 16, 16 and 8."""
     setup = replace(make_setup(epochs=1), model=model_source(model))
-    run = make_run(TASK, setup)
+    run = make_run(JOB, setup)
     with pytest.raises(ModelError, match=f"{model.__name__}: .*{cause}"):
-        run.advance(TASK)
-    assert not (setup.folder / TASK.folder / "result.json").exists()
+        run.advance(JOB)
+    assert not (setup.folder / JOB.folder / "result.json").exists()
 
 
 @pytest.mark.parametrize("model", [Base, Drawing, Caching])
@@ -147,4 +147,4 @@ def test_what_follows_from_arguments_and_seed_may_be_anywhere(
     make_setup: MakeSetup, make_run: MakeRun, model: Any
 ) -> None:
     setup = replace(make_setup(epochs=1), model=model_source(model))
-    assert make_run(TASK, setup).advance(TASK) is not None
+    assert make_run(JOB, setup).advance(JOB) is not None

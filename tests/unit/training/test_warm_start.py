@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rayfold.data import DataSet
-from rayfold.orders import FoldTask
+from rayfold.jobs import FoldJob
 from rayfold.results import Config
 from rayfold.training import Batch, FoldRun, SingleProcess, StudySetup
 from rayfold.training.learners import Supervised
@@ -202,8 +202,8 @@ def test_a_fold_tells_in_its_result_what_it_began_with(
     setup = warm_setup(epochs=1)
     results = []
     for fold, warm in ((0, True), (1, False)):
-        task = FoldTask(trial="0000", config=CONFIG, fold=fold, until_epoch=1, warm=warm)
-        result = make_run(task, setup).advance(task)
+        job = FoldJob(trial="0000", config=CONFIG, fold=fold, until_epoch=1, warm=warm)
+        result = make_run(job, setup).advance(job)
         assert result is not None
         results.append(type(result).from_dict(result.to_dict()))
     assert str(results[0].initial) == "4 of 4 tensors of digits/0000, fold 0"

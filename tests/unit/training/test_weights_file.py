@@ -11,8 +11,8 @@ from torch.nn.utils import parametrizations, weight_norm
 
 from rayfold.ensemble.members import load_model
 from rayfold.errors import ModelError
+from rayfold.jobs import FoldJob
 from rayfold.library import model_source
-from rayfold.orders import FoldTask
 from rayfold.training import FoldRun, StudySetup
 from rayfold.training.weights_file import check_trainable
 
@@ -120,10 +120,10 @@ def test_it_is_trained_paused_saved_and_loaded(
     model_class: type[Base], make_setup: MakeSetup, make_run: MakeRun
 ) -> None:
     setup = replace(make_setup(checkpoint_seconds=0.0), model=model_source(model_class))
-    task = FoldTask(trial="0000", config={}, fold=0, until_epoch=4)
-    make_run(task, setup).advance(replace(task, until_epoch=2, save=True))
-    run = make_run(task, setup)
-    result = run.advance(task)
+    job = FoldJob(trial="0000", config={}, fold=0, until_epoch=4)
+    make_run(job, setup).advance(replace(job, until_epoch=2, save=True))
+    run = make_run(job, setup)
+    result = run.advance(job)
     assert result is not None
     model = load_model(
         model_class, {"num_outputs": 3}, setup.folder / result.weights, input_shapes=[(4,)]
@@ -190,7 +190,7 @@ def test_what_cannot_be_trained_or_kept_is_refused_before_it_is_trained(
 ) -> None:
     setup = replace(make_setup(), model=model_source(model_class))
     with pytest.raises(ModelError, match=message):
-        make_run(FoldTask(trial="0000", config={}, fold=0, until_epoch=4), setup)
+        make_run(FoldJob(trial="0000", config={}, fold=0, until_epoch=4), setup)
 
 
 def test_tuples_of_extra_state_come_back_as_lists() -> None:

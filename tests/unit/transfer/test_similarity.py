@@ -1,6 +1,7 @@
 """Descriptors of data, and how far two studies are apart."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,18 +12,17 @@ from sklearn.datasets import load_wine
 from rayfold.data import HDF5, load
 from rayfold.transfer.descriptors import describe_data
 from rayfold.transfer.similarity import distance
+from tests.descriptions import data_description
 
-WINE = {
-    "task": "classification",
-    "data_digest": "a",
-    "descriptors": {
+WINE = data_description(
+    descriptors={
         "rows": 100,
         "features": 13,
         "classes": 2,
         "label_entropy": 1.0,
         "landmarks": {"nearest_neighbour": 0.9},
-    },
-}
+    }
+)
 
 
 def test_descriptors_of_real_data(tmp_path: Path) -> None:
@@ -54,11 +54,11 @@ def test_descriptors_of_a_regression(tmp_path: Path) -> None:
 
 
 def test_the_same_data_are_at_no_distance() -> None:
-    assert distance(WINE, {**WINE, "descriptors": None}).value == 0.0
+    assert distance(WINE, replace(WINE, descriptors=None)).value == 0.0
 
 
 def test_another_task_is_infinitely_far() -> None:
-    far = distance(WINE, {**WINE, "task": "regression"})
+    far = distance(WINE, replace(WINE, task="regression"))
     assert far.value == math.inf
     assert far.reason == "its task is regression, not classification"
 
@@ -72,18 +72,17 @@ def test_the_distance_is_the_mean_of_its_terms() -> None:
         "label_entropy": 3.0,
         "landmarks": {"nearest_neighbour": 0.8},
     }
-    far = distance(WINE, {**WINE, "data_digest": "b", "descriptors": other})
+    far = distance(WINE, replace(WINE, digest="b", descriptors=other))
     assert far.value == pytest.approx((0.5 + 0 + 0.5 + 0.5 + 0.2) / 5)
     assert "rows 1000 and here 100" in far.reason
     assert "nearest_neighbour 0.8 and here 0.9" in far.reason
 
 
 def test_studies_from_before_descriptors_have_rows_features_and_classes() -> None:
-    old = {
-        "task": "classification",
-        "data_digest": "b",
-        "inputs": [{"name": "features", "shape": [13], "dtype": "float32"}],
-        "classes": [0, 1, 2, 3],
-        "num_rows": 100,
-    }
+    old = data_description(
+        data_digest="b",
+        inputs=[{"name": "features", "shape": [13], "dtype": "float32"}],
+        classes=[0, 1, 2, 3],
+        num_rows=100,
+    )
     assert distance(WINE, old).value == pytest.approx((0 + 0 + 0.25) / 3)

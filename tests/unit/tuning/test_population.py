@@ -11,8 +11,8 @@ import pytest
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
+from rayfold.jobs import fold_folder, lineage_folder
 from rayfold.journal import Journal, read_journal
-from rayfold.orders import fold_folder, lineage_folder
 from rayfold.results import Config
 from rayfold.schedulers import Population, Replay, Scheduler
 from rayfold.search import Fixed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rayfold.orders import fold_folder, lineage_folder
+from rayfold.jobs import fold_folder, lineage_folder
 from rayfold.training.checkpoint import checkpoint_path
 from rayfold.tuning.states import drop_earlier_lineages, remove_states, take_over
 

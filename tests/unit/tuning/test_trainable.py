@@ -12,7 +12,7 @@ import pytest
 
 from rayfold.groups.client import DispatcherClient
 from rayfold.groups.dispatcher import Dispatcher
-from rayfold.orders import FoldOutcome, FoldTask
+from rayfold.jobs import FoldJob, FoldOutcome
 from rayfold.results import FoldResult
 from rayfold.tuning.trainable import TrialRunner, write_pointer
 
@@ -41,11 +41,11 @@ class LocalClient(DispatcherClient):
 
 
 class Pool:
-    """A dispatcher in a thread of its own, and groups that answer orders at once, or never."""
+    """A dispatcher in a thread of its own, and groups that answer jobs at once, or never."""
 
-    def __init__(self, num_groups: int, *, hangs: Callable[[FoldTask], bool]) -> None:
+    def __init__(self, num_groups: int, *, hangs: Callable[[FoldJob], bool]) -> None:
         self.dispatcher = Dispatcher()
-        self.orders: list[tuple[int, int]] = []
+        self.jobs: list[tuple[int, int]] = []
         self.saved: list[tuple[int, int, int]] = []
         self.reached: dict[int, int] = {}
         self.errors: dict[int, tuple[str, bool]] = {}
@@ -73,31 +73,31 @@ class Pool:
         token = await self.dispatcher.announce(number, "node", 1)
         outcome = None
         while True:
-            order = await self.dispatcher.exchange(number, token, outcome)
-            if order.stop:
+            reply = await self.dispatcher.exchange(number, token, outcome)
+            if reply.stop:
                 return
             outcome = None
-            if order.task is not None:
-                outcome = await self._train(number, token, order.task)
+            if reply.job is not None:
+                outcome = await self._train(number, token, reply.job)
 
-    async def _train(self, number: int, token: str, task: FoldTask) -> FoldOutcome:
-        self.orders.append((task.fold, task.until_epoch))
-        if task.save:
-            self.saved.append((task.fold, task.until_epoch, task.lineage))
-        if self._hangs(task):
+    async def _train(self, number: int, token: str, job: FoldJob) -> FoldOutcome:
+        self.jobs.append((job.fold, job.until_epoch))
+        if job.save:
+            self.saved.append((job.fold, job.until_epoch, job.lineage))
+        if self._hangs(job):
             while not await self.dispatcher.listen(number, token, 1):
                 pass
-            self.cancelled.append(task.fold)
-            return FoldOutcome(task=task, epoch=task.until_epoch - 1)
-        if task.fold in self.errors:
-            error, diverged = self.errors.pop(task.fold)
-            return FoldOutcome(task=task, error=error, diverged=diverged)
-        if task.fold in self.faults:
-            return FoldOutcome(task=task, fault=self.faults.pop(task.fold))
-        done = task.until_epoch == EPOCHS
-        metrics = {"val_loss": score(task.fold, task.until_epoch)}
+            self.cancelled.append(job.fold)
+            return FoldOutcome(job=job, epoch=job.until_epoch - 1)
+        if job.fold in self.errors:
+            error, diverged = self.errors.pop(job.fold)
+            return FoldOutcome(job=job, error=error, diverged=diverged)
+        if job.fold in self.faults:
+            return FoldOutcome(job=job, fault=self.faults.pop(job.fold))
+        done = job.until_epoch == EPOCHS
+        metrics = {"val_loss": score(job.fold, job.until_epoch)}
         result = FoldResult(
-            fold=task.fold,
+            fold=job.fold,
             score=metrics["val_loss"],
             history=(metrics,),
             started_at=1.0,
@@ -107,8 +107,8 @@ class Pool:
             predictions="predictions.safetensors",
         )
         return FoldOutcome(
-            task=task,
-            epoch=max(task.until_epoch, self.reached.get(task.fold, 0)),
+            job=job,
+            epoch=max(job.until_epoch, self.reached.get(job.fold, 0)),
             metrics=metrics,
             result=result if done else None,
         )
@@ -126,7 +126,7 @@ def start() -> Iterator[Start]:
         order: Literal["in_turn", "together"],
         *,
         num_groups: int = 1,
-        hangs: Callable[[FoldTask], bool] = lambda task: False,
+        hangs: Callable[[FoldJob], bool] = lambda job: False,
         **settings: Any,
     ) -> tuple[TrialRunner, Pool]:
         pool = Pool(num_groups, hangs=hangs)
@@ -171,11 +171,11 @@ def test_in_turn_each_step_ends_with_a_fold(start: Start) -> None:
         assert not report["epoch_scores"]
 
 
-def test_without_orders_ahead_no_fold_begins_before_the_last_is_judged(start: Start) -> None:
-    runner, pool = start("in_turn", orders_ahead=0)
+def test_without_jobs_ahead_no_fold_begins_before_the_last_is_judged(start: Start) -> None:
+    runner, pool = start("in_turn", jobs_ahead=0)
     for fold in range(NUM_FOLDS):
         assert folds(runner.step()) == [fold]
-        assert pool.orders == [(number, EPOCHS) for number in range(fold + 1)]
+        assert pool.jobs == [(number, EPOCHS) for number in range(fold + 1)]
 
 
 def test_together_each_step_is_an_epoch_of_all_folds(start: Start) -> None:
@@ -189,7 +189,7 @@ def test_together_each_step_is_an_epoch_of_all_folds(start: Start) -> None:
 
 
 def test_a_trial_out_of_time_ends_with_the_folds_that_it_has(start: Start) -> None:
-    runner, pool = start("in_turn", hangs=lambda task: task.fold == 1, max_seconds=1e6)
+    runner, pool = start("in_turn", hangs=lambda job: job.fold == 1, max_seconds=1e6)
     assert folds(runner.step()) == [0]
     runner._deadline = 0.0
     last = runner.step()
@@ -200,7 +200,7 @@ def test_a_trial_out_of_time_ends_with_the_folds_that_it_has(start: Start) -> No
 
 
 def test_a_trial_out_of_time_ends_with_the_epochs_that_it_has(start: Start) -> None:
-    runner, _ = start("together", hangs=lambda task: task.until_epoch == 3, max_seconds=1e6)
+    runner, _ = start("together", hangs=lambda job: job.until_epoch == 3, max_seconds=1e6)
     assert [runner.step()["score"] for _ in range(2)] == [3.25, 2.25]
     runner._deadline = 0.0
     last = runner.step()
@@ -209,7 +209,7 @@ def test_a_trial_out_of_time_ends_with_the_epochs_that_it_has(start: Start) -> N
 
 
 def test_a_trial_that_has_nothing_when_its_time_is_up_has_no_score(start: Start) -> None:
-    runner, _ = start("in_turn", hangs=lambda task: True, max_seconds=0.01)
+    runner, _ = start("in_turn", hangs=lambda job: True, max_seconds=0.01)
     [report] = run(runner)
     assert (report["score"], report["num_folds"], report["done"]) == (None, 0, True)
     assert not report["complete"]
@@ -217,7 +217,7 @@ def test_a_trial_that_has_nothing_when_its_time_is_up_has_no_score(start: Start)
 
 def test_folds_in_training_are_cancelled_when_the_trial_is_released(start: Start) -> None:
     """With two groups: fold 0 has been reported, fold 1 still trains, and it is dropped."""
-    runner, pool = start("in_turn", num_groups=2, hangs=lambda task: task.fold != 0)
+    runner, pool = start("in_turn", num_groups=2, hangs=lambda job: job.fold != 0)
     assert folds(runner.step()) == [0]
     pool.client.release("digits", "0007")
     assert pool.client.acquire("digits", "0008", 2) == 2  # both groups are free again
@@ -225,7 +225,7 @@ def test_folds_in_training_are_cancelled_when_the_trial_is_released(start: Start
 
 
 def test_an_interrupted_trial_says_so(start: Start) -> None:
-    runner, pool = start("in_turn", hangs=lambda task: True, max_seconds=1e6)
+    runner, pool = start("in_turn", hangs=lambda job: True, max_seconds=1e6)
     pool.client.interrupt()
     assert runner.step() == {"interrupted": True, "done": True}
 
@@ -245,7 +245,7 @@ def test_a_fault_of_the_machine_is_told_and_its_fold_is_trained_again(
     assert {report.get("error") for report in reports} == {None}
     assert reports[-1]["complete"]
     assert (reports[-1]["score"], reports[-1]["num_folds"]) == (0.25, 3)
-    assert pool.orders.count((1, EPOCHS if order == "in_turn" else 1)) == 2
+    assert pool.jobs.count((1, EPOCHS if order == "in_turn" else 1)) == 2
 
 
 def test_waiting_for_the_machine_is_no_time_of_the_trials(
@@ -291,7 +291,7 @@ def test_at_a_milestone_all_folds_write_their_state_and_the_groups_are_given_bac
     assert pool.saved == []
     assert runner.step()["epoch"] == 2
     assert sorted(pool.saved) == [(0, 2, 0), (1, 2, 0), (2, 2, 0)]
-    runner.save_checkpoint(str(tmp_path))  # needs no groups, and no more orders
+    runner.save_checkpoint(str(tmp_path))  # needs no groups, and no more jobs
     assert pool.client.acquire("digits", "0008", 1) == 1
     pool.client.release("digits", "0008")
     assert [report["epoch"] for report in run(runner)] == [3, 4]
@@ -317,7 +317,7 @@ def test_a_trial_taken_up_begins_with_the_last_epoch_that_all_folds_have(start: 
     reports = run(runner)
     assert [report["epoch"] for report in reports] == [2, 3, 4]
     assert reports[0]["epoch_scores"] == [(0, 2.125), (1, 2.25), (2, 2.375)]
-    assert sorted(pool.orders[:6]) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+    assert sorted(pool.jobs[:6]) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
 
 
 def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
@@ -329,7 +329,7 @@ def test_a_trial_that_diverges_waits_for_its_folds_and_goes_on_as_it_is_told(
     report = runner.step()
     assert (report["error"], report["diverged"]) == ("fold 0 diverged", True)
     assert (report["score"], report["done"]) == (None, False)
-    assert [fold for fold, epoch in pool.orders if epoch == 2] == [0, 1, 2]
+    assert [fold for fold, epoch in pool.jobs if epoch == 2] == [0, 1, 2]
     assert pool.client.acquire("digits", "0008", 1) == 1  # the groups are free
     pool.client.release("digits", "0008")
     write_pointer(tmp_path, "0004", 2)

@@ -44,7 +44,7 @@ def read_held_out(data: StudyData, signature: Signature, origin: Origin) -> Held
     Raises:
         DataError: If the study kept none, or the files are refused or hold other data.
     """
-    if not origin.labels or not origin.test.get("fraction"):
+    if not origin.labels or not origin.test.fraction:
         raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
     dataset = load_as_study(data, signature, origin)
     if dataset.digest != origin.data_digest:
@@ -62,13 +62,11 @@ def load_as_study(data: StudyData, signature: Signature, origin: Origin) -> Data
         roles = Roles(
             features=tuple(entry.name for entry in signature.inputs),
             labels=str(origin.labels),
-            row_groups=origin.test.get("row_groups"),
+            row_groups=origin.test.row_groups,
             channels=_channels(signature),
         )
         data = source_of(data, roles)
-    holdout = Holdout(
-        origin.test.get("fraction") or 0.0, random_seed=origin.test.get("random_seed") or 0
-    )
+    holdout = Holdout(origin.test.fraction, random_seed=origin.test.random_seed)
     return load(data, task=signature.task.name, holdout=holdout)
 
 

@@ -126,7 +126,7 @@ def _importance(study: LoggedStudy, random_seed: int) -> pd.DataFrame:
             f"study {study.name!r} has {len(scored)} completed trials; importance needs at least "
             f"{LEAST_TRIALS}: run more."
         )
-    space = SearchSpace.from_dict(study.description["space"])
+    space = study.description.space
     distributions = {name: _distribution(space, name) for name in space}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

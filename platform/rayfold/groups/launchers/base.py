@@ -13,7 +13,7 @@ class Ending:
         group: Its number.
         cause: Why, in one line; empty if the pool ended it.
         details: Where in the code, if known: a traceback up to the line of the cause.
-        node_lost: Whether a node was lost, so that neither the group nor its order is at fault.
+        node_lost: Whether a node was lost, so that neither the group nor its job is at fault.
     """
 
     group: int
@@ -25,7 +25,7 @@ class Ending:
 class Launcher(ABC):
     """Starts, watches and ends the processes of groups.
 
-    It knows nothing of orders and decides nothing. The pool decides how many groups there are, and
+    It knows nothing of jobs and decides nothing. The pool decides how many groups there are, and
     whether a group that has ended is restarted. One thread calls all methods.
     """
 

@@ -8,12 +8,13 @@ import rayfold as rf
 from rayfold.ensemble import Ensemble
 from rayfold.ensemble.evaluation.importance import _importance, feature_importance
 from rayfold.errors import DataError, EnsembleError
+from tests.descriptions import study_description
 
 
 def study_of(space: rf.SearchSpace, *trials: tuple[dict[str, Any], float]) -> Any:
     return SimpleNamespace(
         name="digits",
-        description={"space": space.to_dict()},
+        description=study_description(space=space.to_dict()),
         trials=[SimpleNamespace(config=config, score=score) for config, score in trials],
     )
 

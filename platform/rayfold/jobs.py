@@ -1,6 +1,6 @@
-"""What trials, the dispatcher and groups send each other: orders, and what became of them.
+"""What trials, the dispatcher and groups send each other: jobs, and what became of them.
 
-Kept apart from the training itself, so that processes that only pass orders on never import
+Kept apart from the training itself, so that processes that only pass jobs on never import
 PyTorch.
 """
 
@@ -17,17 +17,17 @@ FoldOrder: TypeAlias = Literal["in_turn", "together"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldTask:
-    """One order to a group: bring one fold of one trial to an epoch.
+class FoldJob:
+    """What a group is asked to do: bring one fold of one trial to an epoch.
 
-    Orders are idempotent: a fold already there answers at once, and one that was lost with its
+    Jobs are idempotent: a fold already there answers at once, and one that was lost with its
     worker goes on from its last checkpoint.
 
     Attributes:
         trial: Id of the trial.
         config: The trial's configuration.
         fold: Index of the fold.
-        until_epoch: Epochs that the fold has trained when the order is done.
+        until_epoch: Epochs that the fold has trained when the job is done.
         save: Whether to write a checkpoint of that epoch, too, which is kept for longer.
         lineage: How often the trial has taken over a state (population-based training). What a
             group or a file holds of an earlier lineage counts no more.
@@ -46,7 +46,7 @@ class FoldTask:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Study, trial and fold: what the order is about."""
+        """Study, trial and fold: what the job is about."""
         return self.study, self.trial, self.fold
 
     @property
@@ -62,21 +62,20 @@ class FoldTask:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldOutcome:
-    """What became of an order.
+    """What became of a job.
 
     Attributes:
-        task: The order.
+        job: The job.
         epoch: Epochs that the fold has trained.
-        metrics: Metrics of the epoch that was ordered, or of its last one before that; empty when
-            it has none.
+        metrics: Metrics of the job's epoch, or of the last one before it; empty if there is none.
         result: The fold's result, once it is complete.
         error: What went wrong, with the traceback, or None.
-        fault: Which fault of the machine ended the order, or None. The order is to be given out
+        fault: Which fault of the machine ended the job, or None. The job is to be given out
             again when it is over; it says nothing about the configuration.
         diverged: Whether that is a loss, or the study's metric, which is no longer finite.
     """
 
-    task: FoldTask
+    job: FoldJob
     epoch: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: FoldResult | None = None
@@ -86,10 +85,10 @@ class FoldOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """An answer to a group that asks what to do: a task, to stop, or (neither) to ask again."""
+class Reply:
+    """An answer to a group that asks what to do: a job, to stop, or (neither) to ask again."""
 
-    task: FoldTask | None = None
+    job: FoldJob | None = None
     stop: bool = False
 
 
