@@ -45,7 +45,7 @@ from tabular import NAMES, Problem, load_problem
 
 from rayfold.documents import read_yaml
 from rayfold.errors import RecipeError
-from rayfold.search import SEARCHERS, Searcher, create
+from rayfold.search import SEARCHERS, Searcher
 from rayfold.simulation import simulate
 
 TABLES = ("naval_propulsion", "protein_structure", "segment", "vehicle")
@@ -122,7 +122,7 @@ def parse() -> argparse.Namespace:
         "searchers",
         nargs="*",
         metavar="SEARCHER",
-        help=f"of {', '.join([*SEARCHERS, *PEERS])}, ours with :argument=value; default: all",
+        help=f"of {', '.join([*SEARCHERS.names, *PEERS])}, ours with :argument=value; else all",
     )
     parser.add_argument(
         "--table",
@@ -144,7 +144,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="write the report to this file, too")
     parser.add_argument("--runs", type=Path, help="keep runs in this file; none is run twice")
     arguments = parser.parse_args()
-    given = [name.partition("@") for name in arguments.searchers or [*SEARCHERS, *PEERS]]
+    given = [name.partition("@") for name in arguments.searchers or [*SEARCHERS.names, *PEERS]]
     arguments.searchers = [name for name, *_ in given]
     arguments.limits = {name: int(limit) for name, _, limit in given if limit}
     arguments.table = [
@@ -157,7 +157,7 @@ def parse() -> argparse.Namespace:
     for name in arguments.searchers:
         if name not in PEERS:
             try:
-                create(*own_call(name, random_seed=0))
+                SEARCHERS.create(*own_call(name, random_seed=0))
             except RecipeError as error:
                 parser.error(str(error))
     return arguments
@@ -177,7 +177,7 @@ def started(
 ) -> Iterator[Searcher]:
     """Start a searcher on a table, and end its process if it has one."""
     if name not in PEERS:
-        searcher = create(*own_call(name, random_seed=seed))
+        searcher = SEARCHERS.create(*own_call(name, random_seed=seed))
         searcher.start(problem.space, mode=problem.mode)
         yield searcher
         return

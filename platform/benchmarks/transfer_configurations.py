@@ -34,7 +34,7 @@ from searches import Best, own_call
 from tabular import load_problem
 
 from rayfold.results import Mode
-from rayfold.search import Genetic, Past, PastStudy, create
+from rayfold.search import SEARCHERS, Genetic, Past, PastStudy
 
 TABLES = (
     "australian",
@@ -112,7 +112,7 @@ def run(name: str, table: str, past: str, seed: int) -> tuple[list[float], float
     """Return the regret after each trial, and the searcher's own seconds."""
     problem = load_problem(table)
     generator, best = np.random.default_rng([seed, 1]), Best(problem)
-    searcher = create(*own_call(name, random_seed=seed))
+    searcher = SEARCHERS.create(*own_call(name, random_seed=seed))
     given = make_past(past, table, seed)
     began = time.process_time()
     searcher.start(problem.space, mode=problem.mode, past=given)

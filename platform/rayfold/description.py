@@ -4,7 +4,7 @@ A description of an older version may lack what has come since: those fields hav
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -169,6 +169,8 @@ class StudyDescription:
         learner: Name or reference of the learner.
         strategy: Name or reference of the strategy.
         predicts: Whether folds leave predictions behind.
+        references: Losses, metrics, optimisers and schedules that are named by reference, by what
+            they are; None: there are none.
         parameters: Hyperparameters that are not searched.
         start_from: What the search starts from, as a recipe names it; None: nothing.
         initial_weights: What trials begin with, as a recipe names it; None: nothing.
@@ -197,6 +199,7 @@ class StudyDescription:
     learner: str = "supervised"
     strategy: str = "all_reduce"
     predicts: bool = True
+    references: Mapping[str, Sequence[str]] | None = None
     parameters: Config
     start_from: Mapping[str, Any] | None = None
     initial_weights: Mapping[str, Any] | None = None
@@ -245,7 +248,7 @@ class StudyDescription:
         return cls(data=DataDescription.from_dict(values), **own)
 
 
-_ONLY_IF_OTHER = ("learner", "strategy", "predicts", "num_trials")
+_ONLY_IF_OTHER = ("learner", "strategy", "predicts", "references", "num_trials")
 """Fields that are left out at their default: version 0.1.0 did not have them yet."""
 
 _READ: Mapping[str, Callable[[Any], Any]] = {

@@ -31,7 +31,7 @@ class RayfoldError(Exception):
 
 
 class RecipeError(RayfoldError, ValueError):
-    """A recipe, or an argument of a study, is wrong."""
+    """A recipe, or an argument, is wrong."""
 
 
 class SpaceError(RecipeError):

@@ -14,16 +14,15 @@ is imported when the first model is resolved, not with this module.
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rayfold.errors import ModelError, SpaceError, did_you_mean
+from rayfold.registry import Registry, classes_in
 from rayfold.space import SearchSpace, load_space
-from rayfold.user_code import Source, find_source
+from rayfold.user_code import Source
 from rayfold.user_code.first_import import try_import
 
 if TYPE_CHECKING:
@@ -46,51 +45,15 @@ def resolve_model(
         ModelError: If there is no such model, it cannot be imported, or it is not a subclass of
             ``torch.nn.Module``.
     """
-    from rayfold.isolation import isolated, own_generators
-
     source = model_source(reference, base=base)
     if tried:
         try_import(source)
-    try:
-        with own_generators(0), isolated():  # what its file draws and sets at import, too
-            found = source.load()
-    except AttributeError:
-        classes = _model_classes(source.load_module())
-        known = f"; it defines {', '.join(classes)}" if classes else ""
-        raise ModelError(
-            f"model {source.reference!r}: {source.reference.rpartition(':')[0]} has no "
-            f"{source.name!r}{did_you_mean(source.name, tuple(classes))}{known}."
-        ) from None
-    return _checked(found, source.reference)
+    return MODELS.load(source)
 
 
 def model_source(model: str | type | Source, *, base: Path | None = None) -> Source:
-    """Return the code of a model, which can travel to other processes, without running it.
-
-    Args:
-        model: As for ``resolve_model``.
-        base: Folder that files are relative to; None is the current folder.
-
-    Raises:
-        ModelError: If there is no such model, or its file cannot be read.
-    """
-    if isinstance(model, Source):
-        return model
-    if isinstance(model, type):
-        return find_source(_checked(model, f"{model.__module__}:{model.__qualname__}"))
-    if not isinstance(model, str):
-        raise ModelError(
-            f"a model is a name, a reference or a class, got {type(model).__name__}; "
-            "give the class itself, not an instance of it."
-        )
-    if ":" not in model:
-        return find_source(_library_model(model))
-    location, _, name = model.rpartition(":")
-    if not location or not name:
-        raise ModelError(
-            f"model {model!r}: write 'package.module:ClassName' or './file.py:ClassName'."
-        )
-    return find_source(model, base=base)
+    """Return the code of a model, as for ``Registry.source``; a source is returned as it is."""
+    return model if isinstance(model, Source) else MODELS.source(model, base=base)
 
 
 def model_reference(model: str | type) -> str:
@@ -150,24 +113,28 @@ _OWN_MODELS = re.compile(r"rayfold\.models(\.[A-Za-z]\w*)+:[A-Za-z]\w*", re.ASCI
 _FOLDER = Path(__file__).parent
 
 
-def _library_model(name: str) -> type[nn.Module]:
-    known = _names("models", ".py")
-    if name not in known:
-        hint = did_you_mean(name.lower(), known)
-        if "." in name or "/" in name:
-            hint = f"; if it is your own, name its class: '{name}:ClassName'"
-        raise ModelError(
-            f"model {name!r} is unknown{hint}; choose from {', '.join(known)}, or give "
-            "'package.module:ClassName' or './file.py:ClassName'."
-        )
-    module = importlib.import_module(f"rayfold.models.{name}")
-    classes = _model_classes(module)
-    if len(classes) != 1:
-        raise ModelError(
-            f"model {name!r}: {module.__name__} must define one public torch.nn.Module, "
-            f"it defines {', '.join(classes) or 'none'}."
-        )
-    return next(iter(classes.values()))
+class _LibraryModels(Mapping[str, "type[nn.Module]"]):
+    """The classes of the folder ``models`` by the names of their files, imported on use."""
+
+    def __getitem__(self, name: str) -> type[nn.Module]:
+        if name not in _names("models", ".py"):
+            raise KeyError(name)
+        from torch import nn
+
+        module = importlib.import_module(f"rayfold.models.{name}")
+        classes = classes_in(module, nn.Module)
+        if len(classes) != 1:
+            raise ModelError(
+                f"model {name!r}: {module.__name__} must define one public torch.nn.Module, it "
+                f"defines {', '.join(classes) or 'none'}."
+            )
+        return next(iter(classes.values()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_names("models", ".py"))
+
+    def __len__(self) -> int:
+        return len(_names("models", ".py"))
 
 
 def _names(folder: str, suffix: str) -> tuple[str, ...]:
@@ -175,26 +142,5 @@ def _names(folder: str, suffix: str) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in files if not file.stem.startswith("_")))
 
 
-def _model_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
-    """Return the public model classes that a module itself defines."""
-    from torch import nn
-
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, nn.Module)
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-    }
-
-
-def _checked(found: object, reference: str) -> type[nn.Module]:
-    from torch import nn
-
-    if not isinstance(found, type) or not issubclass(found, nn.Module):
-        came = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
-        raise ModelError(
-            f"model {reference!r} must be a subclass of torch.nn.Module itself, got {came}."
-        )
-    return found
+MODELS: Registry[nn.Module] = Registry("model", "torch.nn:Module", _LibraryModels())
+"""The models by the names that recipes use."""

@@ -1,68 +1,229 @@
-"""Objects by the names, or references, and arguments that recipes use."""
+"""The parts of one kind: those that come with Rayfold by their names, all others by reference."""
 
+import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Any, Generic, TypeVar, cast
 
-from rayfold.errors import RecipeError, did_you_mean
-from rayfold.user_code import find_source, load_class
+from rayfold.errors import ModelError, RayfoldError, RecipeError, did_you_mean
+from rayfold.user_code import Source, find_source
 from rayfold.user_code.first_import import try_import
 
-Made = TypeVar("Made")
+Part = TypeVar("Part")
 
 
-def create_by_name(
-    kind: type[Made],
-    classes: Mapping[str, type[Made]],
-    name: str,
-    arguments: Mapping[str, Any] | None,
-    *,
-    base: Path | None = None,
-) -> Made:
-    """Return a new object of one of several classes, or of a class of the user's own.
+@dataclass(frozen=True)
+class Registry(Generic[Part]):
+    """Finds parts of one kind, searchers say.
 
-    Args:
-        kind: What all of them are; errors call it by its name in small letters.
-        classes: Name in a recipe to class.
-        name: One of these names, ``"package.module:ClassName"`` or ``"./file.py:ClassName"``.
-        arguments: Keyword arguments of the class's constructor.
-        base: Folder that files are relative to; None is the current folder.
+    A part is named in one of four ways::
 
-    Raises:
-        RecipeError: If there is no such name or argument, or an argument is missing or out of
-            range.
-        ModelError: If a reference cannot be imported, or names something else.
+        "genetic"                one of the names below
+        "package.module:Mine"    a class in a module that Python can import
+        "./mine.py:Mine"         a class in a file, relative to the recipe's folder
+        Mine                     the class itself, in Python
+
+    Attributes:
+        what: What errors call a part, ``"searcher"``.
+        base: Reference of the class that all parts derive from. It is imported on first use.
+        names: What each name stands for: a class, a function that makes a part, or a reference.
+        scope: What the names are for, in errors: ``" for classification"``.
     """
-    made = _class_of(kind, classes, name, base)
-    parameters = inspect.signature(made).parameters
-    known = list(parameters)
-    for argument in arguments or {}:
-        if argument not in known:
-            hint = did_you_mean(str(argument), known)
-            raise RecipeError(f"{name} takes {', '.join(known)}, got {argument!r}{hint}.")
-    for argument, parameter in parameters.items():
-        if parameter.default is parameter.empty and argument not in (arguments or {}):
-            raise RecipeError(f"{name} needs {argument}; write {{{name}: {{{argument}: ...}}}}.")
-    try:
-        return made(**(arguments or {}))
-    except RecipeError as error:
-        raise RecipeError(f"{name}: {error}") from None
 
+    what: str
+    base: str
+    names: Mapping[str, Callable[..., Part] | str] = field(default_factory=dict)
+    scope: str = ""
 
-def _class_of(
-    kind: type[Made], classes: Mapping[str, type[Made]], name: str, base: Path | None
-) -> type[Made]:
-    what = kind.__name__.lower()
-    if isinstance(name, str) and ":" in name:
-        source = find_source(name, base=base, what=what)
+    def source(self, given: str | type, *, base: Path | None = None) -> Source:
+        """Return the code of a part, which can travel to other processes, without running it.
+
+        Args:
+            given: A name, a reference or the class.
+            base: Folder that files are relative to; None is the current folder.
+
+        Raises:
+            ModelError: If there is no such part, or its file cannot be read.
+        """
+        if not isinstance(given, str | type):
+            raise ModelError(
+                f"a {self.what} is a name, a reference or a class, got {type(given).__name__}; "
+                "give the class itself, not an instance of it."
+            )
+        if isinstance(given, str) and ":" not in given:
+            if given not in self.names:
+                raise self._unknown(given)
+            given = cast("str | type", self.names[given])
+        elif isinstance(given, str) and not all(given.rpartition(":")):
+            raise ModelError(
+                f"{self.what} {given!r}: write 'package.module:ClassName' or "
+                "'./file.py:ClassName'."
+            )
+        if isinstance(given, type):
+            self._checked(given, f"{given.__module__}:{given.__qualname__}")
+        return find_source(given, base=base, what=self.what)
+
+    def load(self, source: Source) -> type[Part]:
+        """Import the class of a part.
+
+        Raises:
+            ModelError: If it cannot be imported, or is no class of this kind.
+        """
+        from rayfold.isolation import isolated, own_generators  # PyTorch
+
+        try:
+            with own_generators(0), isolated():  # what its file draws and sets at import, too
+                found = source.load()
+        except AttributeError:
+            classes: dict[str, type] = classes_in(source.load_module(), _at(self.base))
+            known = f"; it defines {', '.join(classes)}" if classes else ""
+            hint = did_you_mean(source.name, [*classes])
+            raise ModelError(
+                f"{self.what} {source.reference!r}: {source.reference.rpartition(':')[0]} has no "
+                f"{source.name!r}{hint}{known}."
+            ) from None
+        return self._checked(found, source.reference)
+
+    def find(
+        self,
+        given: str | type,
+        *,
+        base: Path | None = None,
+        code: Mapping[str, Source] | None = None,
+    ) -> Callable[..., Part]:
+        """Return the class of a part, or the function that makes one.
+
+        Args:
+            given: A name, a reference or the class.
+            base: Folder that files are relative to; None is the current folder.
+            code: The code of references, where it has been read already.
+
+        Raises:
+            ModelError: If there is no such part, or it cannot be imported.
+        """
+        known = self.names.get(given) if isinstance(given, str) else None
+        if known is not None and not isinstance(known, str):
+            return known
+        if code is not None and given in code:
+            return self.load(code[str(given)])
+        source = self.source(given, base=base)
         try_import(source)
-        found: type[Made] = load_class(source, kind)
+        return self.load(source)
+
+    def create(
+        self,
+        given: str | type,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        base: Path | None = None,
+    ) -> Part:
+        """Return a new part.
+
+        Args:
+            given: A name, a reference or the class.
+            arguments: Its keyword arguments.
+            base: Folder that files are relative to; None is the current folder.
+
+        Raises:
+            ModelError: If there is no such part, or it cannot be imported.
+            RecipeError: If an argument is unknown, missing or out of range.
+
+        Example::
+
+            SEARCHERS.create("genetic", {"population": 16, "generations": 8})
+        """
+        make, wanted = self.find(given, base=base), arguments or {}
+        name = given if isinstance(given, str) else given.__name__
+        taken = arguments_of(make)
+        for argument in wanted:
+            if argument not in taken:
+                hint = did_you_mean(str(argument), list(taken))
+                known = ", ".join(taken) or "no arguments"
+                raise RecipeError(f"{name} takes {known}, got {argument!r}{hint}.")
+        for argument, parameter in taken.items():
+            if parameter.default is parameter.empty and argument not in wanted:
+                raise RecipeError(
+                    f"{name} needs {argument}; write {{{name}: {{{argument}: ...}}}}."
+                )
+        try:
+            return make(**wanted)
+        except RayfoldError as error:
+            raise RecipeError(f"{name}: {error}") from None
+        except Exception as error:
+            if is_reference(given):  # whatever the user's own class raises
+                raise RecipeError(f"{name}: {type(error).__name__}: {error}.") from error
+            raise
+
+    def check_defaults(self, name: str, make: Callable[..., Part]) -> None:
+        """Check that a part can be made without any argument.
+
+        Raises:
+            ModelError: If one has no default.
+        """
+        for argument, parameter in arguments_of(make).items():
+            if parameter.default is parameter.empty:
+                raise ModelError(
+                    f"{self.what} {name!r} needs {argument}; give that a default in its "
+                    "constructor."
+                )
+
+    def _checked(self, found: object, reference: str) -> type[Part]:
+        """Return a class if it is one of this kind, and complete."""
+        kind: type[Part] = _at(self.base)
+        if not isinstance(found, type) or not issubclass(found, kind):
+            came = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
+            raise ModelError(
+                f"{self.what} {reference!r} must be a subclass of "
+                f"{self.base.replace(':', '.')} itself, got {came}."
+            )
+        if inspect.isabstract(found):
+            methods: frozenset[str] = vars(found)["__abstractmethods__"]
+            lacking = ", ".join(sorted(methods))
+            raise ModelError(f"{self.what} {reference!r} lacks {lacking}; write that.")
         return found
-    if name not in classes:
-        hint = did_you_mean(str(name), list(classes))
-        raise RecipeError(
-            f"{what} must be one of {', '.join(classes)}, or a reference such as "
-            f"'./file.py:ClassName', got {name!r}{hint}."
+
+    def _unknown(self, name: str) -> ModelError:
+        hint = did_you_mean(name.lower(), tuple(self.names))
+        if "." in name or "/" in name:
+            hint = f"; if it is your own, name its class: '{name}:ClassName'"
+        known = f"choose from {', '.join(self.names)}, or give" if self.names else "give"
+        return ModelError(
+            f"{self.what} {name!r} is unknown{self.scope}{hint}; {known} "
+            "'package.module:ClassName' or './file.py:ClassName'."
         )
-    return classes[name]
+
+
+def is_reference(given: object) -> bool:
+    """Tell whether a part is named by a reference or is the class itself."""
+    return isinstance(given, type) or (isinstance(given, str) and ":" in given)
+
+
+def arguments_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the arguments that a class or function takes, by name."""
+    parameters = inspect.signature(make).parameters.items()
+    return {
+        name: parameter
+        for name, parameter in parameters
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
+def classes_in(module: ModuleType, kind: type[Part]) -> dict[str, type[Part]]:
+    """Return the public classes of a kind that a module itself defines, by name."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, kind)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _at(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return attrgetter(name)(importlib.import_module(module))

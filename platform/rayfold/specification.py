@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from rayfold import schedulers, search
+from rayfold import search
 from rayfold.acceptance import Acceptance
 from rayfold.data import Folds, Holdout, SubProblems
-from rayfold.data.sources.registry import DataOption
+from rayfold.data.sources.option import DataOption
 from rayfold.errors import RecipeError, SpaceError, did_you_mean
 from rayfold.groups.plan import Groups
 from rayfold.jobs import FoldOrder
@@ -38,8 +38,8 @@ from rayfold.options.fields import (
     refuse_strange_names,
 )
 from rayfold.results import MAX_COUNT
-from rayfold.schedulers import Scheduler
-from rayfold.search import Searcher
+from rayfold.schedulers import SCHEDULERS, Scheduler
+from rayfold.search import SEARCHERS, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import is_own_name
 from rayfold.tasks import TASKS
@@ -174,12 +174,14 @@ class Specification:
     """Cross-validation; a number is the count of folds."""
     epochs: Count = DEFAULT_EPOCHS
     """Epochs of each fold."""
-    loss: Text | None = None
-    """Name of the loss; null takes the task's default."""
-    metrics: Annotated[Sequence[Text], refuse_empty_list, as_tuple] = ()
-    """Names of the metrics on the validation rows; empty takes the task's default."""
+    loss: ClassReference | None = None
+    """The loss: a name, or a reference as for the learner; null takes the task's default."""
+    metrics: Annotated[Sequence[ClassReference], refuse_empty_list, as_tuple] = ()
+    """The metrics on the validation rows: names, or references as for the learner; empty takes
+    the task's default."""
     parameters: Parameters = Field(default_factory=dict)
-    """Hyperparameters that are not searched: dotted name to value."""
+    """Hyperparameters that are not searched: dotted name to value. An optimizer.name and a
+    schedule.name may be references."""
     random_seed: Seed = 0
     """Seed of weights, dropout and the order of rows; each fold's seed is derived from it."""
     initial_weights: (
@@ -197,14 +199,14 @@ class Specification:
     searcher: Annotated[
         Any,
         BeforeValidator(_own_searcher),
-        named("searcher", "{genetic: {population: 16}}", search.create),
+        named("searcher", "{genetic: {population: 16}}", SEARCHERS.create),
     ] = None
     """A searcher's name, or its name with arguments. Null is genetic, or the searcher that the
     scheduler needs, such as random for a population."""
     scheduler: Annotated[
         Any,
         BeforeValidator(_own_scheduler),
-        named("scheduler", "{racing: {rule: paired}}", schedulers.create),
+        named("scheduler", "{racing: {rule: paired}}", SCHEDULERS.create),
     ] = None
     """A scheduler's name, or its name with arguments; null trains every trial to its end."""
     num_trials: Count | None = None

@@ -3,8 +3,14 @@
 from rayfold.ensemble import Builder
 from rayfold.schedulers import Scheduler
 from rayfold.search import Searcher
-from rayfold.testing import SchedulerContract, SearcherContract
-from rayfold.testing.builders import BuilderContract
+from rayfold.tasks import Regression
+from rayfold.testing import (
+    BuilderContract,
+    LossContract,
+    MetricContract,
+    SchedulerContract,
+    SearcherContract,
+)
 from tests.examples.hill_climber import HillClimber
 from tests.examples.median_loss import MedianLoss
 from tests.examples.median_stopping import MedianStopping
@@ -23,3 +29,20 @@ class TestMedianStopping(SchedulerContract):
 class TestMedianLoss(BuilderContract):
     def make_builder(self) -> Builder:
         return MedianLoss()
+
+
+class TestFocal(LossContract):
+    loss = "tests/examples/focal.py:Focal"
+
+
+class TestGeometricMean(MetricContract):
+    metric = "tests/examples/geometric_mean.py:GeometricMean"
+
+
+class TestAuroc(MetricContract):
+    metric = "auroc"
+
+
+class TestR2(MetricContract):
+    metric = "r2"
+    task = Regression()

@@ -16,7 +16,7 @@ from torch import nn
 from rayfold.bundle import export_bundle, load_bundle
 from rayfold.description import HoldoutSplit
 from rayfold.ensemble import Ensemble, Greedy
-from rayfold.errors import EnsembleError, TrackingError
+from rayfold.errors import EnsembleError, RecipeError, TrackingError
 from rayfold.journal import Journal
 from rayfold.results import FoldResult
 from rayfold.tracking import Uploader, tracking_uri
@@ -240,7 +240,9 @@ def test_a_study_without_a_completed_trial_is_told(storage: Path) -> None:
 
 
 def test_wrong_arguments_are_told(storage: Path) -> None:
-    with pytest.raises(EnsembleError, match="num_rounds must be an integer, at least 1, got 0"):
+    with pytest.raises(
+        RecipeError, match="num_rounds must be a whole number from 1 to 10000, got"
+    ):
         Ensemble.greedy("digits", 0, storage=storage)
     with pytest.raises(TrackingError, match="holds no study 'digits'"):
         greedy(storage)

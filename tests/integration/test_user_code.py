@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from rayfold.journal import read_journal
 from rayfold.tracking import read_study
 
 pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 NET = """
 import functools
@@ -127,3 +130,48 @@ def test_a_models_file_and_its_imports_reach_groups_ensembles_and_bundles(
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
+
+
+def test_losses_metrics_optimisers_schedules_and_builders_are_named_by_file(project: Path) -> None:
+    for name in ("focal", "geometric_mean", "inverse_root", "median_loss", "sign_descent"):
+        shutil.copy(EXAMPLES / f"{name}.py", project)
+
+    def study() -> rf.Study:
+        return rf.Study(
+            "all",
+            model="./net.py:Net",
+            data=rf.HDF5("data.h5"),
+            space=rf.SearchSpace(
+                {"optimizer.name": rf.Choice("./sign_descent.py:SignDescent", "torch.optim:NAdam")}
+            ),
+            searcher=rf.search.Fixed(
+                [
+                    {"optimizer.name": "./sign_descent.py:SignDescent"},
+                    {"optimizer.name": "torch.optim:NAdam"},
+                ]
+            ),
+            parameters={"model.width": 8, "schedule.name": "./inverse_root.py:InverseRoot"},
+            loss="./focal.py:Focal",
+            metrics=["accuracy", "./geometric_mean.py:GeometricMean"],
+            metric="val_GeometricMean",
+            folds=rf.Folds(2),
+            epochs=2,
+            groups=rf.Groups(1, 2, workers=2),
+            storage="store",
+        )
+
+    result = study().run(show_progress=False)
+    assert [trial.status for trial in result.trials] == ["completed"] * 2, result.trials[0].error
+    assert result.metrics == ("val_GeometricMean", "val_accuracy", "val_loss")
+    ensemble = rf.Ensemble.build("all", "./median_loss.py:MedianLoss", storage="store")
+    assert "GeometricMean" in ensemble.report().table().columns
+    export_bundle(ensemble, project / "bundle", programs=())
+
+    path = project / "sign_descent.py"
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    with pytest.raises(RecipeError, match=r"began with other code: sign_descent\.py has changed"):
+        study().run(show_progress=False)
+    for name in ("focal", "geometric_mean", "median_loss"):
+        (project / f"{name}.py").unlink()
+    bundle = rf.load_bundle(project / "bundle", allow_code=True)  # needs none of them
+    assert bundle.predict(np.eye(4)).shape == (4,)

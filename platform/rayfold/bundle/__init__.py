@@ -20,9 +20,9 @@ imported, unless the caller names or allows others.
 
 from rayfold.bundle.card import CardReport
 from rayfold.bundle.folder import check_new_bundle
+from rayfold.bundle.model_registry import register_bundle
 from rayfold.bundle.programs import PROGRAMS
 from rayfold.bundle.reading import load_bundle, load_for_serving
-from rayfold.bundle.registry import register_bundle
 from rayfold.bundle.writing import export_bundle
 
 __all__ = [

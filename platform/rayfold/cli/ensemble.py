@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,17 +11,6 @@ from rayfold.cli.output import AllColumns, print_table
 
 if TYPE_CHECKING:
     from rayfold.ensemble import Budget, Builder
-
-BuilderName = Literal["best", "greedy", "uniform", "by-score", "convex", "stacked", "single-best"]
-
-_NUMBERS = {
-    "greedy": "num_rounds",
-    "uniform": "num_members",
-    "by-score": "num_members",
-    "stacked": "num_members",
-    "convex": "num_candidates",
-}
-"""The numeric option of each builder that has one."""
 
 
 def ensemble(
@@ -32,11 +21,11 @@ def ensemble(
         ),
     ],
     builder: Annotated[
-        BuilderName,
+        str,
         typer.Option(
             metavar="NAME",
-            help="greedy, uniform, by-score, convex, stacked or single-best; or best, which "
-            "takes the best of these.",
+            help="greedy, uniform, by-score, convex, stacked or single-best; best, which takes "
+            "the best of these; or your own, ./file.py:ClassName.",
         ),
     ] = "greedy",
     num_rounds: Annotated[
@@ -152,34 +141,27 @@ def ensemble(
         raise typer.Exit(1)
 
 
-def _builders(name: BuilderName, numbers: dict[str, int]) -> "Sequence[Builder] | None":
+def _builders(name: str, numbers: dict[str, int]) -> "Sequence[Builder] | None":
     """Return the builders to try; None: the defaults of ``Ensemble.best``."""
-    from rayfold.ensemble import Best, Convex, Greedy, Stacked
+    from rayfold.ensemble import BUILDERS, Builder
     from rayfold.errors import EnsembleError
+    from rayfold.registry import Registry, arguments_of
 
+    choices = Registry[Builder | None](
+        "builder", BUILDERS.base, {"best": lambda: None, **BUILDERS.names}
+    )
+    taken = arguments_of(choices.find(name))
     for number in numbers:
-        if number != _NUMBERS.get(name):
-            taking = ", ".join(other for other, taken in _NUMBERS.items() if taken == number)
+        if number not in taken:
+            taking = [
+                other for other in choices.names if number in arguments_of(choices.find(other))
+            ]
             raise EnsembleError(
                 f"--{number.replace('_', '-')} does not go with --builder {name}; leave it out, "
-                f"or name a builder that takes it: {taking}."
+                f"or name a builder that takes it: {', '.join(taking)}."
             )
-    given = tuple(numbers.values())  # one at most
-    match name:
-        case "best":
-            return None
-        case "greedy":
-            return [Greedy(*given)]
-        case "uniform":
-            return [Best(*given)]
-        case "by-score":
-            return [Best(*given, weighting="score")]
-        case "convex":
-            return [Convex(*given)]
-        case "stacked":
-            return [Stacked(*given)]
-        case "single-best":
-            return [Best(1, calibrate=False)]
+    builder = choices.create(name, numbers)
+    return None if builder is None else [builder]
 
 
 def _budget(

@@ -2,7 +2,7 @@
 
 from rayfold.data.inputs import Input
 from rayfold.ensemble.budget import Budget
-from rayfold.ensemble.builders import Best, Builder, Convex, Greedy, Selection, Stacked
+from rayfold.ensemble.builders import BUILDERS, Best, Builder, Convex, Greedy, Selection, Stacked
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.evaluation.findings import Findings, check_new_folder, find_out
 from rayfold.ensemble.evaluation.importance import feature_importance, hyperparameter_importance
@@ -12,6 +12,7 @@ from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.records import Member, Origin, Signature
 
 __all__ = [
+    "BUILDERS",
     "Best",
     "Budget",
     "Builder",

@@ -1,6 +1,8 @@
 """Ensembles made of selections: the candidates' models are fetched and loaded."""
 
+import logging
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,12 +14,16 @@ from rayfold.ensemble.candidates import Candidates
 from rayfold.ensemble.combination import Combination
 from rayfold.ensemble.evaluation.conformal import nonconformity
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
+from rayfold.ensemble.evaluation.study_metrics import known_metrics
 from rayfold.ensemble.members import arguments_of, load_model
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Contents, Member, Origin, Signature
+from rayfold.errors import ModelError
 from rayfold.library import model_reference, resolve_model
-from rayfold.tasks import find_task
-from rayfold.training.metrics import scored_names
+from rayfold.tasks import Metric, find_task
+from rayfold.training.metrics import find_metrics, scored_names
+
+logger = logging.getLogger(__name__)
 
 
 class Assembly:
@@ -55,6 +61,17 @@ class Assembly:
             runs={study.id: study.run_id for study in candidates.studies},
             scored=scored_names(description.metrics, description.metric),
         )
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The study's metrics, as far as their code can be imported here."""
+        found: dict[str, Metric] = {}
+        for given in self.candidates.studies[0].description.metrics:
+            try:
+                found |= find_metrics((given,), self.signature.task)
+            except ModelError as error:
+                logger.warning("%s; the report is without it", str(error).removesuffix("."))
+        return known_metrics(self.origin.scored, found)
 
     @property
     def best(self) -> int:

@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from rayfold.ensemble.builders import Builder, Selection
-from rayfold.ensemble.checks import count
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Signature
 from rayfold.errors import EnsembleError
+from rayfold.options import options
+from rayfold.options.fields import Count, Seconds
 
 BATCH_SIZES = (1, 256)
 """Batch sizes for which latency is limited and reported."""
@@ -24,38 +26,25 @@ SAME_SHARE = 1e-9
 """Shares that differ by less count as equal."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@options("budget")
 class Budget:
-    """Limits of an ensemble's size and time; None: no limit.
+    """Limits of an ensemble's size and time; None: no limit."""
 
-    Attributes:
-        max_members: Trials, at least 1.
-        max_parameters: Parameters of all models together, at least 1.
-        max_latency: Seconds of one prediction by its number of rows, such as
-            ``{1: 0.01, 256: 0.1}``: the median of 20, measured on this machine.
-
-    Raises:
-        EnsembleError: If a limit is out of range.
-    """
-
-    max_members: int | None = None
-    max_parameters: int | None = None
-    max_latency: Mapping[int, float] = field(default_factory=dict)
+    _: KW_ONLY
+    max_members: Count | None = None
+    """Trials."""
+    max_parameters: Count | None = None
+    """Parameters of all models together."""
+    max_latency: Mapping[int, Seconds] = Field(default_factory=dict)
+    """Seconds of one prediction by its number of rows, 1 or 256, such as {1: 0.01, 256: 0.1}: the
+    median of 20, measured on this machine."""
 
     def __post_init__(self) -> None:
-        for name in ("max_members", "max_parameters"):
-            if (value := getattr(self, name)) is not None:
-                count(name, value, at_least=1)
-        if not isinstance(self.max_latency, Mapping):
-            raise EnsembleError(
-                f"max_latency must be seconds by batch size, such as {{1: 0.01}}, "
-                f"got {self.max_latency!r}."
-            )
-        for rows, seconds in self.max_latency.items():
-            if rows not in BATCH_SIZES or not 0 < seconds < float("inf"):
-                raise EnsembleError(
-                    f"max_latency must be seconds above 0 by batch size {BATCH_SIZES[0]} or "
-                    f"{BATCH_SIZES[1]}, got {rows!r}: {seconds!r}."
+        for rows in self.max_latency:
+            if rows not in BATCH_SIZES:
+                raise ValueError(
+                    f"must have max_latency of {BATCH_SIZES[0]} or {BATCH_SIZES[1]} rows, got "
+                    f"{rows}"
                 )
 
 

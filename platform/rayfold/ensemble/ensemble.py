@@ -10,18 +10,26 @@ from torch import nn
 
 from rayfold.ensemble.assembly import Assembly
 from rayfold.ensemble.budget import Budget, Cost, Costs, WithinBudget, measure
-from rayfold.ensemble.builders import DEFAULT_ROUNDS, Best, Builder, Convex, Greedy, Stacked
+from rayfold.ensemble.builders import (
+    BUILDERS,
+    DEFAULT_ROUNDS,
+    Best,
+    Builder,
+    Convex,
+    Greedy,
+    Stacked,
+)
 from rayfold.ensemble.candidates import read_candidates, read_parts
-from rayfold.ensemble.checks import flag, share
 from rayfold.ensemble.estimator import Estimator, Predict
 from rayfold.ensemble.evaluation.held_out import StudyData, read_held_out
 from rayfold.ensemble.evaluation.nested_validation import Evaluation, compare, reason
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
-from rayfold.ensemble.evaluation.study_metrics import metric_names
 from rayfold.ensemble.predictor import check_features, predict_each, predict_rows
 from rayfold.ensemble.records import Contents
 from rayfold.ensemble.same_code import check_trials_left, of_present_code
 from rayfold.errors import EnsembleError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Flag, SomeShare
 from rayfold.results import shortened
 from rayfold.tracking import read_study, study_names
 
@@ -61,14 +69,15 @@ class Ensemble(Estimator):
         self.reason = contents.reason
 
     @classmethod
+    @checked
     def best(
         cls,
         studies: str | Sequence[str],
         *,
-        builders: Sequence[Builder] | None = None,
+        builders: Sequence[Builder | str | type[Builder]] | None = None,
         budget: Budget | None = None,
-        min_share: float = 0.5,
-        sub_problems: bool = True,
+        min_share: SomeShare = 0.5,
+        sub_problems: Flag = True,
         storage: str | Path | None = None,
         tracking_uri: str | None = None,
         model: str | type[nn.Module] | None = None,
@@ -79,8 +88,8 @@ class Ensemble(Estimator):
 
         Args:
             studies: Name or id of a study in MLflow, or of several with the same data and folds.
-            builders: The builders to try; None: every builder of ``rayfold.ensemble`` with its
-                defaults, and the best trial.
+            builders: The builders to try. A name, a reference or a class stands for a builder with
+                its defaults. None: every builder of ``rayfold.ensemble``, and the best trial.
             budget: Limits of the ensemble; None: no limits.
             min_share: A stopped trial takes part if its folds hold at least this share of the
                 rows, in (0, 1].
@@ -107,14 +116,12 @@ class Ensemble(Estimator):
                 Stacked(),
                 Best(1, calibrate=False),
             )
-        _check_builders(builders)
+        tried = _checked_builders(builders)
         names = study_names("studies", studies, error=EnsembleError)
         if budget is not None and not isinstance(budget, Budget):
             raise EnsembleError(
                 f"budget must be a Budget, such as Budget(max_members=5), got {budget!r}."
             )
-        share("min_share", min_share)
-        flag("sub_problems", sub_problems)
         folder = None if storage is None else Path(storage)
         logged = [
             read_study(name, uri=tracking_uri, storage=folder, completed_only=False)
@@ -130,8 +137,8 @@ class Ensemble(Estimator):
         out_of_fold = assembly.candidates.out_of_fold
         if budget is not None:
             costs = Costs(assembly.module, assembly.signature, timed=bool(budget.max_latency))
-            builders = [WithinBudget(builder, budget, costs) for builder in builders]
-        evaluations = compare(builders, out_of_fold)
+            tried = [WithinBudget(builder, budget, costs) for builder in tried]
+        evaluations = compare(tried, out_of_fold)
         selection = evaluations[0].builder.build(out_of_fold)
         why = reason(evaluations, out_of_fold.task)
         return cls(
@@ -139,12 +146,18 @@ class Ensemble(Estimator):
         )
 
     @classmethod
-    def build(cls, studies: str | Sequence[str], builder: Builder, **options: Any) -> Self:
+    def build(
+        cls,
+        studies: str | Sequence[str],
+        builder: Builder | str | type[Builder],
+        **options: Any,
+    ) -> Self:
         """Build an ensemble by one builder.
 
         Args:
             studies: As for ``best``.
-            builder: Chooses the trials and says how they are combined.
+            builder: Chooses the trials and says how they are combined: a builder, or its name,
+                reference (``"./mine.py:Mine"``) or class for its defaults.
             options: ``budget``, ``min_share``, ``sub_problems``, ``storage``, ``tracking_uri``
                 and ``model``, as for ``best``.
 
@@ -207,6 +220,7 @@ class Ensemble(Estimator):
             best_by_metric=assembly.predictions_of(assembly.best_by_metric),
             best_name=assembly.candidates.name(assembly.best_by_metric),
             scored=self.origin.scored,
+            metrics=assembly.metrics,
             mode=study.mode,
             accept=study.accept,
             reason=self.reason,
@@ -225,7 +239,7 @@ class Ensemble(Estimator):
                 target=held_out.target,
                 nonconformity=self.contents.nonconformity,
                 uncertainty=self.uncertainty(held_out.features),
-                names=metric_names(self.origin.scored),
+                metrics=assembly.metrics,
             ),
         )
 
@@ -261,10 +275,8 @@ class Ensemble(Estimator):
         return str(self.table().to_html(index=False))
 
 
-def _check_builders(builders: object) -> None:
-    """Check that there is at least one builder, and only builders."""
+def _checked_builders(builders: object) -> list[Builder]:
+    """Return the builders that are named; there is at least one."""
     if not isinstance(builders, list | tuple) or not builders:
         raise EnsembleError(f"builders must name at least one builder, got {builders!r}.")
-    for builder in builders:
-        if not isinstance(builder, Builder):
-            raise EnsembleError(f"a builder must be a Builder such as Greedy(), got {builder!r}.")
+    return [each if isinstance(each, Builder) else BUILDERS.create(each) for each in builders]

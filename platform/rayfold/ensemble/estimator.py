@@ -112,7 +112,8 @@ class Estimator:
             coverage: Share of the rows whose set holds the true class, in (0, 1).
 
         Raises:
-            EnsembleError: If the task has no sets, or ``coverage`` is out of range.
+            EnsembleError: If the task has no sets.
+            RecipeError: If ``coverage`` is out of range.
             DataError: If the features' number, shape, type or values are wrong.
         """
         self._check_region("set", "predict_interval")
@@ -129,7 +130,8 @@ class Estimator:
             coverage: Share of the rows whose interval holds the true value, in (0, 1).
 
         Raises:
-            EnsembleError: If the task has no intervals, or ``coverage`` is out of range.
+            EnsembleError: If the task has no intervals.
+            RecipeError: If ``coverage`` is out of range.
             DataError: If the features' number, shape, type or values are wrong.
         """
         self._check_region("interval", "predict_set")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rayfold.data import load_features, load_labels
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.evaluation.held_out import Paths, load_as_study, read_held_out
-from rayfold.ensemble.evaluation.study_metrics import metric_names, over_rows
+from rayfold.ensemble.evaluation.study_metrics import known_metrics, over_rows
 from rayfold.ensemble.predictor import check_features
 from rayfold.errors import DataError
 from rayfold.machine import machine_fault
@@ -37,7 +37,8 @@ class FilePredictions:
         classes: What the columns of ``probabilities`` stand for; None without these.
         trained_on: Whether these are the data of the study itself, most rows of which its models
             were trained on.
-        names: Metrics that the study measured, what it searched for first.
+        scored: What the study measured, what it searched for first. Metrics of the user's own
+            are left out, since a bundle does not hold their code.
     """
 
     task: Task
@@ -47,7 +48,7 @@ class FilePredictions:
     labels: NDArray[Any] | None
     classes: Classes | None
     trained_on: bool = False
-    names: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Return the study's metrics, then the task's summary of predictions.
@@ -63,8 +64,8 @@ class FilePredictions:
             return {"accuracy": float(np.mean(self.labels == self.predictions))}
         given = self.predictions if self.probabilities is None else self.probabilities
         predictions = np.asarray(given, np.float64).reshape(len(self.rows), -1)
-        names = self.names if len(target) else ()
-        measures = over_rows(self.task, names, predictions, target)
+        metrics = known_metrics(self.scored, self.task.metrics) if len(target) else {}
+        measures = over_rows(self.task, metrics, predictions, target)
         return {
             **{name: value for name, (value, _) in measures.items()},
             **self.task.summary(predictions, target),
@@ -220,5 +221,5 @@ def _predict(
         probabilities=combined if task.probabilities else None,
         labels=labels,
         classes=classes,
-        names=metric_names(ensemble.origin.scored),
+        scored=ensemble.origin.scored,
     )

@@ -9,7 +9,7 @@ from torch import nn
 from rayfold.errors import EnsembleError, ModelError
 from rayfold.library import model_reference, model_source
 from rayfold.tracking import LoggedStudy
-from rayfold.training.references import learner_source, strategy_source
+from rayfold.training.references import LEARNERS, STRATEGIES, read_references
 from rayfold.user_code import CodeRecord
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,9 @@ def _of_present_code(study: LoggedStudy, model: str | type[nn.Module] | None) ->
     try:
         source = model_source(model or description.model)
         others = (
-            learner_source(description.learner),
-            strategy_source(description.strategy),
+            LEARNERS.source(description.learner),
+            STRATEGIES.source(description.strategy),
+            *read_references(description.references or {}).values(),
         )
     except ModelError:
         return study  # told when its models are built

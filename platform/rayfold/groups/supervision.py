@@ -33,7 +33,7 @@ LOOK_SECONDS = 1.0
 """Seconds to wait for the end of a group, between two checks of the others."""
 
 
-class Registry(Protocol):
+class Records(Protocol):
     """The part of the dispatcher that a supervisor uses."""
 
     def snapshot(self) -> Snapshot:
@@ -51,7 +51,7 @@ class Supervisor:
     Args:
         groups: Their number and size.
         launcher: Starts their processes.
-        registry: The dispatcher, which knows their jobs.
+        records: The dispatcher, which knows their jobs.
         grace_seconds: Seconds that a group may take to end a job after it was told to.
     """
 
@@ -59,11 +59,11 @@ class Supervisor:
         self,
         groups: Groups,
         launcher: Launcher,
-        registry: Registry,
+        records: Records,
         *,
         grace_seconds: float,
     ) -> None:
-        self._groups, self._launcher, self._registry = groups, launcher, registry
+        self._groups, self._launcher, self._records = groups, launcher, records
         self._grace_seconds = grace_seconds
         self._running: set[int] = set()
         self._num_given_up = 0
@@ -101,7 +101,7 @@ class Supervisor:
         """Check that some group works or may still start.
 
         Args:
-            state: The state of the groups from the registry.
+            state: The state of the groups from the dispatcher.
 
         Raises:
             ResourcesError: If no group is left, because all started ones could not work, or if the
@@ -117,7 +117,7 @@ class Supervisor:
         for ending in self._launcher.endings(timeout):
             told = summary(f"{ending.details}\n{ending.cause}")
             self._last_end = f" The last one that has ended: {told}." if ending.cause else ""
-            if self._registry.group_died(
+            if self._records.group_died(
                 ending.group, ending.cause, ending.details, node_lost=ending.node_lost
             ):
                 if ending.cause:
@@ -127,16 +127,16 @@ class Supervisor:
                 logger.error("Group %d is not started again: %s.", ending.group, told)
                 self._running.discard(ending.group)
                 self._num_given_up += 1
-        snapshot = self._registry.snapshot()
+        snapshot = self._records.snapshot()
         self._kill_those_that_hang(snapshot)
         self._grow(num_ready=snapshot.num_groups)
 
     def end(self) -> None:
         """End all groups; those in training may first end their job, in the grace period.
 
-        The registry has already told them to stop.
+        The dispatcher has already told them to stop.
         """
-        snapshot = self._registry.snapshot()
+        snapshot = self._records.snapshot()
         waited = max((group.stopping_seconds for group in snapshot.stopping), default=0.0)
         deadline = time.monotonic() + self._grace_seconds - waited
         left = self._running & set(snapshot.ready)

@@ -56,6 +56,17 @@ def _parameter_names(value: object) -> object:
     return value
 
 
+def _value_or_class(value: object) -> object:
+    return value if isinstance(value, type) else plain_or_list(value)
+
+
+def _classes_for_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name, value in values.items():
+        if isinstance(value, type) and name not in ("optimizer.name", "schedule.name"):
+            raise ValueError(f"must have plain values, got {show(value)} for {name}")
+    return values
+
+
 def made(make: Callable[[Any], object], accepts: Any = None) -> BeforeValidator:
     """Return a validator that makes a field's value from the given one.
 
@@ -94,8 +105,14 @@ Paths = Annotated[str | Path | Sequence[str | Path], _texts]
 Flag = Annotated[bool, Field(strict=True)]
 """True or false."""
 
+Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT), plain]
+"""A whole number from 0 on."""
+
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), plain]
 """A whole number from 1 on."""
+
+Plural = Annotated[int, Field(strict=True, ge=2, le=MAX_COUNT), plain]
+"""A whole number from 2 on."""
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED), plain]
 """A seed that every generator of random numbers accepts."""
@@ -106,14 +123,28 @@ Number = Annotated[float, Field(strict=True), plain]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain]
 """A length of time above 0."""
 
+Strength = Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain]
+"""A number from 0 on."""
+
+Fraction = Annotated[float, Field(strict=True, gt=0, lt=1), plain]
+"""A number between 0 and 1."""
+
+BelowOne = Annotated[float, Field(strict=True, ge=0, lt=1), plain]
+"""A number from 0 to below 1."""
+
 Share = Annotated[float, Field(strict=True, ge=0, le=1), plain]
 """A number from 0 to 1."""
 
+SomeShare = Annotated[float, Field(strict=True, gt=0, le=1), plain]
+"""A number above 0, at most 1."""
+
 Parameters = Annotated[
-    Mapping[str, Annotated[Any, made(plain_or_list, Value | list[Any] | None)]],
+    Mapping[str, Annotated[Any, made(_value_or_class, Value | list[Any] | None)]],
     BeforeValidator(_parameter_names),
+    AfterValidator(_classes_for_names),
 ]
-"""Dotted names of hyperparameters, each with a fixed value: plain, or a list."""
+"""Dotted names of hyperparameters, each with a fixed value: plain, or a list; for an optimiser or
+a schedule also its class."""
 
 as_tuple = AfterValidator(tuple)
 """Keeps a list as a tuple."""

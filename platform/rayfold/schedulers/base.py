@@ -196,19 +196,3 @@ class Scheduler(ABC):
     @property
     def _kind(self) -> str:
         return type(self).__name__
-
-
-def fraction(name: str, value: object, *, zero: bool = False) -> float:
-    """Return an argument of a scheduler, checked.
-
-    Raises:
-        RecipeError: If it is not a number between 0 and 1; 0 itself is allowed with ``zero``.
-    """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (0 < value < 1 or (zero and value == 0))
-    ):
-        bounds = "from 0 to below 1" if zero else "between 0 and 1"
-        raise RecipeError(f"{name} must be a number {bounds}, got {value!r}.")
-    return float(value)

@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from rayfold.errors import RecipeError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, plain
 from rayfold.results import Status
 from rayfold.schedulers.base import Decision, Scheduler
+
+Reduction = (
+    Annotated[int, Field(strict=True, gt=1)] | Annotated[float, Field(strict=True, gt=1), plain]
+)
+"""A number above 1; a whole one stays whole in what is recorded."""
 
 
 class Halving(Scheduler):
@@ -33,17 +41,8 @@ class Halving(Scheduler):
 
     fold_order = "together"
 
-    def __init__(self, *, grace_epochs: int = 1, reduction: float = 4) -> None:
-        if type(grace_epochs) is not int or grace_epochs < 1:
-            raise RecipeError(
-                f"grace_epochs must be a whole number of at least 1, got {grace_epochs!r}."
-            )
-        if (
-            not isinstance(reduction, int | float)
-            or isinstance(reduction, bool)
-            or not 1 < reduction < math.inf
-        ):
-            raise RecipeError(f"reduction must be a number above 1, got {reduction!r}.")
+    @checked
+    def __init__(self, *, grace_epochs: Count = 1, reduction: Reduction = 4) -> None:
         self._grace_epochs, self._reduction = grace_epochs, reduction
 
     def settings(self) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """Population-based training: the weakest copy the best and continue with changed values."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
-from rayfold.errors import RecipeError, did_you_mean, one_of
+from pydantic import Field
+
+from rayfold.errors import RecipeError, did_you_mean
+from rayfold.options.arguments import checked
+from rayfold.options.fields import BelowOne, Count, Flag, Fraction, plain
 from rayfold.results import Config, Status, Value, ValueChange
-from rayfold.schedulers.base import Decision, Scheduler, fraction
+from rayfold.schedulers.base import Decision, Scheduler
 from rayfold.space import Choice, SearchSpace
 from rayfold.space.domains import Domain
 
@@ -59,37 +63,26 @@ class Population(Scheduler):
     changes_values = True
     runs_in_tune = True
 
+    @checked
     def __init__(
         self,
         *,
-        interval: int = 1,
-        quantile: float = 0.25,
-        resample_probability: float = 0.25,
+        interval: Count = 1,
+        quantile: Annotated[float, Field(strict=True, gt=0, le=0.5), plain] = 0.25,
+        resample_probability: BelowOne = 0.25,
         perturb: Sequence[str] = (),
         method: Method = "pbt",
-        restart: bool = False,
-        patience: int = 3,
-        shrink: float = 0.4,
+        restart: Flag = False,
+        patience: Count = 3,
+        shrink: Fraction = 0.4,
     ) -> None:
-        if type(interval) is not int or interval < 1:
-            raise RecipeError(f"interval must be a whole number of at least 1, got {interval!r}.")
-        self.interval = interval
-        self.quantile = fraction("quantile", quantile)
-        if self.quantile > 0.5:
-            raise RecipeError(f"quantile must be at most 0.5, got {quantile!r}.")
-        self.resample_probability = fraction(
-            "resample_probability", resample_probability, zero=True
-        )
+        self.interval, self.quantile = interval, quantile
+        self.resample_probability = resample_probability
         if isinstance(perturb, str) or not all(isinstance(name, str) for name in perturb):
             raise RecipeError(f"perturb must be a list of parameters' names, got {perturb!r}.")
         self.perturb = tuple(perturb)
-        self.method = one_of("method", method, get_args(Method))
-        if not isinstance(restart, bool):
-            raise RecipeError(f"restart must be true or false, got {restart!r}.")
-        if type(patience) is not int or patience < 1:
-            raise RecipeError(f"patience must be a whole number of at least 1, got {patience!r}.")
-        self.restart, self.patience = restart, patience
-        self.shrink = fraction("shrink", shrink)
+        self.method, self.restart = method, restart
+        self.patience, self.shrink = patience, shrink
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"population": {"interval": 1, ..., "method": "pbt"}}``."""

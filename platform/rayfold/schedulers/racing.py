@@ -1,14 +1,16 @@
 """Racing: a trial is dropped when its first folds show that it will not be the best."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from rayfold.errors import RecipeError, one_of
+from rayfold.errors import RecipeError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import BelowOne, Fraction
 from rayfold.results import Status
-from rayfold.schedulers.base import Decision, Scheduler, fraction
+from rayfold.schedulers.base import Decision, Scheduler
 
 Rule: TypeAlias = Literal["matched", "forgiving", "paired"]
 
@@ -51,10 +53,11 @@ class Racing(Scheduler):
 
     fold_order = "in_turn"
 
-    def __init__(self, *, rule: Rule = "matched", top: float = 0.1, level: float = 0.05) -> None:
-        self._rule = one_of("rule", rule, get_args(Rule))
-        self._top = fraction("top", top, zero=True)
-        self._level = fraction("level", level)
+    @checked
+    def __init__(
+        self, *, rule: Rule = "matched", top: BelowOne = 0.1, level: Fraction = 0.05
+    ) -> None:
+        self._rule, self._top, self._level = rule, top, level
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"racing": {"rule": "matched", "top": 0.1, "level": 0.05}}``."""

@@ -1,12 +1,12 @@
 """Searchers: they propose configurations and learn from scores, without Ray."""
 
+from rayfold.registry import Registry
 from rayfold.search.base import Observation, Searcher, Suggestion
 from rayfold.search.bayesian import Bayesian
 from rayfold.search.fixed import Fixed
 from rayfold.search.genetic import Genetic
 from rayfold.search.past import Past, PastStudy
 from rayfold.search.random import Random
-from rayfold.search.registry import SEARCHERS, create
 
 __all__ = [
     "Bayesian",
@@ -19,5 +19,11 @@ __all__ = [
     "SEARCHERS",
     "Searcher",
     "Suggestion",
-    "create",
 ]
+
+SEARCHERS = Registry[Searcher](
+    "searcher",
+    "rayfold.search:Searcher",
+    {"random": Random, "genetic": Genetic, "bayesian": Bayesian, "fixed": Fixed},
+)
+"""The searchers by the names that recipes use."""

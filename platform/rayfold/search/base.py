@@ -15,12 +15,13 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from rayfold.errors import RecipeError, one_of
-from rayfold.results import MAX_COUNT, Config, Mode
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Flag, Whole
+from rayfold.results import Config, Mode
 from rayfold.search.opening import Opening
 from rayfold.search.past import Past
 from rayfold.search.portfolio import portfolio
 from rayfold.space import SearchSpace
-from rayfold.space.values import show
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,15 @@ class Searcher(ABC):
                 return self._open(entry.config)
         raise RecipeError(f"this {self._kind} does not suggest {dict(config)} next.")
 
+    @checked
     def observe(
         self,
         id: str,
         *,
         score: float | None = None,
         standard_error: float | None = None,
-        num_folds: int | None = None,
-        failed: bool = False,
+        num_folds: Whole | None = None,
+        failed: Flag = False,
     ) -> None:
         """Report the result of a suggestion; in any order, once each.
 
@@ -218,8 +220,6 @@ class Searcher(ABC):
             raise RecipeError(f"no suggestion has the id {id!r}; observe what suggest() returned.")
         if id in self._observed:
             raise RecipeError(f"the suggestion {id!r} is observed already; observe each once.")
-        if not isinstance(failed, bool):
-            raise RecipeError(f"failed must be true or false, got {failed!r}.")
         if not failed and not _is_number(score):
             raise RecipeError(
                 f"the suggestion {id!r} needs a number as score, or failed=True, got {score!r}."
@@ -228,8 +228,6 @@ class Searcher(ABC):
             raise RecipeError(
                 f"standard_error must be a number of at least 0 or None, got {standard_error!r}."
             )
-        if num_folds is not None:
-            whole_number("num_folds", num_folds, at_least=0)
         observation = Observation(
             suggestion=suggestion,
             score=None if failed else _finite(score),
@@ -376,22 +374,6 @@ def other_seed(random_seed: int, number: int) -> int:
     """Return another seed, which depends only on the two numbers."""
     (seed,) = np.random.SeedSequence([random_seed, number]).generate_state(1)
     return int(seed)
-
-
-def whole_number(name: str, value: object, *, at_least: int, at_most: int = MAX_COUNT) -> int:
-    """Return an argument of a searcher, checked.
-
-    Raises:
-        RecipeError: If it is not a whole number, below ``at_least`` or above ``at_most``.
-    """
-    plain = value.item() if isinstance(value, np.integer) else value
-    if type(plain) is not int or plain < at_least:
-        raise RecipeError(
-            f"{name} must be a whole number of at least {at_least}, got {show(value)}."
-        )
-    if plain > at_most:
-        raise RecipeError(f"{name} must be at most {at_most}, got {show(value)}.")
-    return plain
 
 
 def _is_number(value: object) -> bool:

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from rayfold.results import MAX_SEED, Config
-from rayfold.search.base import Observation, Searcher, whole_number
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Seed
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher
 
 
 class Random(Searcher):
@@ -20,8 +22,9 @@ class Random(Searcher):
 
     learns = False
 
-    def __init__(self, *, random_seed: int = 0) -> None:
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
+    @checked
+    def __init__(self, *, random_seed: Seed = 0) -> None:
+        self._random_seed = random_seed
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"random": {"random_seed": 0}}``."""

@@ -18,7 +18,7 @@ from rayfold.description import (
 from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
-from rayfold.training.references import LEARNERS, STRATEGIES
+from rayfold.training.references import LEARNERS, STRATEGIES, references_in
 from rayfold.user_code import CodeRecord, Source
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
     """
     options, past, settings = study.specification, study.specification.past, study.settings
     weights, scheduler = options.initial_weights, options.scheduler
-    _, learner, strategy = study.sources
+    _, learner, strategy, *_ = study.sources
+    named = references_in(settings.loss, settings.metrics, study.parameters, options.space)
     return StudyDescription(
         model=study.model.reference,
         code=study.code,
@@ -59,9 +60,10 @@ def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
         mode=settings.mode,
         random_seed=settings.random_seed,
         predicts=study.learner_class.predicts,
-        learner=_name(learner, LEARNERS),
-        strategy=_name(strategy, STRATEGIES),
-        parameters=options.parameters,
+        learner=_name(learner, LEARNERS.names),
+        strategy=_name(strategy, STRATEGIES.names),
+        references={what: [*map(str, given)] for what, given in named.items()} or None,
+        parameters=study.parameters,
         start_from=None if past is None else past.settings(),
         initial_weights=None if weights is None else weights.settings(),
         sub_problems=_parts(study),
@@ -136,7 +138,7 @@ def _inputs(data: DataSet) -> tuple[Input, ...]:
     )
 
 
-def _name(source: Source, names: Mapping[str, str]) -> str:
+def _name(source: Source, names: Mapping[str, object]) -> str:
     """Return what a learner or a strategy is called: the name of one of ours, or its reference."""
     ours = (name for name, reference in names.items() if reference == source.reference)
     return next(ours, source.reference)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import nn
 
@@ -27,14 +27,14 @@ from rayfold.study.dry_run import DryRun, dry_run
 from rayfold.study.head_start import HeadStart
 from rayfold.study.recorded_code import done_so_far
 from rayfold.study_folder import StudyFolder
+from rayfold.tasks import Metric
 from rayfold.training import Settings, StudySetup
 from rayfold.training.changes import check_changes
 from rayfold.training.hyperparameters import check_hyperparameters
-from rayfold.training.learners import Learner, load_learner
+from rayfold.training.learners import Learner
 from rayfold.training.losses import check_loss
-from rayfold.training.metrics import check_defined, check_metrics, check_mode, metric_mode
-from rayfold.training.references import learner_source, strategy_source
-from rayfold.training.strategies import load_strategy
+from rayfold.training.metrics import check_defined, check_mode, find_metrics, metric_mode
+from rayfold.training.references import LEARNERS, STRATEGIES, read_references, references_in
 from rayfold.training.warm_start import WarmStart
 from rayfold.transfer.descriptors import describe_data
 from rayfold.user_code import CodeRecord, Source, find_source
@@ -80,21 +80,29 @@ class Preparation:
         self.folder = StudyFolder(self.storage / options.name)
         if self.whole is not None:
             self.sources: tuple[Source, ...] = self.whole.sources
+            self._references: dict[str, Source] = self.whole._references
         else:
+            named = references_in(options.loss, options.metrics, options.parameters, options.space)
+            self._references = read_references(named, base=options.base)
             self.sources = (
                 model_source(options.model, base=options.base),
-                learner_source(options.learner, base=options.base),
-                strategy_source(options.strategy, base=options.base),
+                LEARNERS.source(options.learner, base=options.base),
+                STRATEGIES.source(options.strategy, base=options.base),
+                *self._references.values(),
             )
-            for source in self.sources:
-                if not source.is_ours:
-                    try_import(source)
-        self.model, self._learner, self._strategy = self.sources
+            try_import(*self.sources)
+        self.model, self._learner, self._strategy, *_ = self.sources
         self.model_class: type[nn.Module] = resolve_model(self.model)
-        self.learner_class: type[Learner] = load_learner(self._learner)
-        load_strategy(self._strategy)
+        self.learner_class: type[Learner] = LEARNERS.load(self._learner)
+        STRATEGIES.load(self._strategy)
         self.code = CodeRecord.of(*self.sources)
         self.source_code = find_source(type(options.data), what="source")
+
+    @cached_property
+    def parameters(self) -> Config:
+        """Hyperparameters that are not searched, classes by their references."""
+        given = self.specification.parameters
+        return {name: _reference(value) for name, value in given.items()}
 
     @cached_property
     def data(self) -> DataSet:
@@ -123,40 +131,52 @@ class Preparation:
         if self.part is not None:
             return self.part.problem.plan
         options, plan = self.specification, self.specification.folds.split(self.data)
-        if options.metric.removeprefix("val_") not in self.learner_class.reports:
-            check_defined(options.metric, plan, self.data)
+        sought = self.metrics.get(options.metric.removeprefix("val_"))
+        if sought is not None:
+            check_defined(options.metric, sought, plan, self.data)
         return plan
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics by the names that results call them."""
+        return find_metrics(self._named_metrics(), self.data.task, self._references)
 
     @cached_property
     def settings(self) -> Settings:
         """The settings of all trials, with names checked against the task and the model."""
         options, task = self.specification, self.data.task
-        loss = check_loss(options.loss, task)
-        metrics, reports = self._metrics(), self.learner_class.reports
-        own_mode = metric_mode(options.metric, metrics, task, reports)
+        loss, loss_parameters = check_loss(_reference(options.loss), task, self._references)
+        reports = self.learner_class.reports
+        own_mode = metric_mode(options.metric, self.metrics, reports)
         for criterion in options.accept:
             try:
-                metric_mode(criterion.metric, metrics, task, reports)
+                metric_mode(criterion.metric, self.metrics, reports)
             except RecipeError as error:
                 raise RecipeError(f"accept: {error}") from None
         check_hyperparameters(
-            options.space, options.parameters, model_class=self.model_class, task=task, loss=loss
+            options.space,
+            self.parameters,
+            model_class=self.model_class,
+            loss=loss,
+            loss_parameters=loss_parameters,
+            code=self._references,
         )
         return Settings(
             epochs=options.epochs,
             loss=loss,
-            metrics=metrics,
+            metrics=self._named_metrics(),
             metric=options.metric,
             mode=check_mode(options.mode, options.metric, own_mode),
             random_seed=options.random_seed,
             checkpoint_seconds=options.checkpoint_seconds,
         )
 
-    def _metrics(self) -> tuple[str, ...]:
-        """Return the metrics of predictions; some learners have none."""
+    def _named_metrics(self) -> tuple[str, ...]:
+        """Return the metrics of predictions by name or reference; some learners have none."""
         options = self.specification
         if self.learner_class.predicts:
-            return check_metrics(options.metrics, self.data.task)
+            given = tuple(dict.fromkeys(map(_reference, options.metrics)))
+            return given or self.data.task.default_metrics
         if options.metrics:
             raise RecipeError(
                 f"metrics are computed of predictions, and the learner {self._learner.reference} "
@@ -184,7 +204,7 @@ class Preparation:
         scheduler.check(options.space, options.searcher.configs)
         check_changes(
             scheduler.value_changes(options.space),
-            options.parameters,
+            self.parameters,
             model_class=self.model_class,
             data=self.data,
         )
@@ -202,7 +222,7 @@ class Preparation:
             plan=self.fold_plan,
             model_class=self.model_class,
             space=options.space,
-            parameters=options.parameters,
+            parameters=self.parameters,
             storage=self.storage,
             folder=self.folder.path,
         )
@@ -297,7 +317,8 @@ class Preparation:
             settings=self.settings,
             plan=self.fold_plan,
             folder=self.folder.path,
-            parameters=self.specification.parameters,
+            parameters=self.parameters,
+            references=self._references,
             warm_start=warm_start,
         )
 
@@ -345,3 +366,8 @@ class Preparation:
         if num_rows >= FEW_ROWS or self.specification.folds.repeats > 1:
             return ()
         return (f"{num_rows} rows are few: folds.repeats=3 would steady the scores",)
+
+
+def _reference(given: Any) -> Any:
+    """Return the reference of a class; anything else as it is."""
+    return find_source(given).reference if isinstance(given, type) else given

@@ -5,13 +5,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rayfold.errors import DataError, did_you_mean
-from rayfold.tasks.base import Classes, Labels, Metric, Predictions, Strata, Task
+from rayfold.tasks.base import Classes, KnownMetric, Labels, Metric, Predictions, Strata, Task
 from rayfold.tasks.classification import LEAST_PROBABILITY, Classification
 from rayfold.tasks.regression import Regression
 
 __all__ = [
     "Classes",
     "Classification",
+    "KnownMetric",
     "LEAST_PROBABILITY",
     "Labels",
     "Metric",

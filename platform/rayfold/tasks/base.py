@@ -20,22 +20,62 @@ Labels: TypeAlias = NDArray[Any]
 Predictions: TypeAlias = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(ABC):
     """A metric of predictions.
+
+    ``rayfold.testing.MetricContract`` tests what a metric promises.
+
+    Attributes:
+        mode: Whether a small or a large value is good.
+    """
+
+    mode: Mode
+
+    @abstractmethod
+    def compute(self, labels: Labels, predictions: Predictions) -> float:
+        """Return its value over some rows, NaN where it is undefined.
+
+        Args:
+            labels: Encoded labels, as ``Task.encode`` returns them.
+            predictions: Predictions of the task, shape ``(rows, outputs)``.
+        """
+
+    def undefined(self, labels: Labels, classes: Classes | None) -> str | None:
+        """Say why it is undefined for some labels, whatever is predicted.
+
+        Args:
+            labels: Encoded labels.
+            classes: What each class index stands for; None where labels are no classes.
+
+        Returns:
+            A clause for a message, or None: it is defined.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class KnownMetric(Metric):
+    """A metric that a task knows by name.
 
     Attributes:
         meaning: What it measures, in a few words, for docs and ``rayfold metrics``.
         mode: Whether a small or a large value is good.
-        compute: Takes encoded labels and predictions of all rows; NaN where it is undefined.
-        undefined: Says why it is undefined for some encoded labels, whatever is predicted, or
-            returns None. It also takes the classes.
+        function: Computes it.
+        reason: Says why it is undefined.
     """
 
     meaning: str
     mode: Mode
-    compute: Callable[[Labels, Predictions], float]
-    undefined: Callable[[Labels, Classes | None], str | None] = lambda labels, classes: None
+    function: Callable[[Labels, Predictions], float]
+    reason: Callable[[Labels, Classes | None], str | None] = lambda labels, classes: None
+
+    def compute(self, labels: Labels, predictions: Predictions) -> float:
+        """Call the function."""
+        return self.function(labels, predictions)
+
+    def undefined(self, labels: Labels, classes: Classes | None) -> str | None:
+        """Ask for the reason."""
+        return self.reason(labels, classes)
 
 
 @dataclass(frozen=True)
@@ -83,7 +123,7 @@ class Task(ABC):
     output_noun: ClassVar[str]
     loss_name: ClassVar[str]
     default_loss: ClassVar[str]
-    metrics: ClassVar[Mapping[str, Metric]]
+    metrics: ClassVar[Mapping[str, KnownMetric]]
     default_metrics: ClassVar[tuple[str, ...]]
     quantities: ClassVar[bool]
     probabilities: ClassVar[bool]

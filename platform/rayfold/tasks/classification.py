@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.errors import DataError
-from rayfold.tasks.base import Classes, Labels, Metric, Predictions, Strata, Task
+from rayfold.tasks.base import Classes, KnownMetric, Labels, Predictions, Strata, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,42 +72,42 @@ class Classification(Task):
     stacking = "logistic"
     region = "set"
     uncertainty = "entropy"
-    metrics: ClassVar[Mapping[str, Metric]] = {
-        "accuracy": Metric(
+    metrics: ClassVar[Mapping[str, KnownMetric]] = {
+        "accuracy": KnownMetric(
             "share of rows whose most probable class is right",
             "max",
             _of_classes("accuracy_score"),
         ),
-        "balanced_accuracy": Metric(
+        "balanced_accuracy": KnownMetric(
             "recall of each class that has rows, averaged (macro)",
             "max",
             _of_classes("balanced_accuracy_score"),
         ),
-        "f1": Metric(
+        "f1": KnownMetric(
             "harmonic mean of precision and recall of each class, averaged (macro)",
             "max",
             _of_classes("f1_score", average="macro", zero_division=0),
         ),
-        "precision": Metric(
+        "precision": KnownMetric(
             "share of right rows among those predicted as a class, averaged (macro)",
             "max",
             _of_classes("precision_score", average="macro", zero_division=0),
         ),
-        "recall": Metric(
+        "recall": KnownMetric(
             "share of a class's rows that are predicted as it, averaged (macro)",
             "max",
             _of_classes("recall_score", average="macro", zero_division=0),
         ),
-        "auroc": Metric(
+        "auroc": KnownMetric(
             "area under the ROC curve of each class with rows against the rest, averaged (macro)",
             "max",
             _auroc,
             _single_class,
         ),
-        "matthews": Metric(
+        "matthews": KnownMetric(
             "Matthews correlation coefficient", "max", _of_classes("matthews_corrcoef")
         ),
-        "calibration_error": Metric(
+        "calibration_error": KnownMetric(
             "expected calibration error of the most probable class, 15 equal bins",
             "min",
             _calibration_error,

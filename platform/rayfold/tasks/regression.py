@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayfold.errors import DataError
-from rayfold.tasks.base import Classes, Labels, Metric, Predictions, Strata, Task
+from rayfold.tasks.base import Classes, KnownMetric, Labels, Predictions, Strata, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,13 +43,15 @@ class Regression(Task):
     stacking = "ridge"
     region = "interval"
     uncertainty = "variance"
-    metrics: ClassVar[Mapping[str, Metric]] = {
-        "mse": Metric("mean squared error", "min", _of_values("mean_squared_error")),
-        "rmse": Metric(
+    metrics: ClassVar[Mapping[str, KnownMetric]] = {
+        "mse": KnownMetric("mean squared error", "min", _of_values("mean_squared_error")),
+        "rmse": KnownMetric(
             "root of the mean squared error", "min", _of_values("root_mean_squared_error")
         ),
-        "mae": Metric("mean absolute error", "min", _of_values("mean_absolute_error")),
-        "r2": Metric("coefficient of determination", "max", _of_values("r2_score"), _single_row),
+        "mae": KnownMetric("mean absolute error", "min", _of_values("mean_absolute_error")),
+        "r2": KnownMetric(
+            "coefficient of determination", "max", _of_values("r2_score"), _single_row
+        ),
     }
 
     def encode(self, values: Labels, *, where: str) -> tuple[Labels, Classes | None]:

@@ -2,6 +2,8 @@
 
 from rayfold.testing.builders import BuilderContract
 from rayfold.testing.learners import LearnerContract
+from rayfold.testing.losses import LossContract
+from rayfold.testing.metrics import MetricContract
 from rayfold.testing.schedulers import SchedulerContract
 from rayfold.testing.searchers import SearcherContract
 from rayfold.testing.sources import SourceContract
@@ -11,6 +13,8 @@ from rayfold.testing.tasks import TaskContract
 __all__ = [
     "BuilderContract",
     "LearnerContract",
+    "LossContract",
+    "MetricContract",
     "SchedulerContract",
     "SearcherContract",
     "SourceContract",

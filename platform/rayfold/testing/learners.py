@@ -19,8 +19,7 @@ from rayfold.results import Config, FoldResult
 from rayfold.testing.fold_data import EPOCHS, NUM_VALIDATION, make_data, make_setup, same_state
 from rayfold.training import FoldRun, SingleProcess, StudySetup
 from rayfold.training.checkpoint import ShrinkAndPerturb, checkpoint_path, load_checkpoint
-from rayfold.training.learners import load_learner
-from rayfold.training.references import learner_source
+from rayfold.training.references import LEARNERS
 from rayfold.training.warm_start import Source, WarmStart, tensor_shapes
 
 MakeSetup = Callable[..., StudySetup]
@@ -54,7 +53,7 @@ class LearnerContract:
         """Make the setup of a study in a folder of its own: ``setup("name")``."""
 
         def make(name: str = "study", **changes: Any) -> StudySetup:
-            learner = learner_source(self.learner)
+            learner = LEARNERS.source(self.learner)
             model = model_source(self.model)
             return make_setup(model, tmp_path / name, learner=learner, **changes)
 
@@ -63,7 +62,7 @@ class LearnerContract:
     def test_it_reports_what_it_says(self, setup: MakeSetup) -> None:
         """A finite training loss, and each of ``reports``, after every epoch."""
         result = self._train(setup())
-        names = ["train_loss", *(f"val_{name}" for name in load_learner(setup().learner).reports)]
+        names = ["train_loss", *(f"val_{name}" for name in LEARNERS.load(setup().learner).reports)]
         assert len(result.history) == EPOCHS
         for epoch in result.history:
             assert all(math.isfinite(epoch[name]) for name in names)
@@ -167,7 +166,7 @@ class LearnerContract:
         study = setup()
         result = self._train(study)
         files = sorted(path.name for path in (study.folder / self._job().folder).iterdir())
-        if not load_learner(study.learner).predicts:
+        if not LEARNERS.load(study.learner).predicts:
             assert result.predictions is None
             assert files == ["result.json", "weights.safetensors"]
             return

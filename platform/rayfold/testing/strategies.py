@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from rayfold.testing.fold_data import EPOCHS, Normalised, make_data, same_state
 from rayfold.testing.workers import CASES, run_workers, train
 from rayfold.training import SingleProcess
-from rayfold.training.references import strategy_source
+from rayfold.training.references import STRATEGIES
 
 _FOLD = Path("trials/0000/fold_0")
 
@@ -47,13 +47,13 @@ class StrategyContract:
     def left(cls, tmp_path_factory: pytest.TempPathFactory) -> Left:
         """Two workers' folds."""
         folder = tmp_path_factory.mktemp("workers")
-        return Left(folder, run_workers(strategy_source(cls.strategy), folder))
+        return Left(folder, run_workers(STRATEGIES.source(cls.strategy), folder))
 
     @pytest.mark.parametrize("case", CASES)
     def test_one_worker_trains_as_in_one_process(self, case: str, tmp_path: Path) -> None:
         """To rounding, whatever the strategy does with several."""
         histories = [
-            train(strategy_source(strategy), SingleProcess(), CASES[case], tmp_path / name)
+            train(STRATEGIES.source(strategy), SingleProcess(), CASES[case], tmp_path / name)
             for name, strategy in (("own", self.strategy), ("plain", "all_reduce"))
         ]
         for own, plain in zip(*histories, strict=True):
@@ -65,7 +65,7 @@ class StrategyContract:
         if not self.exact:
             assert together[-1]["train_loss"] < together[0]["train_loss"]
             return
-        alone = train(strategy_source(), SingleProcess(), CASES["plain"], tmp_path)
+        alone = train(STRATEGIES.source("all_reduce"), SingleProcess(), CASES["plain"], tmp_path)
         for one, other in zip(alone, together, strict=True):
             assert other == pytest.approx(one, abs=1e-5)
         for name in ("weights.safetensors", "predictions.safetensors"):

@@ -3,8 +3,8 @@
 MLflow is imported when the first call needs it, so that ``import rayfold`` stays quick.
 """
 
+from rayfold.tracking.model_registry import ServedModel, check_model_name, register_model
 from rayfold.tracking.names import study_names
-from rayfold.tracking.registry import ServedModel, check_model_name, register_model
 from rayfold.tracking.runs import (
     LoggedStudy,
     LoggedTrial,

@@ -7,6 +7,7 @@ Nothing here knows of Ray: a fold trains in one plain process, or in several tha
 from rayfold.training.collective import Collective, Distributed, SingleProcess
 from rayfold.training.learners import Batch, Learner
 from rayfold.training.loop import FoldRun
+from rayfold.training.schedules import Schedule, Span
 from rayfold.training.settings import Settings, StudySetup
 from rayfold.training.strategies import Share, Strategy
 
@@ -16,9 +17,11 @@ __all__ = [
     "Distributed",
     "FoldRun",
     "Learner",
+    "Schedule",
     "Settings",
     "Share",
     "SingleProcess",
+    "Span",
     "Strategy",
     "StudySetup",
 ]

@@ -1,6 +1,6 @@
 """The dotted names that a configuration may hold, checked before anything is trained."""
 
-import inspect
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -9,9 +9,9 @@ from rayfold.model_construction import check_model
 from rayfold.results import MAX_COUNT, Config, Value
 from rayfold.space import SearchSpace
 from rayfold.space.values import show
-from rayfold.tasks import Task
 from rayfold.training.optimizers import check_optimizer
 from rayfold.training.schedules import check_schedule
+from rayfold.user_code import Source
 
 PREFIXES = ("model", "optimizer", "schedule", "loss")
 DEFAULT_BATCH_SIZE = 64
@@ -24,7 +24,13 @@ def section(config: Config, prefix: str) -> dict[str, Value]:
 
 
 def check_hyperparameters(
-    space: SearchSpace, fixed: Config, *, model_class: type[nn.Module], task: Task, loss: str
+    space: SearchSpace,
+    fixed: Config,
+    *,
+    model_class: type[nn.Module],
+    loss: str,
+    loss_parameters: Sequence[str],
+    code: Mapping[str, Source] | None = None,
 ) -> None:
     """Check that every searched or fixed hyperparameter reaches something that takes it.
 
@@ -32,8 +38,9 @@ def check_hyperparameters(
         space: What is searched.
         fixed: What is not searched, dotted name to value.
         model_class: Takes what is under ``model.``.
-        task: The task.
-        loss: Name of its loss, which takes what is under ``loss.``.
+        loss: What the loss is called.
+        loss_parameters: What it takes under ``loss.``.
+        code: The code of optimisers and schedules that are named by reference.
 
     Raises:
         RecipeError: If a name is unknown, or both searched and fixed.
@@ -52,19 +59,15 @@ def check_hyperparameters(
             )
     _check_batch_size(space, fixed)
     check_model(model_class, [*space.names, *fixed])
-    check_optimizer(space, fixed)
-    check_schedule(space, fixed)
-    accepted = tuple(
-        name
-        for name in inspect.signature(task.losses()[loss].__init__).parameters
-        if name not in {"self", "weight", "size_average", "reduce", "reduction", "ignore_index"}
-    )
+    check_optimizer(space, fixed, code)
+    check_schedule(space, fixed, code)
     for name in [*space.names, *fixed]:
         short = name.removeprefix("loss.")
-        if name.startswith("loss.") and short not in accepted:
+        if name.startswith("loss.") and short not in loss_parameters:
             raise RecipeError(
-                f"{name} does not belong to loss {loss!r}{did_you_mean(short, accepted)}, which "
-                f"takes {', '.join(accepted) or 'none'}."
+                f"{name} does not belong to loss {loss!r}"
+                f"{did_you_mean(short, tuple(loss_parameters))}, which takes "
+                f"{', '.join(loss_parameters) or 'none'}."
             )
 
 

@@ -40,11 +40,11 @@ from rayfold.training.checkpoint import (
 )
 from rayfold.training.collective import Collective
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
-from rayfold.training.learners import load_learner
 from rayfold.training.loading import Loader
-from rayfold.training.metrics import check_defined, evaluate
+from rayfold.training.metrics import check_defined, evaluate, find_metrics
+from rayfold.training.references import LEARNERS, STRATEGIES
 from rayfold.training.settings import StudySetup
-from rayfold.training.strategies import Share, load_strategy
+from rayfold.training.strategies import Share
 from rayfold.training.weights_file import save_weights
 
 EVALUATION_ROWS = 1024
@@ -86,13 +86,14 @@ class FoldRun:
         self._checkpoints = setup.folder / job.checkpoints
         config = {**setup.parameters, **job.config}
         self._batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
+        self._metrics = find_metrics(setup.settings.metrics, data.task, setup.references)
         self._batches = batches_of(len(self._fold.training_rows), self._batch_size)
         self._seed = fold_seed(setup.settings.random_seed, job.trial, job.fold)
         seed_generators(self._seed, collective.device)
         with isolated():  # what the code of a learner or a strategy sets ends here
-            self._strategy = load_strategy(setup.strategy)(collective)
+            self._strategy = STRATEGIES.load(setup.strategy)(collective)
             self._loader = Loader(data, self._strategy)
-            self._learner = load_learner(setup.learner)(
+            self._learner = LEARNERS.load(setup.learner)(
                 config,
                 setup=setup,
                 data=data,
@@ -249,11 +250,10 @@ class FoldRun:
             for name, total in totals.items()
         }
         gathered = torch.cat(parts) if parts else None
-        names = self._setup.settings.metrics
-        if gathered is not None and names:
+        if gathered is not None and self._metrics:
             which = slice(None) if scored is None else torch.from_numpy(scored)
             labels = torch.from_numpy(self._data.labels[rows])
-            found = evaluate(names, self._data.task, gathered[which], labels[which])
+            found = evaluate(self._metrics, self._data.task, gathered[which], labels[which])
             metrics |= {f"val_{name}": value for name, value in found.items()}
         return gathered, collective.broadcast(metrics)
 
@@ -268,8 +268,9 @@ class FoldRun:
 
     def _check_converging(self, job: FoldJob) -> None:
         metrics, wanted = self._history[-1], self._setup.settings.metric
-        if wanted not in metrics:
-            check_defined(wanted, self._setup.plan, self._data)
+        sought = self._metrics.get(wanted.removeprefix("val_"))
+        if sought is not None and wanted not in metrics:
+            check_defined(wanted, sought, self._setup.plan, self._data)
         reported = [f"val_{name}" for name in self._learner.reports]
         for name in dict.fromkeys(["train_loss", *reported, wanted]):
             value = metrics.get(name, math.nan)

@@ -1,46 +1,82 @@
-"""Metrics by name, of a task: computed over all validation rows at once."""
+"""Metrics: a task's by name, and any other by reference; computed over all rows at once."""
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from rayfold.data import DataSet, FoldPlan
-from rayfold.errors import DataError, RecipeError, did_you_mean
+from rayfold.errors import DataError, ModelError, RecipeError, did_you_mean
+from rayfold.registry import Registry, is_reference
 from rayfold.results import Mode
-from rayfold.tasks import Task
+from rayfold.tasks import Metric, Task
+from rayfold.user_code import Source
+
+METRICS: Registry[Metric] = Registry("metric", "rayfold.tasks:Metric")
+"""What may be a metric. The names depend on the task, see ``metrics_of``."""
 
 
-def check_metrics(names: Sequence[str], task: Task) -> tuple[str, ...]:
-    """Return the metrics' names, the task's default for none.
+def metrics_of(task: Task) -> Registry[Metric]:
+    """Return the metrics of predictions of a task."""
+
+    def constant(metric: Metric) -> Callable[[], Metric]:
+        return lambda: metric
+
+    names = {name: constant(metric) for name, metric in task.metrics.items()}
+    return replace(METRICS, names=names, scope=f" for {task}")
+
+
+def metric_name(given: str) -> str:
+    """Return what results call a metric: its name, or its class's name without the file.
+
+    Args:
+        given: A name, or a reference such as ``"./mine.py:GeometricMean"``.
+    """
+    return given.rpartition(":")[2].rpartition(".")[2]
+
+
+def find_metrics(
+    given: Sequence[str], task: Task, code: Mapping[str, Source] | None = None
+) -> dict[str, Metric]:
+    """Return metrics by the names that results call them.
+
+    Args:
+        given: Names and references.
+        task: The kind of problem.
+        code: The code of those that are named by reference.
 
     Raises:
-        RecipeError: If the task has no metric of that name.
+        ModelError: If there is no such metric, it cannot be imported, or says no mode.
+        RecipeError: If results would call two of them the same.
     """
-    known = tuple(task.metrics)
-    for name in names:
-        if name not in known:
-            raise RecipeError(
-                f"metric {name!r} is not for {task}{did_you_mean(name, known)}; "
-                f"choose from {', '.join(known)}."
-            )
-    return tuple(dict.fromkeys(names)) or task.default_metrics
+    known = metrics_of(task)
+    found: dict[str, Metric] = {}
+    for each in dict.fromkeys(given):
+        make, name = known.find(each, code=code), metric_name(each)
+        known.check_defaults(each, make)
+        metric = make()
+        if getattr(metric, "mode", None) not in ("min", "max"):
+            raise ModelError(f"metric {each!r} must set mode to 'min' or 'max'.")
+        if name in found or (is_reference(each) and (name in task.metrics or name == "loss")):
+            raise RecipeError(f"metric {each!r} is called {name}, as another one is; rename it.")
+        found[name] = metric
+    return found
 
 
 _LOSS: Mapping[str, Mode] = {"loss": "min"}
 
 
 def metric_mode(
-    metric: str, metrics: Sequence[str], task: Task, reports: Mapping[str, Mode] = _LOSS
+    metric: str, metrics: Mapping[str, Metric], reports: Mapping[str, Mode] = _LOSS
 ) -> Mode:
     """Return whether a small or a large ``metric`` is good.
 
     Args:
         metric: ``"val_"`` + one of ``metrics`` or ``reports``.
-        metrics: The metrics that the study computes of predictions.
-        task: The kind of problem.
+        metrics: The metrics that the study computes of predictions, by name.
         reports: What the study's learner measures, see ``Learner.reports``.
 
     Raises:
@@ -53,29 +89,27 @@ def metric_mode(
             f"choose one of {', '.join(known)}, or add it to the study's metrics."
         )
     name = metric.removeprefix("val_")
-    return reports[name] if name in reports else task.metrics[name].mode
+    return reports[name] if name in reports else metrics[name].mode
 
 
-def check_defined(metric: str, plan: FoldPlan, data: DataSet) -> None:
+def check_defined(name: str, metric: Metric, plan: FoldPlan, data: DataSet) -> None:
     """Check that what a study searches for is defined in every fold.
 
     Args:
-        metric: ``"val_loss"`` or ``"val_"`` + a metric's name.
+        name: ``"val_"`` + the metric's name.
+        metric: The metric.
         plan: The folds.
         data: The data set.
 
     Raises:
         DataError: If it is not, for one line names the fold, the reason and the remedy.
     """
-    measured = data.task.metrics.get(metric.removeprefix("val_"))
-    if measured is None:  # the loss
-        return
     for fold in plan.folds:
         rows = fold.validation_rows if fold.scored is None else fold.validation_rows[fold.scored]
-        reason = measured.undefined(data.labels[rows], data.classes)
+        reason = metric.undefined(data.labels[rows], data.classes)
         if reason is not None:
             raise DataError(
-                f"fold {fold.index}: {metric} is undefined, since {reason}; "
+                f"fold {fold.index}: {name} is undefined, since {reason}; "
                 "use fewer folds, other row groups, or another metric."
             )
 
@@ -103,13 +137,14 @@ def scored_names(metrics: Sequence[str], metric: str = "val_loss") -> tuple[str,
     """Return what a study measures on validation rows, its own metric first.
 
     Args:
-        metrics: The metrics that it computes, ``("accuracy",)``.
+        metrics: The metrics that it computes, names and references: ``("accuracy",)``.
         metric: The one that it searches for.
 
     Returns:
         Names as in histories and tables: ``("val_accuracy", "val_loss")``.
     """
-    return tuple(dict.fromkeys([metric, *(f"val_{name}" for name in metrics), "val_loss"]))
+    names = (f"val_{metric_name(given)}" for given in metrics)
+    return tuple(dict.fromkeys([metric, *names, "val_loss"]))
 
 
 def load_metrics() -> None:
@@ -118,7 +153,7 @@ def load_metrics() -> None:
 
 
 def evaluate(
-    names: Sequence[str], task: Task, predictions: Tensor, labels: Tensor
+    metrics: Mapping[str, Metric], task: Task, predictions: Tensor, labels: Tensor
 ) -> dict[str, float]:
     """Compute metrics over all rows.
 
@@ -129,7 +164,7 @@ def evaluate(
     class against the rest. Of several outputs, regression takes the mean over the outputs.
 
     Args:
-        names: Keys of the task's ``metrics``.
+        metrics: The metrics by name.
         task: The kind of problem.
         predictions: Predictions of the task, shape ``(rows, outputs)``.
         labels: Encoded labels.
@@ -145,5 +180,5 @@ def evaluate(
         scores = scores.clip(0, 1)  # a sum or mean in float32 may exceed 1 by rounding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn tells of absent classes and single rows
-        values = {name: task.metrics[name].compute(truth, scores) for name in names}
+        values = {name: float(metric.compute(truth, scores)) for name, metric in metrics.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}

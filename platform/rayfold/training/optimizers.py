@@ -1,48 +1,53 @@
-"""Optimisers by name, over PyTorch's own."""
+"""Optimisers: PyTorch's by name, and any other by reference."""
 
-import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 
 from rayfold.errors import RecipeError, did_you_mean
+from rayfold.registry import Registry, arguments_of
 from rayfold.results import MAX_COUNT, Value
 from rayfold.space import Choice, SearchSpace
 from rayfold.space.values import show
+from rayfold.user_code import Source
 
-OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], Mapping[str, Any]]] = {
-    "sgd": (torch.optim.SGD, {}),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
-    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-    "adagrad": (torch.optim.Adagrad, {}),
-    "rmsprop": (torch.optim.RMSprop, {}),
-    "adam": (torch.optim.Adam, {}),
-    "adamw": (torch.optim.AdamW, {}),
-}
-"""Name to PyTorch class and to the arguments that set it apart."""
+OPTIMIZERS = Registry[torch.optim.Optimizer](
+    "optimizer.name",
+    "torch.optim:Optimizer",
+    {
+        "sgd": torch.optim.SGD,
+        "momentum": partial(torch.optim.SGD, momentum=0.9),
+        "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        "adagrad": torch.optim.Adagrad,
+        "rmsprop": torch.optim.RMSprop,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    },
+)
 
 DEFAULT_OPTIMIZER = "adamw"
 DEFAULT_LEARNING_RATE = 1e-3
 
-_SET_HERE = frozenset({"self", "params", "lr", "nesterov"})
+Make: TypeAlias = Callable[..., torch.optim.Optimizer]
+
+_SET_HERE = frozenset({"params", "lr", "nesterov"})
 _NOT_SEARCHED = frozenset(  # pairs of values, and what is no matter of learning
     {"betas", "maximize", "foreach", "fused", "capturable", "differentiable"}
 )
 
 
-def optimizer_parameters(name: str) -> tuple[str, ...]:
-    """Return the hyperparameters that optimiser ``name`` takes, ``learning_rate`` first."""
-    accepted = [
-        parameter
-        for parameter in inspect.signature(OPTIMIZERS[name][0].__init__).parameters
-        if parameter not in _SET_HERE | _NOT_SEARCHED
-    ]
+def optimizer_parameters(optimizer: Make) -> tuple[str, ...]:
+    """Return the hyperparameters that an optimiser takes, ``learning_rate`` first."""
+    accepted = [name for name in arguments_of(optimizer) if name not in _SET_HERE | _NOT_SEARCHED]
     return ("learning_rate", *accepted)
 
 
 def build_optimizer(
-    parameters: Iterable[Any], config: Mapping[str, Value]
+    parameters: Iterable[Any],
+    config: Mapping[str, Value],
+    code: Mapping[str, Source] | None = None,
 ) -> torch.optim.Optimizer:
     """Build the optimiser that a configuration names.
 
@@ -50,35 +55,38 @@ def build_optimizer(
         parameters: What is to be optimised, or groups of it as PyTorch takes them.
         config: The ``optimizer.*`` part of a configuration without that prefix: ``name``
             (default ``"adamw"``), ``learning_rate`` (default 0.001), and the optimiser's others.
+        code: The code of those that the study names by reference.
     """
     arguments: dict[str, Any] = dict(config)
-    optimizer, presets = OPTIMIZERS[arguments.pop("name", DEFAULT_OPTIMIZER)]
+    make = OPTIMIZERS.find(arguments.pop("name", DEFAULT_OPTIMIZER), code=code)
     learning_rate = arguments.pop("learning_rate", DEFAULT_LEARNING_RATE)
-    return optimizer(list(parameters), **{"lr": learning_rate, **presets, **arguments})
+    return make(list(parameters), lr=learning_rate, **arguments)
 
 
-def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+def check_optimizer(
+    space: SearchSpace,
+    fixed: Mapping[str, Value],
+    code: Mapping[str, Source] | None = None,
+) -> None:
     """Check every ``optimizer.*`` parameter against every optimiser that it can meet.
 
     Raises:
-        RecipeError: If an optimiser is unknown, or would be given a parameter that it lacks, or
-            a value of another kind or below 0.
+        RecipeError: If an optimiser is unknown, would lack an argument or be given one that it
+            does not take, or a value of another kind or below 0.
     """
-    names = _possible_names(space, fixed)
-    for name in names:
-        if name not in OPTIMIZERS:
-            raise RecipeError(
-                f"optimizer.name {name!r} is unknown{did_you_mean(str(name), tuple(OPTIMIZERS))}; "
-                f"choose from {', '.join(OPTIMIZERS)}."
-            )
-    for parameter in [*space.names, *fixed]:
-        prefix, _, short = parameter.partition(".")
-        if prefix != "optimizer" or short == "name":
-            continue
-        for name in names:
-            if not _can_meet(space, parameter, name):
+    makes = {
+        name: OPTIMIZERS.find(name, code=code)
+        for name in possible_names("optimizer.name", space, fixed, DEFAULT_OPTIMIZER)
+    }
+    given = [name for name in (*space.names, *fixed) if name.startswith("optimizer.")]
+    for name, make in makes.items():
+        _check_arguments(name, make, given)
+    for parameter in given:
+        short = parameter.removeprefix("optimizer.")
+        for name, make in makes.items():
+            if short == "name" or not _can_meet(space, parameter, name):
                 continue
-            accepted = optimizer_parameters(str(name))
+            accepted = optimizer_parameters(make)
             if short not in accepted:
                 raise RecipeError(
                     f"{parameter} does not belong to optimizer {name!r}"
@@ -86,23 +94,46 @@ def check_optimizer(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
                     f"search it with a condition, when: {{optimizer.name: ...}}, or remove it."
                 )
             for value in space[parameter].extremes if parameter in space else [fixed[parameter]]:
-                _check_value(parameter, value, str(name))
+                _check_value(parameter, value, make)
 
 
-def _possible_names(space: SearchSpace, fixed: Mapping[str, Value]) -> tuple[Value, ...]:
-    if "optimizer.name" in space:
-        domain = space["optimizer.name"]
-        if not isinstance(domain, Choice):
-            raise RecipeError("optimizer.name must be a choice of names, not a number.")
-        return tuple(domain.values)
-    return (fixed.get("optimizer.name", DEFAULT_OPTIMIZER),)
+def possible_names(
+    parameter: str, space: SearchSpace, fixed: Mapping[str, Value], default: str
+) -> tuple[str, ...]:
+    """Return the names that a configuration may hold as ``optimizer.name``, say.
+
+    Raises:
+        RecipeError: If they are no choice of texts.
+    """
+    names: Sequence[Value] = (fixed.get(parameter, default),)
+    if parameter in space:
+        domain = space[parameter]
+        names = domain.values if isinstance(domain, Choice) else ()
+    texts = tuple(name for name in names if isinstance(name, str))
+    if not texts or len(texts) < len(names):
+        raise RecipeError(f"{parameter} must be a choice of names, not a number.")
+    return texts
 
 
-def _check_value(parameter: str, value: Value, optimizer: str) -> None:
-    """Check a value against the default in PyTorch's signature: a switch, or a number."""
+def _check_arguments(name: str, make: Make, given: Iterable[str]) -> None:
+    """Check that an optimiser takes a learning rate, and gets what has no default."""
+    arguments = arguments_of(make)
+    if "lr" not in arguments:
+        raise RecipeError(
+            f"optimizer.name {name!r} takes no lr; let its constructor take the learning rate."
+        )
+    for short, parameter in arguments.items():
+        needed = parameter.default is parameter.empty and short not in ("params", "lr")
+        if needed and f"optimizer.{short}" not in given:
+            raise RecipeError(
+                f"optimizer.name {name!r} needs {short}; search or fix optimizer.{short}."
+            )
+
+
+def _check_value(parameter: str, value: Value, make: Make) -> None:
+    """Check a value against the default in the signature: a switch, or a number."""
     short = parameter.removeprefix("optimizer.")
-    signature = inspect.signature(OPTIMIZERS[optimizer][0].__init__)
-    default = signature.parameters["lr" if short == "learning_rate" else short].default
+    default = arguments_of(make)["lr" if short == "learning_rate" else short].default
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise RecipeError(f"{parameter} must be true or false, not {value!r}.")

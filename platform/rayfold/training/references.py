@@ -1,49 +1,77 @@
-"""Learners and strategies by reference, as code that can travel to every worker.
+"""What a study names by reference, or by a name of its own: learners, strategies, losses, ..."""
 
-Either is named like a model: by a name below, ``"package.module:Thing"``, ``"./file.py:Thing"``,
-or the class itself.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rayfold.errors import ModelError, did_you_mean
-from rayfold.user_code import Source, find_source
+from rayfold.registry import Registry, is_reference
+from rayfold.space import Choice, SearchSpace
+from rayfold.training.losses import LOSSES
+from rayfold.training.metrics import METRICS
+from rayfold.training.optimizers import OPTIMIZERS
+from rayfold.training.schedules import SCHEDULES
+from rayfold.user_code import Source
 
-LEARNERS: Mapping[str, str] = {"supervised": "rayfold.training.learners.supervised:Supervised"}
+if TYPE_CHECKING:
+    from rayfold.training.learners import Learner
+    from rayfold.training.strategies import Strategy
 
-STRATEGIES: Mapping[str, str] = {"all_reduce": "rayfold.training.strategies.all_reduce:AllReduce"}
+LEARNERS: Registry["Learner"] = Registry(
+    "learner",
+    "rayfold.training:Learner",
+    {"supervised": "rayfold.training.learners.supervised:Supervised"},
+)
+
+STRATEGIES: Registry["Strategy"] = Registry(
+    "strategy",
+    "rayfold.training:Strategy",
+    {"all_reduce": "rayfold.training.strategies.all_reduce:AllReduce"},
+)
+
+_OTHERS: Mapping[str, Registry[Any]] = {
+    registry.what: registry for registry in (LOSSES, METRICS, OPTIMIZERS, SCHEDULES)
+}
 
 
-def learner_source(learner: str | type = "supervised", *, base: Path | None = None) -> Source:
-    """Return the code of a learner, without running it.
+def references_in(
+    loss: str | type | None,
+    metrics: Sequence[str | type],
+    parameters: Mapping[str, Any],
+    space: SearchSpace,
+) -> dict[str, list[str | type]]:
+    """Return the losses, metrics, optimisers and schedules that a study names by reference.
 
     Args:
-        learner: A name, a reference or the class.
+        loss: Its loss.
+        metrics: Its metrics.
+        parameters: Hyperparameters that are not searched.
+        space: What is searched.
+
+    Returns:
+        References and classes, by what they are: ``{"loss": ["./focal.py:Focal"]}``.
+    """
+    named: dict[str, list[Any]] = {"loss": [loss], "metric": [*metrics]}
+    for name in ("optimizer.name", "schedule.name"):
+        domain = space.get(name)
+        searched = domain.values if isinstance(domain, Choice) else ()
+        named[name] = [*searched, parameters.get(name)]
+    found = {what: [*filter(is_reference, given)] for what, given in named.items()}
+    return {what: given for what, given in found.items() if given}
+
+
+def read_references(
+    named: Mapping[str, Iterable[str | type]], *, base: Path | None = None
+) -> dict[str, Source]:
+    """Return the code of what ``references_in`` has found, by reference.
+
+    Args:
+        named: References and classes, by what they are.
         base: Folder that files are relative to; None is the current folder.
 
     Raises:
-        ModelError: If there is no such learner, or its file cannot be read.
+        ModelError: If a file cannot be read.
     """
-    return _source("learner", learner, LEARNERS, base)
-
-
-def strategy_source(strategy: str | type = "all_reduce", *, base: Path | None = None) -> Source:
-    """Return the code of a strategy, without running it; as for ``learner_source``."""
-    return _source("strategy", strategy, STRATEGIES, base)
-
-
-def _source(what: str, given: str | type, known: Mapping[str, str], base: Path | None) -> Source:
-    if isinstance(given, str) and ":" not in given:
-        if given not in known:
-            raise ModelError(
-                f"{what} {given!r} is unknown{did_you_mean(given, tuple(known))}; choose from "
-                f"{', '.join(known)}, or give 'package.module:ClassName' or './file.py:ClassName'."
-            )
-        given = known[given]
-    elif not isinstance(given, str | type):
-        raise ModelError(
-            f"a {what} is a name, a reference or a class, got {type(given).__name__}; give the "
-            "class itself, not an instance of it."
-        )
-    return find_source(given, base=base, what=what)
+    sources = [
+        _OTHERS[what].source(given, base=base) for what, each in named.items() for given in each
+    ]
+    return {source.reference: source for source in sources}

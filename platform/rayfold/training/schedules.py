@@ -1,22 +1,93 @@
-"""Learning-rate schedules by name, all with an optional linear warm-up."""
+"""Learning-rate schedules, all with an optional linear warm-up."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rayfold.errors import RecipeError, did_you_mean
+from rayfold.registry import Registry, arguments_of
 from rayfold.results import MAX_COUNT, Value
-from rayfold.space import Choice, SearchSpace
+from rayfold.space import SearchSpace
 from rayfold.space.values import show
+from rayfold.training.optimizers import possible_names
+from rayfold.user_code import Source
 
-SCHEDULES: Mapping[str, Mapping[str, Value]] = {
-    "constant": {},
-    "step": {"step_epochs": 10, "gamma": 0.1},
-    "cosine": {"final_fraction": 0.0},
-}
-"""Name to its own hyperparameters with their defaults; all take ``warmup_epochs``, too."""
+DEFAULT_SCHEDULE = "constant"
+
+
+@dataclass(frozen=True)
+class Span:
+    """How long a training is, in steps.
+
+    Attributes:
+        per_epoch: Steps in an epoch.
+        warmup: Steps of the warm-up; may be a fraction.
+        total: Steps of a complete training, those of the warm-up included.
+    """
+
+    per_epoch: int
+    warmup: float
+    total: int
+
+
+class Schedule(ABC):
+    """What a learning rate is multiplied by, as a function of the steps taken.
+
+    The constructor takes numbers by name, each with a default: the hyperparameters under
+    ``schedule.``. A schedule has no state, so that a training can go on from any step.
+    """
+
+    @abstractmethod
+    def factor(self, step: int, span: Span) -> float:
+        """Return the factor after some steps.
+
+        Args:
+            step: Steps taken so far, at least ``span.warmup``: the warm-up comes before.
+            span: How long the training is.
+        """
+
+
+class Constant(Schedule):
+    """The learning rate stays."""
+
+    def factor(self, step: int, span: Span) -> float:
+        """Return 1."""
+        return 1.0
+
+
+class Decay(Schedule):
+    """The learning rate is multiplied by ``gamma`` after every ``step_epochs`` epochs."""
+
+    def __init__(self, *, step_epochs: float = 10, gamma: float = 0.1) -> None:
+        self._step_epochs, self._gamma = float(step_epochs), float(gamma)
+
+    def factor(self, step: int, span: Span) -> float:
+        """Return ``gamma`` to the power of the number of decays."""
+        return float(self._gamma ** (step // (self._step_epochs * span.per_epoch)))
+
+
+class Cosine(Schedule):
+    """The learning rate falls by half a cosine to ``final_fraction`` of itself."""
+
+    def __init__(self, *, final_fraction: float = 0.0) -> None:
+        self._last = float(final_fraction)
+
+    def factor(self, step: int, span: Span) -> float:
+        """Return a value from 1 down to ``final_fraction``."""
+        progress = (step - span.warmup) / max(1.0, span.total - span.warmup)
+        wave = 1 + math.cos(math.pi * min(1.0, progress))
+        return self._last + (1 - self._last) * wave / 2
+
+
+SCHEDULES = Registry[Schedule](
+    "schedule.name",
+    "rayfold.training:Schedule",
+    {"constant": Constant, "step": Decay, "cosine": Cosine},
+)
 
 
 def build_schedule(
@@ -26,46 +97,41 @@ def build_schedule(
     epochs: int,
     steps_per_epoch: int,
     rate_factors: Sequence[Callable[[float], float]] = (),
-) -> "Schedule":
+    code: Mapping[str, Source] | None = None,
+) -> "LearningRates":
     """Build the schedule that a configuration names; it is stepped after every batch.
 
     Args:
         optimizer: Whose learning rate is scheduled.
         config: The ``schedule.*`` part of a configuration without that prefix: ``name`` (default
-            ``"constant"``), ``warmup_epochs`` (default 0, fractions allowed), ``step_epochs`` and
-            ``gamma`` for ``"step"``, ``final_fraction`` for ``"cosine"``.
+            ``"constant"``), ``warmup_epochs`` (default 0, fractions allowed), and the arguments of
+            the schedule; those of others are ignored.
         epochs: Epochs of a complete training.
         steps_per_epoch: Batches in an epoch.
         rate_factors: A function of the epoch, fractions included, for each of the optimiser's
             groups, whose value its learning rate is multiplied by; none: 1 for all.
+        code: The code of those that the study names by reference.
     """
     arguments: dict[str, Any] = dict(config)
-    name = arguments.pop("name", "constant")
-    warmup_steps = float(arguments.pop("warmup_epochs", 0)) * steps_per_epoch
-    values = {**SCHEDULES[name], **arguments}
+    make = SCHEDULES.find(arguments.pop("name", DEFAULT_SCHEDULE), code=code)
+    warmup = float(arguments.pop("warmup_epochs", 0)) * steps_per_epoch
+    taken = arguments_of(make)
+    schedule = make(**{name: value for name, value in arguments.items() if name in taken})
+    span = Span(steps_per_epoch, warmup, epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / (warmup_steps + 1)
-        if name == "step":
-            decays = step // (float(values["step_epochs"]) * steps_per_epoch)
-            return float(float(values["gamma"]) ** decays)
-        if name == "cosine":
-            progress = (step - warmup_steps) / max(1.0, epochs * steps_per_epoch - warmup_steps)
-            last = float(values["final_fraction"])
-            return last + (1 - last) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-        return 1.0
+        return (step + 1) / (warmup + 1) if step < warmup else schedule.factor(step, span)
 
     def of_group(rate_factor: Callable[[float], float]) -> Callable[[int], float]:
         return lambda step: factor(step) * rate_factor(step / steps_per_epoch)
 
     num_groups = len(optimizer.param_groups)
     factors = [of_group(each) for each in rate_factors] or [factor] * num_groups
-    changes = name != "constant" or warmup_steps > 0 or bool(rate_factors)
-    return Schedule(optimizer, factors, changes=changes)
+    changes = not isinstance(schedule, Constant) or warmup > 0 or bool(rate_factors)
+    return LearningRates(optimizer, factors, changes=changes)
 
 
-class Schedule:
+class LearningRates:
     """The learning rates of an optimiser's groups, each a function of the steps taken.
 
     It does what PyTorch's ``LambdaLR`` does, but leaves ``optimizer.step`` as it is, which costs a
@@ -108,28 +174,27 @@ class Schedule:
             group["lr"] = rate * factor(num_steps)
 
 
-def check_schedule(space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+def check_schedule(
+    space: SearchSpace,
+    fixed: Mapping[str, Value],
+    code: Mapping[str, Source] | None = None,
+) -> None:
     """Check the ``schedule.*`` parameters.
 
     Raises:
         RecipeError: If a schedule or one of its parameters is unknown, or a value is out of range.
     """
-    domain = space.get("schedule.name")
-    if domain is not None and not isinstance(domain, Choice):
-        raise RecipeError("schedule.name must be a choice of names, not a number.")
-    names = domain.values if domain else (fixed.get("schedule.name", "constant"),)
+    names = possible_names("schedule.name", space, fixed, DEFAULT_SCHEDULE)
+    known = {"name", "warmup_epochs"}
     for name in names:
-        if name not in SCHEDULES:
-            raise RecipeError(
-                f"schedule.name {name!r} is unknown{did_you_mean(str(name), tuple(SCHEDULES))}; "
-                f"choose from {', '.join(SCHEDULES)}."
-            )
-    known = {"name", "warmup_epochs", *(key for name in names for key in SCHEDULES[str(name)])}
+        schedule = SCHEDULES.find(name, code=code)
+        SCHEDULES.check_defaults(name, schedule)
+        known |= {*arguments_of(schedule)}
     for parameter in [*space.names, *fixed]:
         prefix, _, short = parameter.partition(".")
         if prefix == "schedule" and short not in known:
             raise RecipeError(
-                f"{parameter} does not belong to schedule {', '.join(map(str, names))}"
+                f"{parameter} does not belong to schedule {', '.join(names)}"
                 f"{did_you_mean(short, tuple(known))}; known are {', '.join(sorted(known))}."
             )
         if prefix == "schedule" and short != "name":

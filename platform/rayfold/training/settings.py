@@ -1,6 +1,8 @@
 """What all folds of a study share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -8,7 +10,7 @@ from torch import nn
 from rayfold.data import FoldPlan
 from rayfold.library import resolve_model
 from rayfold.results import Config, Mode
-from rayfold.training.references import learner_source, strategy_source
+from rayfold.training.references import LEARNERS, STRATEGIES
 from rayfold.training.warm_start import WarmStart
 from rayfold.user_code import Source
 
@@ -19,9 +21,12 @@ class Settings:
 
     Attributes:
         epochs: Epochs of a complete training, at least 1.
-        loss: Name of the loss (see ``training.losses``); None takes the task's default.
-        metrics: Names of the metrics computed on the validation rows (see ``training.metrics``).
-        metric: What the study searches for: ``"val_loss"`` or ``"val_"`` + one of ``metrics``.
+        loss: Name or reference of the loss (see ``training.losses``); None takes the task's
+            default.
+        metrics: Names and references of the metrics computed on the validation rows (see
+            ``training.metrics``).
+        metric: What the study searches for: ``"val_loss"`` or ``"val_"`` + the name of one of
+            ``metrics``.
         mode: Whether a small or a large ``metric`` is good.
         random_seed: Seed of the study; each fold's seed follows from it, the trial and the fold.
         checkpoint_seconds: Seconds between two checkpoints of a fold in training; 0 writes one
@@ -50,6 +55,7 @@ class StudySetup:
         warm_start: What warm trials begin with; None: all begin cold.
         learner: Code of what a fold learns and how.
         strategy: Code of how the workers of a group train together.
+        references: Code of losses, metrics, optimisers and schedules that are named by reference.
     """
 
     model: Source
@@ -58,13 +64,14 @@ class StudySetup:
     folder: Path
     parameters: Config = field(default_factory=dict)
     warm_start: WarmStart | None = None
-    learner: Source = field(default_factory=learner_source)
-    strategy: Source = field(default_factory=strategy_source)
+    learner: Source = field(default_factory=partial(LEARNERS.source, "supervised"))
+    strategy: Source = field(default_factory=partial(STRATEGIES.source, "all_reduce"))
+    references: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def code(self) -> tuple[Source, ...]:
         """All code that may be the user's."""
-        return self.model, self.learner, self.strategy
+        return self.model, self.learner, self.strategy, *self.references.values()
 
     def told(self, text: str) -> str:
         """Return a traceback or message with the user's own files and modules in it."""

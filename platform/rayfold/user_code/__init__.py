@@ -7,7 +7,6 @@ text to every process, and are imported there under a name that holds their dige
 """
 
 from rayfold.user_code.changes import CodeRecord, all_files, changed_files, changed_packages
-from rayfold.user_code.class_of import load_class
 from rayfold.user_code.imports import installed_versions
 from rayfold.user_code.source import Source, find_source, is_file_reference, source_of_files
 
@@ -20,6 +19,5 @@ __all__ = [
     "find_source",
     "installed_versions",
     "is_file_reference",
-    "load_class",
     "source_of_files",
 ]

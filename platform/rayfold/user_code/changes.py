@@ -26,7 +26,7 @@ class CodeRecord:
 
     @classmethod
     def of(cls, model: Source, *others: Source) -> Self:
-        """Return the record of a model, and of a learner or a strategy of the user's own."""
+        """Return the record of a model, and of all else that is the user's own."""
         own = [source for source in others if not source.is_ours]
         files, packages = all_files(model, *own), dict(model.packages)
         for source in own:
@@ -61,8 +61,10 @@ def all_files(model: Source, *others: Source) -> dict[str, str]:
     files = dict(model.files)
     for source in others:
         for name, text in source.files.items():
-            same = files.get(name, text) == text
-            files[name if same else f"{source.what}/{name}"] = text
+            place = name
+            while files.get(place, text) != text:
+                place = f"{source.what}/{place}"
+            files[place] = text
     return files
 
 

@@ -1,7 +1,8 @@
 """The first import of a user's code, in a child process: it may hang, leave or crash.
 
-``python -m rayfold.user_code.first_import FOLDER SECONDS`` reads ``source.pickle`` in a folder,
-which its parent has just written, and leaves ``done`` there when the import has come to its end.
+``python -m rayfold.user_code.first_import FOLDER SECONDS`` reads ``sources.pickle`` in a folder,
+which its parent has just written, and leaves ``done0``, ``done1`` ... there, one when each import
+has come to its end.
 """
 
 import faulthandler
@@ -30,24 +31,30 @@ _TRIED: set[tuple[str, str]] = set()
 """What has been imported in a child: modules and digests."""
 
 
-def try_import(source: Source) -> None:
+def try_import(*sources: Source) -> None:
     """Import code in a child process, once for each text, before this process imports it.
 
     What the code raises is not told: it raises that here, too.
 
     Args:
-        source: The code of a class; one that is here already has been imported.
+        sources: The code of classes. Ours, and those that are here already, need no try.
 
     Raises:
         ModelError: If the import does not end, ends the process, or raises KeyboardInterrupt; one
             line with file and line.
     """
-    key = (source.module, source.digest)
-    if source.kind == "notebook" or source.is_here or key in _TRIED:
+    untried = {
+        key: source
+        for source in sources
+        if (key := (source.module, source.digest)) not in _TRIED
+        and not (source.is_ours or source.kind == "notebook" or source.is_here)
+    }
+    if not untried:
         return
+    given = [*untried.values()]
     with tempfile.TemporaryDirectory(prefix="rayfold-") as place:
         folder = Path(place)
-        (folder / "source.pickle").write_bytes(pickle.dumps(source))
+        (folder / "sources.pickle").write_bytes(pickle.dumps(given))
         errors = folder / "errors.txt"
         with child_process(
             "rayfold.user_code.first_import",
@@ -57,13 +64,14 @@ def try_import(source: Source) -> None:
             errors=errors,
         ) as child:
             try:
-                status: int | None = child.wait(START_SECONDS + SECONDS)
+                status: int | None = child.wait(START_SECONDS + SECONDS * len(given))
             except subprocess.TimeoutExpired:
                 status = None
-        if not (folder / "done").exists():
-            texts = [file.read_text(errors="replace") for file in folder.glob("*.txt")]
-            raise ModelError(_told(source, status, source.told("\n".join(texts))))
-    _TRIED.add(key)
+        for number, source in enumerate(given):
+            if not (folder / f"done{number}").exists():
+                texts = [file.read_text(errors="replace") for file in folder.glob("*.txt")]
+                raise ModelError(_told(source, status, source.told("\n".join(texts))))
+    _TRIED.update(untried)
 
 
 def _told(source: Source, status: int | None, text: str) -> str:
@@ -86,12 +94,15 @@ def main(folder: Path, seconds: float) -> None:
     """Import the code that a folder names, which may take some seconds."""
     die_with_parent()
     importlib.import_module("torch")  # no code takes that time
-    source: Source = pickle.loads((folder / "source.pickle").read_bytes())  # noqa: S301  our parent's
+    sources: list[Source] = pickle.loads(  # noqa: S301  our parent's
+        (folder / "sources.pickle").read_bytes()
+    )
     keep_last_words(folder / "words.txt")
-    faulthandler.dump_traceback_later(seconds, exit=True)
-    with suppress(ModelError, OSError):  # the parent meets that, too, and tells it
-        source.load_module()
-    (folder / "done").touch()
+    for number, source in enumerate(sources):
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        with suppress(ModelError, OSError):  # the parent meets that, too, and tells it
+            source.load_module()
+        (folder / f"done{number}").touch()
 
 
 if __name__ == "__main__":

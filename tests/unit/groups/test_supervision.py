@@ -117,7 +117,7 @@ class Direct:
 
 
 @pytest.fixture
-def registry() -> Iterator[Direct]:
+def direct() -> Iterator[Direct]:
     direct = Direct()
     yield direct
     direct.close()
@@ -138,28 +138,28 @@ def look_until(supervisor: Supervisor, reached: Callable[[], bool]) -> None:
 
 
 def test_groups_are_added_one_at_a_time_while_there_is_room(
-    registry: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
+    direct: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "GROW_SECONDS", 0.0)
-    supervisor = Supervisor(Groups(minimum=1, maximum=3), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(minimum=1, maximum=3), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
     assert launcher.started == [0]
     launcher.num_free = 5
     supervisor.look(0.0)
     assert launcher.started == [0]  # it is not ready yet
-    registry.announce(0)
+    direct.announce(0)
     supervisor.look(0.0)
     assert launcher.started == [0, 1]
-    registry.announce(1)
+    direct.announce(1)
     launcher.num_free = 0
     supervisor.look(0.0)
     assert launcher.started == [0, 1]
 
 
 def test_a_killed_group_is_started_again_and_the_others_are_left_alone(
-    registry: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
+    direct: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    supervisor = Supervisor(Groups(minimum=2, maximum=2), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(minimum=2, maximum=2), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
     other, before = launcher.processes[0], launcher.processes[1]
     os.kill(before.pid, signal.SIGKILL)
@@ -172,51 +172,51 @@ def test_a_killed_group_is_started_again_and_the_others_are_left_alone(
 
 
 def test_a_group_that_cannot_start_is_given_up_after_three_deaths_and_the_cause_is_kept(
-    registry: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
+    direct: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
     launcher.code = CANNOT_START
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
-    look_until(supervisor, lambda: bool(registry.snapshot().broken))
+    look_until(supervisor, lambda: bool(direct.snapshot().broken))
     supervisor.look(0.1)
     assert launcher.started == [0, 0, 0]
     cause = "it ended with status 1"
-    assert registry.snapshot().broken == (
+    assert direct.snapshot().broken == (
         f"group 0 has ended 3 times in a row before it took a job: {cause}."
     )
     assert caplog.messages[-1] == f"Group 0 is not started again: {cause}."
 
 
 def test_a_group_that_does_not_stop_is_killed_and_started_again(
-    registry: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
+    direct: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=0.0)
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=0.0)
     supervisor.begin()
     hanging = launcher.processes[0]
-    registry.train(0)
+    direct.train(0)
     supervisor.look(0.1)
     assert hanging.poll() is None  # as long as its trial wants it, it may take its time
-    registry.run(registry.dispatcher.release("/0000"))
+    direct.run(direct.dispatcher.release("/0000"))
     look_until(supervisor, lambda: len(launcher.started) == 2)
     assert hanging.wait() == -signal.SIGKILL
     assert caplog.messages == [
         "Group 0 has not ended fold 2 of trial 0000 within 0 s of being told to: it may hang, so "
         "its processes are killed. What the fold has not written is lost."
     ]
-    token = registry.announce(0)
+    token = direct.announce(0)
     assert token
-    assert [group.trial for group in registry.snapshot().groups] == [None]
+    assert [group.trial for group in direct.snapshot().groups] == [None]
 
 
 def test_at_the_end_hanging_groups_are_killed_and_idle_ones_end_by_themselves(
-    registry: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
+    direct: Direct, launcher: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    supervisor = Supervisor(Groups(minimum=2, maximum=2), launcher, registry, grace_seconds=2.0)
+    supervisor = Supervisor(Groups(minimum=2, maximum=2), launcher, direct, grace_seconds=2.0)
     supervisor.begin()
     processes = dict(launcher.processes)
-    registry.train(0)
-    registry.announce(1)
-    registry.run(registry.dispatcher.stop())
+    direct.train(0)
+    direct.announce(1)
+    direct.run(direct.dispatcher.stop())
     assert processes[1].stdin is not None
     processes[1].stdin.close()
     supervisor.end()
@@ -227,14 +227,14 @@ def test_at_the_end_hanging_groups_are_killed_and_idle_ones_end_by_themselves(
 
 
 def test_what_is_missing_is_told_once_when_no_group_becomes_ready(
-    registry: Direct,
+    direct: Direct,
     launcher: Processes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervision, "PATIENCE_SECONDS", 0.0)
     caplog.set_level(logging.WARNING)
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
     supervisor.look(0.01)
     supervisor.look(0.01)
@@ -244,13 +244,13 @@ def test_what_is_missing_is_told_once_when_no_group_becomes_ready(
 
 
 def test_why_the_last_group_has_ended_is_told_when_none_becomes_ready(
-    registry: Direct,
+    direct: Direct,
     launcher: Processes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervision, "PATIENCE_SECONDS", 0.0)
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
     launcher.processes[0].kill()
     launcher.processes[0].wait()
@@ -261,11 +261,11 @@ def test_why_the_last_group_has_ended_is_told_when_none_becomes_ready(
 
 
 def test_a_supervisor_that_fails_says_so_at_each_check_from_then_on(
-    registry: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
+    direct: Direct, launcher: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
-    supervisor.check(registry.snapshot())
+    supervisor.check(direct.snapshot())
 
     def fails(timeout: float) -> Sequence[Ending]:
         raise RuntimeError("no answer")
@@ -274,17 +274,17 @@ def test_a_supervisor_that_fails_says_so_at_each_check_from_then_on(
     supervisor.watch(threading.Event())
     for _ in range(2):
         with pytest.raises(ResourcesError) as raised:
-            supervisor.check(registry.snapshot())
+            supervisor.check(direct.snapshot())
         assert str(raised.value) == (
             "groups that end cannot be started again any more (RuntimeError: no answer)"
         )
 
 
-def test_a_supervisor_ends_when_it_is_told_to(registry: Direct, launcher: Processes) -> None:
-    supervisor = Supervisor(Groups(), launcher, registry, grace_seconds=60.0)
+def test_a_supervisor_ends_when_it_is_told_to(direct: Direct, launcher: Processes) -> None:
+    supervisor = Supervisor(Groups(), launcher, direct, grace_seconds=60.0)
     supervisor.begin()
     until = threading.Event()
     until.set()
     supervisor.watch(until)
     assert launcher.started == [0]
-    supervisor.check(registry.snapshot())
+    supervisor.check(direct.snapshot())

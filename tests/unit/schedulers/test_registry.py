@@ -10,13 +10,12 @@ from rayfold.schedulers import (
     Racing,
     Replay,
     Scheduler,
-    create,
 )
 
 
 def test_schedulers_are_made_by_name() -> None:
-    assert isinstance(create("racing"), Racing)
-    assert isinstance(create("halving", {"reduction": 3}), Halving)
+    assert isinstance(SCHEDULERS.create("racing"), Racing)
+    assert isinstance(SCHEDULERS.create("halving", {"reduction": 3}), Halving)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +29,8 @@ def test_schedulers_are_made_by_name() -> None:
 )
 def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:
     ((name, arguments),) = scheduler.settings().items()
-    assert type(create(name, arguments)) is type(scheduler) is SCHEDULERS[name]
-    assert create(name, arguments).settings() == scheduler.settings()
+    assert type(SCHEDULERS.create(name, arguments)) is type(scheduler) is SCHEDULERS.names[name]
+    assert SCHEDULERS.create(name, arguments).settings() == scheduler.settings()
 
 
 @pytest.mark.parametrize(
@@ -40,9 +39,9 @@ def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:
         (
             "raicing",
             {},
-            r"^scheduler must be one of racing, .*, got 'raicing' \(did you mean 'racing'\?\)\.$",
+            r"^scheduler 'raicing' is unknown \(did you mean 'racing'\?\); choose from racing, ha",
         ),
-        (None, {}, "scheduler must be one of racing, halving"),
+        (None, {}, "^a scheduler is a name, a reference or a class, got NoneType"),
         (
             "racing",
             {"roule": 1},
@@ -54,4 +53,4 @@ def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:
 )
 def test_mistakes_are_refused_by_name(name: Any, arguments: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        create(name, arguments)
+        SCHEDULERS.create(name, arguments)

@@ -129,7 +129,7 @@ def test_a_space_is_a_search_space_and_a_refused_start_can_be_repeated() -> None
         ({"failed": "no"}, "failed must be true or false, got 'no'"),
         ({"score": 1.0, "standard_error": "a"}, "standard_error must be a number of at least 0"),
         ({"score": 1.0, "standard_error": -1.0}, "standard_error must be a number of at least 0"),
-        ({"score": 1.0, "num_folds": -1}, "num_folds must be a whole number of at least 0"),
+        ({"score": 1.0, "num_folds": -1}, "num_folds must be a whole number from 0"),
     ],
 )
 def test_what_is_observed_is_checked(arguments: dict[str, Any], message: str) -> None:

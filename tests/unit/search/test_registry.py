@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 
 from rayfold.errors import RecipeError
-from rayfold.search import SEARCHERS, Fixed, Genetic, Random, Searcher, create
+from rayfold.search import SEARCHERS, Fixed, Genetic, Random, Searcher
 
 
 def test_searchers_are_made_by_name() -> None:
-    assert isinstance(create("random"), Random)
-    assert isinstance(create("genetic", {"population": 4}), Genetic)
+    assert isinstance(SEARCHERS.create("random"), Random)
+    assert isinstance(SEARCHERS.create("genetic", {"population": 4}), Genetic)
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ def test_searchers_are_made_by_name() -> None:
 )
 def test_settings_make_the_same_searcher_again(searcher: Searcher) -> None:
     ((name, arguments),) = searcher.settings().items()
-    assert type(create(name, arguments)) is type(searcher) is SEARCHERS[name]
-    assert create(name, arguments).settings() == searcher.settings()
+    assert type(SEARCHERS.create(name, arguments)) is type(searcher) is SEARCHERS.names[name]
+    assert SEARCHERS.create(name, arguments).settings() == searcher.settings()
 
 
 def test_reseeded_searchers_draw_otherwise_and_always_the_same() -> None:
@@ -44,9 +44,9 @@ def test_a_searcher_that_draws_nothing_is_not_reseeded() -> None:
         (
             "genetics",
             {},
-            r"searcher must be one of random, .*, got 'genetics' \(did you mean 'gen",
+            r"^searcher 'genetics' is unknown \(did you mean 'genetic'\?\); choose from random,",
         ),
-        (None, {}, "searcher must be one of random, genetic"),
+        (None, {}, "^a searcher is a name, a reference or a class, got NoneType"),
         (
             "genetic",
             {"popultion": 4},
@@ -59,11 +59,11 @@ def test_a_searcher_that_draws_nothing_is_not_reseeded() -> None:
         (
             "genetic",
             {"population": "16"},
-            "^genetic: population must be a whole number of at leas",
+            "^genetic: population must be a whole number from 2",
         ),
         ("genetic", {"elite_fraction": None}, "^genetic: elite_fraction must be a number between"),
     ],
 )
 def test_mistakes_are_refused_by_name(name: Any, arguments: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        create(name, arguments)
+        SEARCHERS.create(name, arguments)

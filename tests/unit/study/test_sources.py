@@ -111,7 +111,7 @@ def test_parts_are_cut_by_a_column_of_the_source_and_not_by_files(recipe: Any) -
             "./absent.py:Rows",
             r"data is wrong: source \./absent\.py:Rows: cannot read .*absent\.py",
         ),
-        ("{hdf: {paths: a.h5}}", "data is wrong: source must be one of hdf5, or a reference"),
+        ("{hdf: {paths: a.h5}}", "data is wrong: source 'hdf' is unknown .did you mean 'hdf5'"),
         ("{hdf: a.h5}", r"fixed\.data\.hdf is unknown \(did you mean 'hdf5'\?\)"),
         ("a.h5", r"fixed\.data must be a mapping, got 'a\.h5'"),
         ("{hdf5: a.h5, test_fraction: 0.2}", r"data\.test_fraction is now holdout of the study"),

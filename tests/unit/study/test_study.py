@@ -342,7 +342,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"loss": "mse"}, r"^loss 'mse' is not for classification"),
+            ({"loss": "mse"}, r"^loss 'mse' is unknown for classification"),
             ({"metrics": ["acuracy"]}, r"'acuracy' .*\(did you mean 'accuracy'\?\)"),
             ({"metric": "val_f1"}, r"^metric 'val_f1' is not computed"),
             ({"metric": "val_los"}, r"'val_los' .*\(did you mean 'val_loss'\?\)"),
@@ -460,7 +460,7 @@ class TestArguments:
         assert study.plan().num_folds == 10
         with pytest.raises(
             RecipeError,
-            match=r"search\.scheduler is wrong: .* one of racing, .* mean 'racing'",
+            match=r"search\.scheduler is wrong: .* mean 'racing'.*choose from racing, ",
         ):
             Recipe.from_yaml(text, overrides=["search.scheduler=rasing"])
 

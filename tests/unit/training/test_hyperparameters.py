@@ -6,6 +6,7 @@ from rayfold.results import Config, Value
 from rayfold.space import Choice, Domain, Float, Int, SearchSpace
 from rayfold.tasks import TASKS
 from rayfold.training.hyperparameters import check_hyperparameters, section
+from rayfold.training.losses import check_loss
 
 
 class Net(nn.Module):
@@ -20,7 +21,10 @@ def check(
 ) -> None:
     space = SearchSpace(searched or {"model.width": Int(1, 8)})
     task = next(task for task in TASKS.values() if loss in task.losses())
-    check_hyperparameters(space, fixed or {}, model_class=Net, task=task, loss=loss)
+    name, parameters = check_loss(loss, task)
+    check_hyperparameters(
+        space, fixed or {}, model_class=Net, loss=name, loss_parameters=parameters
+    )
 
 
 def test_a_section_is_what_stands_under_its_prefix() -> None:

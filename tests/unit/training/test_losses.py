@@ -3,28 +3,28 @@ import math
 import pytest
 import torch
 
-from rayfold.errors import RecipeError
+from rayfold.errors import ModelError
 from rayfold.tasks import TASKS, Classification, Regression
 from rayfold.training.losses import build_loss, check_loss
 
 
 def test_without_a_name_the_task_decides() -> None:
-    assert check_loss(None, Classification()) == "cross_entropy"
-    assert check_loss(None, Regression()) == "mse"
+    assert check_loss(None, Classification()) == ("cross_entropy", ("label_smoothing",))
+    assert check_loss(None, Regression()) == ("mse", ())
 
 
 def test_every_loss_fits_its_own_task() -> None:
     for task in TASKS.values():
-        assert [check_loss(name, task) for name in task.losses()] == [*task.losses()]
+        assert [check_loss(name, task)[0] for name in task.losses()] == [*task.losses()]
 
 
 def test_a_loss_of_the_other_task_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"loss 'mse' is not for classification; choose one of"):
+    with pytest.raises(ModelError, match=r"loss 'mse' is unknown for classification; choose from"):
         check_loss("mse", Classification())
 
 
 def test_a_misspelt_loss_gets_a_hint() -> None:
-    with pytest.raises(RecipeError, match=r"'hubert' .* \(did you mean 'huber'\?\)"):
+    with pytest.raises(ModelError, match=r"'hubert' .* \(did you mean 'huber'\?\)"):
         check_loss("hubert", Regression())
 
 

@@ -1,5 +1,6 @@
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,10 @@ import sklearn.metrics
 import torch
 
 from rayfold.data import DataSet, Fold, FoldPlan
-from rayfold.errors import DataError, RecipeError
-from rayfold.tasks import Classification, Regression
-from rayfold.training.metrics import (
-    check_defined,
-    check_metrics,
-    evaluate,
-    metric_mode,
-)
+from rayfold.errors import DataError, ModelError, RecipeError
+from rayfold.tasks import Classification, Regression, Task
+from rayfold.training import metrics
+from rayfold.training.metrics import check_defined, find_metrics, metric_mode
 
 # Classes 0 0 0 1 are predicted as 0 0 1 1.
 PROBABILITIES = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
@@ -26,35 +23,40 @@ VALUES = torch.tensor([[1.0], [1.0], [6.0]])
 TRUE_VALUES = torch.tensor([[0.0], [2.0], [4.0]])
 
 
-def test_without_names_the_task_decides() -> None:
-    assert check_metrics((), Classification()) == ("accuracy",)
-    assert check_metrics((), Regression()) == ("mae",)
+def evaluate(
+    names: Sequence[str], task: Task, predictions: torch.Tensor, labels: torch.Tensor
+) -> dict[str, float]:
+    return metrics.evaluate(find_metrics(names, task), task, predictions, labels)
 
 
 def test_a_metric_named_twice_counts_once() -> None:
-    assert check_metrics(("f1", "accuracy", "f1"), Classification()) == ("f1", "accuracy")
+    assert [*find_metrics(("f1", "accuracy", "f1"), Classification())] == ["f1", "accuracy"]
 
 
 def test_a_misspelt_metric_gets_a_hint() -> None:
-    with pytest.raises(RecipeError, match=r"'acuracy' is not for .*\(did you mean 'accuracy'\?\)"):
-        check_metrics(("acuracy",), Classification())
+    with pytest.raises(ModelError, match=r"'acuracy' is unknown for .*\(did you mean 'accuracy'"):
+        find_metrics(("acuracy",), Classification())
 
 
 def test_a_metric_of_the_other_task_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"'r2' is not for classification.*choose from accuracy"):
-        check_metrics(("accuracy", "r2"), Classification())
+    with pytest.raises(
+        ModelError, match=r"'r2' is unknown for classification; choose from accuracy"
+    ):
+        find_metrics(("accuracy", "r2"), Classification())
 
 
 def test_the_mode_belongs_to_the_metric() -> None:
-    assert metric_mode("val_loss", ("accuracy",), Classification()) == "min"
-    assert metric_mode("val_accuracy", ("accuracy",), Classification()) == "max"
-    assert metric_mode("val_rmse", ("rmse",), Regression()) == "min"
-    assert metric_mode("val_r2", ("r2",), Regression()) == "max"
+    of_classes = find_metrics(("accuracy",), Classification())
+    assert metric_mode("val_loss", of_classes) == "min"
+    assert metric_mode("val_accuracy", of_classes) == "max"
+    of_values = find_metrics(("rmse", "r2"), Regression())
+    assert metric_mode("val_rmse", of_values) == "min"
+    assert metric_mode("val_r2", of_values) == "max"
 
 
 def test_a_metric_that_is_not_computed_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"'val_f1' is not computed.*one of val_loss, val_accur"):
-        metric_mode("val_f1", ("accuracy",), Classification())
+        metric_mode("val_f1", find_metrics(("accuracy",), Classification()))
 
 
 def test_classification_metrics_by_hand() -> None:
@@ -236,12 +238,11 @@ def plan_of(labels: list[Any], task: Any, *validation: list[int]) -> tuple[FoldP
 def test_a_study_whose_metric_is_undefined_in_a_fold_is_refused() -> None:
     plan, data = plan_of([0, 1, 1, 1], Classification(), [0, 1], [2, 3])
     with pytest.raises(DataError, match=r"fold 1: val_auroc is undefined.*'dog'; use fewer folds"):
-        check_defined("val_auroc", plan, data)
-    check_defined("val_accuracy", plan, data)
-    check_defined("val_loss", plan, data)
+        check_defined("val_auroc", Classification.metrics["auroc"], plan, data)
+    check_defined("val_accuracy", Classification.metrics["accuracy"], plan, data)
     plan, data = plan_of([[0.0], [1.0], [2.0]], Regression(), [0, 1], [2])
     with pytest.raises(DataError, match=r"fold 1: val_r2 is undefined.*single validation row"):
-        check_defined("val_r2", plan, data)
+        check_defined("val_r2", Regression.metrics["r2"], plan, data)
 
 
 def test_of_a_part_only_the_rows_that_count_decide() -> None:
@@ -249,4 +250,9 @@ def test_of_a_part_only_the_rows_that_count_decide() -> None:
     [fold] = plan.folds
     scored = Fold(0, fold.training_rows, fold.validation_rows, np.array([True, False]))
     with pytest.raises(DataError, match=r"class 'cat'"):
-        check_defined("val_auroc", FoldPlan((scored,), digest="f" * 64), data)
+        check_defined(
+            "val_auroc",
+            Classification.metrics["auroc"],
+            FoldPlan((scored,), digest="f" * 64),
+            data,
+        )

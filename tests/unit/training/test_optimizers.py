@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import Parameter
@@ -72,9 +74,9 @@ def test_without_a_name_it_is_adamw_with_a_thousandth() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.001
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS.names)
 def test_the_learning_rate_comes_first_and_nothing_but_scalars_is_taken(name: str) -> None:
-    first, *others = optimizer_parameters(name)
+    first, *others = optimizer_parameters(OPTIMIZERS.find(name))
     assert first == "learning_rate"
     assert "weight_decay" in others
     assert not {"params", "lr", "betas", "foreach", "fused", "maximize"} & set(others)
@@ -181,3 +183,35 @@ def test_a_range_below_zero_is_refused() -> None:
     space = SearchSpace({"optimizer.learning_rate": Float(-0.1, 0.1)})
     with pytest.raises(RecipeError, match=r"learning_rate must be .* from 0 to .*, not -0\.1"):
         check_optimizer(space, {})
+
+
+class Rateless(torch.optim.SGD):
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+
+
+class Needing(torch.optim.SGD):
+    def __init__(self, params: Any, lr: float, rho: float, nesterov: bool = False) -> None:
+        super().__init__(params, lr, momentum=rho)
+
+
+def test_an_optimizer_by_reference_takes_what_its_constructor_takes() -> None:
+    fixed: dict[str, Value] = {"optimizer.name": "torch.optim:NAdam"}
+    check_optimizer(NOTHING, {**fixed, "optimizer.momentum_decay": 0.004})
+    with pytest.raises(RecipeError, match=r"optimizer\.momentum does not belong .*momentum_decay"):
+        check_optimizer(NOTHING, {**fixed, "optimizer.momentum": 0.9})
+    optimizer = build_optimizer([Parameter(torch.ones(()))], {"name": "torch.optim:NAdam"})
+    assert type(optimizer) is torch.optim.NAdam
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (Rateless, r"Rateless' takes no lr; let its constructor take the learning rate"),
+        (Needing, r"Needing' needs rho; search or fix optimizer\.rho"),
+    ],
+)
+def test_an_optimizer_that_no_configuration_can_make_is_refused(made: type, message: str) -> None:
+    source = OPTIMIZERS.source(made)
+    with pytest.raises(RecipeError, match=message):
+        check_optimizer(NOTHING, {"optimizer.name": source.reference}, {source.reference: source})

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import numpy as np
 
 from rayfold.ensemble.builders.base import Builder, Selection
-from rayfold.ensemble.checks import count, flag
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.errors import EnsembleError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, Flag
 
 Weighting = Literal["uniform", "score"]
 
@@ -24,16 +24,14 @@ class Best(Builder):
             are unaffected.
 
     Raises:
-        EnsembleError: If an argument is out of range.
+        RecipeError: If an argument is out of range.
     """
 
+    @checked
     def __init__(
-        self, num_members: int = 10, *, weighting: Weighting = "uniform", calibrate: bool = True
+        self, num_members: Count = 10, *, weighting: Weighting = "uniform", calibrate: Flag = True
     ) -> None:
-        if weighting not in ("uniform", "score"):
-            raise EnsembleError(f"weighting must be uniform or score, got {weighting!r}.")
-        self._num_members = count("num_members", num_members, at_least=1)
-        self._weighting, self._calibrate = weighting, flag("calibrate", calibrate)
+        self._num_members, self._weighting, self._calibrate = num_members, weighting, calibrate
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"best": {"num_members": 10, "weighting": "uniform", "calibrate": True}}``."""

@@ -8,8 +8,9 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from rayfold.ensemble.builders.base import Builder, Selection
-from rayfold.ensemble.checks import count, flag, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, Flag, Strength
 
 
 class Convex(Builder):
@@ -25,14 +26,14 @@ class Convex(Builder):
             are unaffected.
 
     Raises:
-        EnsembleError: If an argument is out of range.
+        RecipeError: If an argument is out of range.
     """
 
+    @checked
     def __init__(
-        self, num_candidates: int = 50, *, penalty: float = 1.0, calibrate: bool = True
+        self, num_candidates: Count = 50, *, penalty: Strength = 1.0, calibrate: Flag = True
     ) -> None:
-        self._num_candidates = count("num_candidates", num_candidates, at_least=1)
-        self._penalty, self._calibrate = strength("penalty", penalty), flag("calibrate", calibrate)
+        self._num_candidates, self._penalty, self._calibrate = num_candidates, penalty, calibrate
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"convex": {"num_candidates": 50, "penalty": 1.0, "calibrate": True}}``."""

@@ -1,15 +1,16 @@
 """Greedy ensemble selection."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from rayfold.ensemble.builders.base import Builder, Selection
-from rayfold.ensemble.checks import count, flag, share, strength
 from rayfold.ensemble.out_of_fold import OutOfFold
-from rayfold.results import MAX_SEED
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Flag, Seed, SomeShare, Strength, Whole, plain
 from rayfold.tasks import Task
 
 DEFAULT_ROUNDS = 50
@@ -21,7 +22,8 @@ _PRIOR_MEMBERS, _PRIOR_SHARE = 10, 1 / 3
 """Largest number of candidates in the prior's plain mean, and their largest share of all. If the
 rounds chose more than that share, the prior has as many. A mean of all would include the worst."""
 
-MAX_ROUNDS, MAX_BAGS = 10_000, 1000
+NumRounds = Annotated[int, Field(strict=True, ge=1, le=10_000), plain]
+NumBags = Annotated[int, Field(strict=True, ge=1, le=1000), plain]
 
 
 class Greedy(Builder):
@@ -48,31 +50,27 @@ class Greedy(Builder):
             are unaffected.
 
     Raises:
-        EnsembleError: If an argument is out of range.
+        RecipeError: If an argument is out of range.
 
     References:
         Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
     """
 
+    @checked
     def __init__(
         self,
-        num_rounds: int = DEFAULT_ROUNDS,
+        num_rounds: NumRounds = DEFAULT_ROUNDS,
         *,
-        num_start: int = 0,
-        num_bags: int = 1,
-        bag_fraction: float = 0.5,
-        prior_rows: float | None = None,
-        random_seed: int = 0,
-        calibrate: bool = True,
+        num_start: Whole = 0,
+        num_bags: NumBags = 1,
+        bag_fraction: SomeShare = 0.5,
+        prior_rows: Strength | None = None,
+        random_seed: Seed = 0,
+        calibrate: Flag = True,
     ) -> None:
-        if prior_rows is not None:
-            strength("prior_rows", prior_rows)
-        self._num_rounds = count("num_rounds", num_rounds, at_least=1, at_most=MAX_ROUNDS)
-        self._num_start = count("num_start", num_start, at_least=0)
-        self._num_bags = count("num_bags", num_bags, at_least=1, at_most=MAX_BAGS)
-        self._random_seed = count("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
-        self._bag_fraction, self._prior_rows = share("bag_fraction", bag_fraction), prior_rows
-        self._calibrate = flag("calibrate", calibrate)
+        self._num_rounds, self._num_start, self._num_bags = num_rounds, num_start, num_bags
+        self._bag_fraction, self._prior_rows = bag_fraction, prior_rows
+        self._random_seed, self._calibrate = random_seed, calibrate
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"greedy": {"num_rounds": 50, ...}}``."""

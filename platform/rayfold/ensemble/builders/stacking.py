@@ -1,14 +1,17 @@
 """Stacking: a linear model of the candidates' predictions."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from rayfold.ensemble.builders.base import Builder, Selection
-from rayfold.ensemble.checks import count, strength
 from rayfold.ensemble.combination import LEAST_STACKED, Stacking
 from rayfold.ensemble.out_of_fold import OutOfFold
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, plain
+from rayfold.results import MAX_COUNT
 
 PENALTIES = np.logspace(-3, 3, 13)
 """Ridge penalties; leave-one-out error chooses between them."""
@@ -29,15 +32,20 @@ class Stacked(Builder):
             0.
 
     Raises:
-        EnsembleError: If an argument is out of range.
+        RecipeError: If an argument is out of range.
 
     References:
         Wolpert, "Stacked Generalization", Neural Networks 5 (1992).
     """
 
-    def __init__(self, num_members: int = 10, *, inverse_penalty: float = 0.1) -> None:
-        self._num_members = count("num_members", num_members, at_least=1)
-        self._inverse_penalty = strength("inverse_penalty", inverse_penalty, zero=False)
+    @checked
+    def __init__(
+        self,
+        num_members: Count = 10,
+        *,
+        inverse_penalty: Annotated[float, Field(strict=True, gt=0, le=MAX_COUNT), plain] = 0.1,
+    ) -> None:
+        self._num_members, self._inverse_penalty = num_members, inverse_penalty
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"stacked": {"num_members": 10, "inverse_penalty": 0.1}}``."""

@@ -15,7 +15,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rayfold.ensemble.checks import inner_share
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Fraction
 from rayfold.tasks import Task
 
 
@@ -70,7 +71,8 @@ def coverage_of(
     return float(covered.mean()), float((ends[..., 1] - ends[..., 0]).mean())
 
 
-def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float64]:
+@checked
+def thresholds(scores: NDArray[np.float64], coverage: Fraction) -> NDArray[np.float64]:
     """Return the smallest score with this coverage, corrected for few rows.
 
     Args:
@@ -81,9 +83,8 @@ def thresholds(scores: NDArray[np.float64], coverage: float) -> NDArray[np.float
         Shape ``(m,)``; infinity if there are too few rows for this coverage.
 
     Raises:
-        EnsembleError: If ``coverage`` is out of range.
+        RecipeError: If ``coverage`` is out of range.
     """
-    inner_share("coverage", coverage)
     num_rows = len(scores)
     rank = math.ceil((num_rows + 1) * coverage)
     if rank > num_rows:

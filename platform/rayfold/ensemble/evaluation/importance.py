@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rayfold.ensemble.checks import count
 from rayfold.ensemble.ensemble import Ensemble
 from rayfold.ensemble.predictor import check_features, predict_rows
 from rayfold.errors import DataError, EnsembleError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, Seed
 from rayfold.results import Config
 from rayfold.space import Choice, SearchSpace
 from rayfold.tracking import LoggedStudy, read_study
@@ -57,13 +58,14 @@ def hyperparameter_importance(
     return _importance(read_study(study, uri=tracking_uri, storage=folder), random_seed)
 
 
+@checked
 def feature_importance(
     ensemble: Ensemble,
     features: ArrayLike | tuple[ArrayLike, ...],
     target: ArrayLike,
     *,
-    num_repeats: int = 5,
-    random_seed: int = 0,
+    num_repeats: Count = 5,
+    random_seed: Seed = 0,
 ) -> pd.DataFrame:
     """Return how much the loss grows when one feature is shuffled among the rows.
 
@@ -85,12 +87,11 @@ def feature_importance(
 
     Raises:
         DataError: If features or target are wrong.
-        EnsembleError: If ``num_repeats`` is out of range.
+        RecipeError: If ``num_repeats`` or ``random_seed`` is out of range.
 
     References:
         Breiman, "Random Forests", Machine Learning 45 (2001).
     """
-    count("num_repeats", num_repeats, at_least=1)
     arrays = [np.array(array) for array in check_features(features, ensemble.signature)]
     truth = _target(ensemble, target, len(arrays[0]))
     generator = np.random.default_rng(random_seed)

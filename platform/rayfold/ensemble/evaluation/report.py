@@ -13,11 +13,11 @@ from rayfold.ensemble.evaluation.conformal import coverage_of
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.plots import plot_builders, png
 from rayfold.ensemble.evaluation.scores import Interval, Scores, interval, scores_of
-from rayfold.ensemble.evaluation.study_metrics import metric_names, over_folds, over_rows
+from rayfold.ensemble.evaluation.study_metrics import over_folds, over_rows
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
 from rayfold.ensemble.out_of_fold import OutOfFold
 from rayfold.results import Mode
-from rayfold.tasks import Task
+from rayfold.tasks import Metric, Task
 
 COVERAGE = 0.9
 """Coverage of the reported sets and intervals."""
@@ -143,6 +143,7 @@ def report_of_folds(
     best_by_metric: NDArray[np.float64],
     best_name: str,
     scored: Sequence[str],
+    metrics: Mapping[str, Metric],
     mode: Mode,
     accept: Sequence[Acceptance],
     reason: str,
@@ -157,19 +158,21 @@ def report_of_folds(
         best_by_metric: Those of the trial that is best by the study's metric.
         best_name: What that trial is called.
         scored: What the study measured, what it searched for first: ``("val_auroc", ...)``.
+        metrics: Those metrics among it that are known here, by name.
         mode: Whether a small or a large value of that is good.
         accept: What the study was to reach.
         reason: Why the builder was chosen.
     """
-    task, target, names = out_of_fold.task, out_of_fold.target, metric_names(scored)
+    task, target = out_of_fold.task, out_of_fold.target
 
     def scores(predictions: NDArray[np.float64]) -> Scores:
-        measures = over_folds(task, names, predictions, target, out_of_fold.folds)
+        measures = over_folds(task, metrics, predictions, target, out_of_fold.folds)
         return scores_of(task, predictions[None], target, metrics=measures)
 
     nested, alone = scores(evaluations[0].predictions), scores(single_best)
     by_metric = None
-    if scored[0] != "val_loss" and not np.array_equal(single_best, best_by_metric):
+    is_known = scored[0].removeprefix("val_") in metrics
+    if is_known and not np.array_equal(single_best, best_by_metric):
         by_metric = scores(best_by_metric)
     return Report(
         reason=reason,
@@ -222,7 +225,7 @@ def report_of_held_out(
     target: NDArray[np.generic],
     nonconformity: NDArray[np.float64],
     uncertainty: Uncertainty,
-    names: Sequence[str] = (),
+    metrics: Mapping[str, Metric],
 ) -> HeldOutReport:
     """Return the results on the test rows.
 
@@ -233,19 +236,19 @@ def report_of_held_out(
         target: What is true.
         nonconformity: Of other rows, as sets and intervals need it.
         uncertainty: Of the ensemble's predictions.
-        names: The study's own metrics.
+        metrics: The study's own metrics by name.
     """
     average = best_models.mean(axis=0)
-    of_each = [over_rows(task, names, model, target) for model in best_models]
+    of_each = [over_rows(task, metrics, model, target) for model in best_models]
     losses = task.row_losses(ensemble, target)
     of_models = task.row_losses(best_models, target).mean(axis=0)
     covered, width = coverage_of(task, ensemble, target, nonconformity, COVERAGE)
     return HeldOutReport(
         ensemble=scores_of(
-            task, ensemble[None], target, metrics=over_rows(task, names, ensemble, target)
+            task, ensemble[None], target, metrics=over_rows(task, metrics, ensemble, target)
         ),
         best_average=scores_of(
-            task, average[None], target, metrics=over_rows(task, names, average, target)
+            task, average[None], target, metrics=over_rows(task, metrics, average, target)
         ),
         best_model=scores_of(
             task,
@@ -253,7 +256,8 @@ def report_of_held_out(
             target,
             metrics={
                 name: (float(np.mean([of_model[name][0] for of_model in of_each])), None)
-                for name in names
+                for name in metrics
+                if all(name in of_model for of_model in of_each)
             },
         ),
         gain_over_average=interval(task.row_losses(average, target) - losses),

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from rayfold.results import mean_of_known
-from rayfold.tasks import Task
+from rayfold.tasks import Metric, Task
 from rayfold.training.metrics import evaluate
 
 NUM_BLOCKS = 10
@@ -18,17 +18,23 @@ Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
 """Each metric's name, such as ``"auroc"``, with its value and standard error."""
 
 
-def metric_names(scored: Sequence[str]) -> tuple[str, ...]:
+def known_metrics(scored: Sequence[str], known: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the metrics among what a study scores: ``("val_auroc", "val_loss")`` to ``auroc``.
 
-    The loss is left out: a study's own may be any, an ensemble's is that of its task.
+    The loss is left out: a study's own may be any, an ensemble's is that of its task. So is what
+    is not known here: a metric of the user's own, or what a learner reports.
+
+    Args:
+        scored: What the study measured, what it searched for first.
+        known: Metrics by name.
     """
-    return tuple(name.removeprefix("val_") for name in scored if name != "val_loss")
+    names = (name.removeprefix("val_") for name in scored)
+    return {name: known[name] for name in names if name in known}
 
 
 def over_folds(
     task: Task,
-    names: Sequence[str],
+    metrics: Mapping[str, Metric],
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
     folds: NDArray[np.int64],
@@ -37,22 +43,22 @@ def over_folds(
 
     Args:
         task: What is predicted.
-        names: Its metrics.
+        metrics: The study's metrics by name.
         predictions: Predictions of the task, shape ``(rows, outputs)``.
         target: Labels, as the task encodes them.
         folds: Fold of each row, shape ``(rows,)``.
     """
     of_folds = [
-        _values(task, names, predictions[folds == fold], target[folds == fold])
+        _values(task, metrics, predictions[folds == fold], target[folds == fold])
         for fold in np.unique(folds)
     ]
-    means = {name: mean_of_known([values[name] for values in of_folds]) for name in names}
+    means = {name: mean_of_known([values[name] for values in of_folds]) for name in metrics}
     return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def over_rows(
     task: Task,
-    names: Sequence[str],
+    metrics: Mapping[str, Metric],
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
 ) -> Measures:
@@ -60,37 +66,37 @@ def over_rows(
 
     Args:
         task: What is predicted.
-        names: Its metrics.
+        metrics: The study's metrics by name.
         predictions: Predictions of the task, shape ``(rows, outputs)``.
         target: Labels, as the task encodes them.
     """
-    if not names:
+    if not metrics:
         return {}
-    whole = _values(task, names, predictions, target)
+    whole = _values(task, metrics, predictions, target)
     if len(target) < 2 * NUM_BLOCKS:
         return {name: (value, None) for name, value in whole.items()}
     blocks = np.random.default_rng(0).permutation(len(target)) % NUM_BLOCKS
     without = [
-        _values(task, names, predictions[blocks != block], target[blocks != block])
+        _values(task, metrics, predictions[blocks != block], target[blocks != block])
         for block in range(NUM_BLOCKS)
     ]
     found = {}
     for name, value in whole.items():
-        left = np.array([values[name] for values in without])
+        left = np.array([values.get(name, np.nan) for values in without])
         error = np.sqrt((NUM_BLOCKS - 1) * np.square(left - left.mean()).mean())
-        found[name] = (value, float(error))
+        found[name] = (value, float(error) if np.isfinite(error) else None)
     return found
 
 
 def _values(
     task: Task,
-    names: Sequence[str],
+    metrics: Mapping[str, Metric],
     predictions: NDArray[np.float64],
     target: NDArray[np.generic],
 ) -> dict[str, float]:
     labels = np.asarray(target, dtype=task.label_type)
     return evaluate(
-        names,
+        metrics,
         task,
         torch.from_numpy(np.asarray(predictions, dtype=np.float32)),
         torch.from_numpy(labels),

@@ -3,15 +3,16 @@
 import logging
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from rayfold.errors import RecipeError, one_of
-from rayfold.results import MAX_SEED, Config
-from rayfold.search.base import Observation, Searcher, whole_number
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Flag, Plural, Seed
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher
 from rayfold.search.bayesian.acquisition import (
     best_place,
     confidence_bound,
@@ -76,21 +77,19 @@ class Bayesian(Searcher):
         RecipeError: If an argument is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        random_seed: int = 0,
-        num_initial: int = 8,
+        random_seed: Seed = 0,
+        num_initial: Plural = 8,
         surrogate: SurrogateName = "auto",
         pending: Pending = "ignore",
-        fold_noise: bool = False,
+        fold_noise: Flag = False,
     ) -> None:
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
-        self._num_initial = whole_number("num_initial", num_initial, at_least=2)
-        self._surrogate: str = one_of("surrogate", surrogate, get_args(SurrogateName))
-        self._pending_as: str = one_of("pending", pending, get_args(Pending))
-        if not isinstance(fold_noise, bool):
-            raise RecipeError(f"fold_noise must be true or false, got {fold_noise!r}.")
+        self._random_seed, self._num_initial = random_seed, num_initial
+        self._surrogate: str = surrogate
+        self._pending_as: str = pending
         self._fold_noise = fold_noise
 
     def settings(self) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import copy
 import math
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from rayfold.errors import RecipeError, one_of
-from rayfold.results import MAX_SEED, Config
-from rayfold.search.base import Observation, Searcher, whole_number
+from rayfold.errors import RecipeError
+from rayfold.options.arguments import checked
+from rayfold.options.fields import Count, Flag, Fraction, Plural, Seed, Share
+from rayfold.results import Config
+from rayfold.search.base import Observation, Searcher
 from rayfold.search.genetic.breeder import Breeder
 from rayfold.search.genetic.generational import Generational
 from rayfold.search.genetic.operators import Individual
@@ -118,33 +120,25 @@ class Genetic(Searcher):
         arXiv 1802.01548 (ageing).
     """
 
+    @checked
     def __init__(
         self,
         *,
-        population: int | None = None,
-        generations: int | None = None,
-        random_seed: int = 0,
-        elite_fraction: float = 0.2,
+        population: Plural | None = None,
+        generations: Count | None = None,
+        random_seed: Seed = 0,
+        elite_fraction: Fraction = 0.2,
         update: Update | None = None,
-        mutation_probability: float | None = None,
-        allow_duplicates: bool | None = None,
-        immigrants: float | None = None,
-        restart: bool | None = None,
-        ageing: bool | None = None,
+        mutation_probability: Share | None = None,
+        allow_duplicates: Flag | None = None,
+        immigrants: Share | None = None,
+        restart: Flag | None = None,
+        ageing: Flag | None = None,
         preset: Preset | None = None,
     ) -> None:
         self._population, self._generations = population, generations
-        if population is not None:
-            self._population = whole_number("population", population, at_least=2)
-        if generations is not None:
-            self._generations = whole_number("generations", generations, at_least=1)
         self._num_trials: int | None = None
-        self._random_seed = whole_number("random_seed", random_seed, at_least=0, at_most=MAX_SEED)
-        if type(elite_fraction) is not float or not 0.0 < elite_fraction < 1.0:
-            raise RecipeError(
-                f"elite_fraction must be a number between 0 and 1, got {elite_fraction!r}."
-            )
-        self._elite_fraction = elite_fraction
+        self._random_seed, self._elite_fraction = random_seed, elite_fraction
         given: dict[str, object] = {
             "update": update,
             "mutation_probability": mutation_probability,
@@ -295,34 +289,13 @@ class Genetic(Searcher):
         )
 
 
-def _options(preset: object, given: dict[str, object]) -> dict[str, Any]:
-    """Return the checked arguments, with defaults of the class or the preset."""
-    preferred = {} if preset is None else PRESETS[one_of("preset", preset, tuple(PRESETS))]
+def _options(preset: Preset | None, given: dict[str, object]) -> dict[str, Any]:
+    """Return the arguments, with defaults of the class or the preset."""
+    preferred = {} if preset is None else PRESETS[preset]
     explicit = {name: value for name, value in given.items() if value is not None}
     options = {**DEFAULTS, **preferred, **explicit}
-    update = one_of("update", options["update"], get_args(Update))
-    checked = {
-        "update": update,
-        "mutation_probability": _share("mutation_probability", options["mutation_probability"]),
-        "allow_duplicates": _switch("allow_duplicates", options["allow_duplicates"]),
-        "immigrants": _share("immigrants", options["immigrants"]),
-        "restart": _switch("restart", options["restart"]),
-        "ageing": _switch("ageing", options["ageing"]),
-    }
-    if update == "generational":
+    if options["update"] == "generational":
         if explicit.get("ageing"):
             raise RecipeError("ageing needs update steady_state, got update generational.")
-        checked["ageing"] = False  # nobody grows old: a generation goes all at once
-    return checked
-
-
-def _share(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise RecipeError(f"{name} must be a number from 0 to 1, got {value!r}.")
-    return float(value)
-
-
-def _switch(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise RecipeError(f"{name} must be true or false, got {value!r}.")
-    return value
+        options["ageing"] = False  # nobody grows old: a generation goes all at once
+    return options

@@ -19,7 +19,7 @@ from rayfold.training.checkpoint import ShrinkAndPerturb
 from rayfold.training.hyperparameters import section
 from rayfold.training.lazy_modules import blank_rows, materialise
 from rayfold.training.optimizers import build_optimizer
-from rayfold.training.schedules import Schedule, build_schedule
+from rayfold.training.schedules import LearningRates, build_schedule
 from rayfold.training.settings import StudySetup
 from rayfold.training.strategies import Strategy
 from rayfold.training.strategies.base import Forward
@@ -118,7 +118,7 @@ class Learner(ABC):
         self._loaded = None if warm is None else self._load_initial_weights(*warm)
         self.initial = None if self._loaded is None else self._loaded.weights
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self._schedules: list[Schedule] = []
+        self._schedules: list[LearningRates] = []
         self._steps_per_epoch = steps_per_epoch
         self.train(True)
         self.build()
@@ -227,13 +227,16 @@ class Learner(ABC):
         if warm_start is not None and warm_start.holds_back:
             parameters = parameter_groups(module)
             factors = rate_factors(self.model, module, warm_start, self._loaded)
-        optimizer = build_optimizer(parameters, section(self.config, "optimizer"))
+        optimizer = build_optimizer(
+            parameters, section(self.config, "optimizer"), self.setup.references
+        )
         schedule = build_schedule(
             optimizer,
             section(self.config, "schedule"),
             epochs=self.setup.settings.epochs,
             steps_per_epoch=self._steps_per_epoch,
             rate_factors=factors,
+            code=self.setup.references,
         )
         self.optimizers[name] = optimizer
         self._schedules.append(schedule)

@@ -12,7 +12,7 @@ from rayfold.errors import ModelError
 from rayfold.isolation import Snapshot, own_generators
 from rayfold.training.hyperparameters import section
 from rayfold.training.learners.base import Batch, Learner
-from rayfold.training.losses import build_loss, check_loss
+from rayfold.training.losses import build_loss
 from rayfold.training.reloading import kept_outside, misfit, told, unlike
 from rayfold.training.strategies.base import Forward
 
@@ -35,9 +35,10 @@ class Supervised(Learner):
     def build(self) -> None:
         """Add the losses, and one optimiser of all parameters."""
         self._task = self.data.task
-        loss = check_loss(self.setup.settings.loss, self._task)
-        self._training_loss = build_loss(self._task, loss, section(self.config, "loss"))
-        self._plain_loss = build_loss(self._task, loss, {})
+        task, code = self._task, self.setup.references
+        loss = self.setup.settings.loss or task.default_loss
+        self._training_loss = build_loss(task, loss, section(self.config, "loss"), code)
+        self._plain_loss = build_loss(task, loss, {}, code)
         self._num_outputs = self.data.num_outputs
         self._forward = self.strategy.wrap(self.model)
         self._optimizer = self.add_optimizer("optimizer", self.model)

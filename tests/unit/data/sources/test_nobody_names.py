@@ -3,13 +3,13 @@
 import ast
 from pathlib import Path
 
-from rayfold.data.sources.registry import SOURCES
+from rayfold.data.sources.option import SOURCES
 
 PACKAGE = Path(__file__).parents[4] / "platform" / "rayfold"
 
 
 def test_no_other_module_names_a_source() -> None:
-    classes = {kind.__name__ for kind in SOURCES.values()}
+    classes = {kind.__name__ for kind in SOURCES.names.values() if isinstance(kind, type)}
     found = []
     for file in PACKAGE.rglob("*.py"):
         place = file.relative_to(PACKAGE)
@@ -22,6 +22,6 @@ def test_no_other_module_names_a_source() -> None:
                 node.attr if isinstance(node, ast.Attribute) else None,
                 node.name if isinstance(node, ast.alias) else None,
             }
-            if named & {*classes, *SOURCES}:
+            if named & {*classes, *SOURCES.names}:
                 found.append(f"{place}:{getattr(node, 'lineno', 0)}")
     assert found == []

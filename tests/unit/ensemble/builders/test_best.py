@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble import Best, OutOfFold
-from rayfold.errors import EnsembleError
+from rayfold.errors import RecipeError
 from rayfold.tasks import Classification
 
 
@@ -58,11 +58,11 @@ def test_one_that_has_all_rows_is_always_among_them() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"num_members": 0}, "num_members must be an integer, at least 1, got 0"),
-        ({"calibrate": None}, "calibrate must be True or False, got None"),
-        ({"weighting": "scores"}, "weighting must be uniform or score, got 'scores'"),
+        ({"num_members": 0}, "num_members must be a whole number from 1 to 10{9}, got 0"),
+        ({"calibrate": None}, "calibrate must be true or false, got None"),
+        ({"weighting": "scores"}, "weighting must be one of uniform, score, got 'scores'"),
     ],
 )
 def test_wrong_arguments_are_told(arguments: dict[str, object], match: str) -> None:
-    with pytest.raises(EnsembleError, match=match):
+    with pytest.raises(RecipeError, match=match):
         Best(**arguments)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble import Convex, OutOfFold
-from rayfold.errors import EnsembleError
+from rayfold.errors import RecipeError
 from rayfold.tasks import Classification, Regression
 
 
@@ -77,10 +77,10 @@ def test_only_the_best_are_candidates() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"num_candidates": 0}, "num_candidates must be an integer, at least 1, got 0"),
-        ({"penalty": math.nan}, "penalty must be at least 0 and finite, got nan"),
+        ({"num_candidates": 0}, "num_candidates must be a whole number from 1 to 10{9}, got 0"),
+        ({"penalty": math.nan}, "penalty must be a number from 0 to 10{9}, got nan"),
     ],
 )
 def test_wrong_arguments_are_told(arguments: dict[str, float], match: str) -> None:
-    with pytest.raises(EnsembleError, match=match):
+    with pytest.raises(RecipeError, match=match):
         Convex(**arguments)  # type: ignore[arg-type]

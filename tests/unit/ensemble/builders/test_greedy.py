@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble import Greedy, OutOfFold
-from rayfold.errors import EnsembleError
+from rayfold.errors import RecipeError
 from rayfold.tasks import Classification, Regression
 
 TRUE_CLASS = np.array([[0.95, 0.40], [0.30, 0.95], [0.90, 0.40]])  # (candidates, rows)
@@ -122,18 +122,24 @@ def test_a_probability_of_zero_costs_much_and_not_everything() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"num_rounds": 0}, "num_rounds must be an integer, at least 1, got 0"),
-        ({"num_rounds": 2.5}, "num_rounds must be an integer, at least 1, got 2.5"),
-        ({"num_rounds": 10**10}, "num_rounds must be at most 10000, got 10000000000"),
-        ({"num_bags": 10**5000}, "num_bags must be at most 1000, got an integer of 16610 bits"),
-        ({"num_start": -1}, "num_start must be an integer, at least 0, got -1"),
-        ({"num_bags": True}, "num_bags must be an integer, at least 1, got True"),
-        ({"bag_fraction": 0}, r"bag_fraction must be in \(0, 1\], got 0"),
-        ({"bag_fraction": math.nan}, r"bag_fraction must be in \(0, 1\], got nan"),
-        ({"calibrate": 1}, "calibrate must be True or False, got 1"),
-        ({"prior_rows": math.inf}, "prior_rows must be at least 0 and finite, got inf"),
+        ({"num_rounds": 0}, "num_rounds must be a whole number from 1 to 10000, got 0"),
+        ({"num_rounds": 2.5}, "num_rounds must be a whole number from 1 to 10000, got 2.5"),
+        (
+            {"num_rounds": 10**10},
+            "num_rounds must be a whole number from 1 to 10000, got 10000000000",
+        ),
+        (
+            {"num_bags": 10**5000},
+            "num_bags must be .* from 1 to 1000, got an integer of 16610 bits",
+        ),
+        ({"num_start": -1}, "num_start must be a whole number from 0 to 10{9}, got -1"),
+        ({"num_bags": True}, "num_bags must be a whole number from 1 to 1000, got True"),
+        ({"bag_fraction": 0}, "bag_fraction must be a number above 0, at most 1, got 0"),
+        ({"bag_fraction": math.nan}, "bag_fraction must be a number above 0, at most 1, got nan"),
+        ({"calibrate": 1}, "calibrate must be true or false, got 1"),
+        ({"prior_rows": math.inf}, "prior_rows must be a number from 0 to 10{9}, got inf"),
     ],
 )
 def test_wrong_arguments_are_told(arguments: dict[str, float], match: str) -> None:
-    with pytest.raises(EnsembleError, match=match):
+    with pytest.raises(RecipeError, match=match):
         Greedy(**arguments)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble import OutOfFold, Stacked
-from rayfold.errors import EnsembleError
+from rayfold.errors import RecipeError
 from rayfold.tasks import Classification, Regression
 
 
@@ -71,10 +71,10 @@ def test_candidates_that_lack_rows_do_not_take_part() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"num_members": 0}, "num_members must be an integer, at least 1, got 0"),
-        ({"inverse_penalty": 0}, "inverse_penalty must be above 0 and finite, got 0"),
+        ({"num_members": 0}, "num_members must be a whole number from 1 to 10{9}, got 0"),
+        ({"inverse_penalty": 0}, "inverse_penalty must be a number above 0, at most 10{9}, got 0"),
     ],
 )
 def test_wrong_arguments_are_told(arguments: dict[str, float], match: str) -> None:
-    with pytest.raises(EnsembleError, match=match):
+    with pytest.raises(RecipeError, match=match):
         Stacked(**arguments)  # type: ignore[arg-type]

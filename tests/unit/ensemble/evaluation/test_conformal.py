@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rayfold.ensemble.evaluation.conformal import class_sets, intervals, nonconformity, thresholds
-from rayfold.errors import EnsembleError
+from rayfold.errors import RecipeError
 from rayfold.tasks import Classification, Regression
 
 
@@ -51,5 +51,5 @@ def test_as_many_rows_are_covered_as_was_promised(coverage: float) -> None:
 
 @pytest.mark.parametrize("coverage", [0, 1, -0.1, np.nan])
 def test_a_coverage_out_of_range_is_told(coverage: float) -> None:
-    with pytest.raises(EnsembleError, match=r"coverage must be in \(0, 1\), got"):
+    with pytest.raises(RecipeError, match="coverage must be a number between 0 and 1, got"):
         thresholds(np.ones((3, 1)), coverage)

@@ -7,7 +7,7 @@ import pytest
 import rayfold as rf
 from rayfold.ensemble import Ensemble
 from rayfold.ensemble.evaluation.importance import _importance, feature_importance
-from rayfold.errors import DataError, EnsembleError
+from rayfold.errors import DataError, EnsembleError, RecipeError
 from tests.descriptions import study_description
 
 
@@ -70,5 +70,7 @@ def test_wrong_arguments_are_told(classification: Ensemble) -> None:
         feature_importance(classification, features, ["cat"] * 3)
     with pytest.raises(DataError, match="target: the ensemble knows no class 'cow'"):
         feature_importance(classification, features, ["cat", "cow"])
-    with pytest.raises(EnsembleError, match="num_repeats must be an integer, at least 1, got 0"):
+    with pytest.raises(
+        RecipeError, match=r"num_repeats must be a whole number from 1 to 10{9}, got 0"
+    ):
         feature_importance(classification, features, ["cat", "dog"], num_repeats=0)

@@ -7,8 +7,9 @@ from rayfold.ensemble import Best, OutOfFold
 from rayfold.ensemble.evaluation.nested_validation import Evaluation
 from rayfold.ensemble.evaluation.report import Report, report_of_folds, report_of_held_out
 from rayfold.ensemble.evaluation.scores import Interval, interval, scores_of
+from rayfold.ensemble.evaluation.study_metrics import known_metrics
 from rayfold.ensemble.evaluation.uncertainty import Uncertainty
-from rayfold.tasks import Classification, Regression
+from rayfold.tasks import Classification, Labels, Metric, Predictions, Regression
 
 
 def test_scores_of_several_models_are_means_over_them() -> None:
@@ -65,6 +66,7 @@ def test_the_held_out_report_compares_row_by_row() -> None:
         uncertainty=Uncertainty(
             total=np.full((4, 1), 3.0), data=np.full((4, 1), 2.0), model=np.full((4, 1), 1.0)
         ),
+        metrics={},
     )
     assert report.ensemble.loss.value == 1.0
     assert report.best_average.loss.value == 4.0
@@ -75,7 +77,12 @@ def test_the_held_out_report_compares_row_by_row() -> None:
 
 
 def report_on_accuracy(
-    *, of_ensemble: float, of_best: float, scored: tuple[str, ...], accept: float = 0.75
+    *,
+    of_ensemble: float,
+    of_best: float,
+    scored: tuple[str, ...],
+    of_best_loss: float | None = None,
+    accept: float = 0.75,
 ) -> Report:
     """Four rows of class 0 in two folds, each predicted with the same probability of it."""
     out_of_fold = OutOfFold(
@@ -102,10 +109,11 @@ def report_on_accuracy(
             )
         ],
         out_of_fold,
-        single_best=predictions(of_best),
+        single_best=predictions(of_best if of_best_loss is None else of_best_loss),
         best_by_metric=predictions(of_best),
         best_name="0007",
         scored=scored,
+        metrics=known_metrics(scored, Classification.metrics),
         mode="max" if scored[0] == "val_accuracy" else "min",
         accept=[Acceptance(metric="val_accuracy", at_least=accept)],
         reason="it was asked for.",
@@ -132,6 +140,41 @@ def test_a_study_on_the_loss_is_compared_by_the_loss() -> None:
     report = report_on_accuracy(of_ensemble=0.5, of_best=1.0, scored=("val_loss", "val_accuracy"))
     assert report.comparison.startswith("By loss the ensemble, ")
     assert "is worse than its best trial with" in report.comparison
+
+
+def test_a_study_whose_metric_is_unknown_here_is_not_compared() -> None:
+    """The code of a user's metric may be gone; its best trial has no row of its own then."""
+    report = report_on_accuracy(
+        of_ensemble=0.5, of_best=1.0, of_best_loss=0.75, scored=("val_Mine", "val_accuracy")
+    )
+    assert report.comparison == "By Mine it cannot be compared with its best trial."
+    assert report.best_by_metric is None
+    assert list(report.table()["accuracy"]) == [0.5, 0.75]
+
+
+def test_a_metric_that_one_model_leaves_undefined_is_not_averaged_over_models() -> None:
+    """Precision of class 0 alone: the second model predicts none of it."""
+
+    class OfFirst(Metric):
+        mode = "max"
+
+        def compute(self, labels: Labels, predictions: Predictions) -> float:
+            first = predictions.argmax(axis=1) == 0
+            return float((labels[first] == 0).mean()) if first.any() else float("nan")
+
+    first, second = np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[0.1, 0.9], [0.1, 0.9]])
+    entropy = Uncertainty(total=np.zeros(2), data=np.zeros(2), model=np.zeros(2))
+    report = report_of_held_out(
+        task=Classification(),
+        ensemble=first,
+        best_models=np.stack([first, second]),
+        target=np.array([0, 1]),
+        nonconformity=np.full((99, 1), 0.5),
+        uncertainty=entropy,
+        metrics={"OfFirst": OfFirst()},
+    )
+    assert report.ensemble.metrics == {"OfFirst": (1.0, None)}
+    assert report.best_model.metrics == {}
 
 
 def test_the_studys_metrics_lead_the_table_with_their_standard_errors() -> None:

@@ -169,7 +169,7 @@ def test_bad_scores_are_flattened_and_failures_are_the_worst() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_initial": 1}, "num_initial must be a whole number of at least 2"),
+        ({"num_initial": 1}, "num_initial must be a whole number from 2"),
         ({"surrogate": "gausian_process"}, r"surrogate must be one of .*'gaussian_process'"),
         ({"pending": "lie"}, "pending must be one of ignore, believer, liar"),
         ({"fold_noise": 1}, "fold_noise must be true or false"),

@@ -8,7 +8,7 @@ import pytest
 
 from rayfold.errors import RecipeError
 from rayfold.results import Config
-from rayfold.search import Genetic, Random, Searcher, Suggestion, create
+from rayfold.search import SEARCHERS, Genetic, Random, Searcher, Suggestion
 from rayfold.space import Choice, Float, Int, SearchSpace
 
 UNIT = SearchSpace({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
@@ -233,7 +233,7 @@ def test_an_argument_beside_a_preset_overrides_it(argument: dict[str, Any]) -> N
 )
 def test_settings_make_the_same_searcher_again(arguments: dict[str, Any]) -> None:
     settings = Genetic(population=4, generations=6, **arguments).settings()
-    again = create("genetic", settings["genetic"])
+    again = SEARCHERS.create("genetic", settings["genetic"])
     assert again.settings() == settings
     first = started(population=4, generations=6, **arguments)
     again.start(UNIT, mode="min")
@@ -243,11 +243,11 @@ def test_settings_make_the_same_searcher_again(arguments: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"population": 1}, "population must be a whole number of at least 2, got 1"),
-        ({"population": 4.0}, "population must be a whole number of at least 2, got 4.0"),
-        ({"population": True}, "population must be a whole number of at least 2, got True"),
-        ({"generations": 0}, "generations must be a whole number of at least 1, got 0"),
-        ({"random_seed": -1}, "random_seed must be a whole number of at least 0, got -1"),
+        ({"population": 1}, "population must be a whole number from 2 .*, got 1"),
+        ({"population": 4.0}, "population must be a whole number from 2 .*, got 4.0"),
+        ({"population": True}, "population must be a whole number from 2 .*, got True"),
+        ({"generations": 0}, "generations must be a whole number from 1 .*, got 0"),
+        ({"random_seed": -1}, "random_seed must be a whole number from 0 .*, got -1"),
         ({"elite_fraction": 0.0}, "elite_fraction must be a number between 0 and 1, got 0.0"),
         ({"elite_fraction": 1.0}, "elite_fraction must be a number between 0 and 1, got 1.0"),
         ({"elite_fraction": math.nan}, "elite_fraction must be a number between 0 and 1, got nan"),

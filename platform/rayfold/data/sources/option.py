@@ -1,7 +1,6 @@
-"""Sources by the names that recipes use."""
+"""Sources by name or reference, as an option of a study."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo
@@ -9,13 +8,12 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo
 from rayfold.data.sources.base import Source
 from rayfold.data.sources.hdf5 import HDF5
 from rayfold.options.fields import named
-from rayfold.registry import create_by_name
+from rayfold.registry import Registry
 
-SOURCES: dict[str, type[Source]] = {"hdf5": HDF5}
-"""Name in a recipe to class."""
+SOURCES = Registry[Source]("source", "rayfold.data:Source", {"hdf5": HDF5})
+"""The sources by the names that recipes use."""
 
-_create = partial(create_by_name, Source, SOURCES)  # type: ignore[type-abstract]
-_NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', _create)
+_NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', SOURCES.create)
 _FILES: TypeAdapter[HDF5] = TypeAdapter(HDF5)
 
 
