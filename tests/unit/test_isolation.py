@@ -37,6 +37,10 @@ def enter(mode: Any) -> None:
 
 CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "grad mode": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
+    "type of autocast": (
+        lambda: torch.set_autocast_dtype("cpu", torch.float16),
+        lambda: torch.get_autocast_dtype("cpu"),
+    ),
     "type": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
     "device": (lambda: torch.set_default_device("meta"), lambda: torch.empty(0).device),
     "threads": (
@@ -104,6 +108,17 @@ def test_a_setting_that_a_block_changes_is_put_back(what: str, raises: bool) -> 
     except KeyError:
         pass
     assert read() == before
+
+
+def test_a_hook_of_all_modules_from_outside_is_put_back_when_a_block_removes_it() -> None:
+    hook = nn.modules.module.register_module_forward_hook(lambda *given: given[2] + 1)
+    try:
+        with isolated():
+            hook.remove()
+            assert nn.Identity()(torch.zeros(1)).item() == 0
+        assert nn.Identity()(torch.zeros(1)).item() == 1
+    finally:
+        hook.remove()
 
 
 def test_all_three_generators_follow_from_the_seed_and_go_on_from_their_states() -> None:

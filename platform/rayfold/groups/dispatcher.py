@@ -12,15 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from rayfold.groups.leases import (
-    Attempt,
-    Deaths,
-    Failures,
-    FreeGroups,
-    Group,
-    Lease,
-    is_set_within,
-)
+from rayfold.groups.leases import Attempt, Deaths, FreeGroups, Group, Lease, is_set_within
 from rayfold.groups.snapshot import SHOWN_GROUPS, Arrival, Snapshot
 from rayfold.jobs import FoldJob, FoldOutcome, Reply
 
@@ -387,10 +379,7 @@ class Dispatcher:
         )
         lease.queue.remove(attempt)
         homes[attempt.job.fold] = group
-        group.attempt, group.epoch = attempt, 0
-        group.stop_asked_at, attempt.error = None, ""
-        group.ending.clear()
-        group.failures = Failures()  # a rank may still look at the last job's
+        group.begin(attempt)
         return True
 
     def _settle(self, group: Group, outcome: FoldOutcome) -> None:
@@ -403,8 +392,7 @@ class Dispatcher:
             self._note(group)
             self._grant()
         elif attempt is not None and attempt.job == outcome.job:
-            group.lease.outcomes.append(outcome)
-            group.lease.wake.set()
+            group.lease.deliver(outcome)
 
     def _take_back(self, group: Group, *, counts: bool = True) -> None:
         """Queue the job of a rebuilt group once more, unless it had its last attempt."""
@@ -419,8 +407,7 @@ class Dispatcher:
         if lease is None:
             return
         if attempt.fault is not None:
-            lease.outcomes.append(FoldOutcome(job=attempt.job, fault=attempt.fault))
-            lease.wake.set()
+            lease.deliver(FoldOutcome(job=attempt.job, fault=attempt.fault))
         elif not self._give_up(attempt, lease):
             lease.queue.appendleft(attempt)
             lease.wake_groups()
@@ -430,8 +417,7 @@ class Dispatcher:
         error = self._deaths.verdict(attempt, MAX_ATTEMPTS)
         if error is None:
             return False
-        lease.outcomes.append(FoldOutcome(job=attempt.job, error=error))
-        lease.wake.set()
+        lease.deliver(FoldOutcome(job=attempt.job, error=error))
         return True
 
     def _replace_lost(self) -> None:

@@ -96,6 +96,13 @@ class Group:
             ),
         )
 
+    def begin(self, attempt: Attempt) -> None:
+        """Give it a job."""
+        self.attempt, self.epoch = attempt, 0
+        self.stop_asked_at, attempt.error = None, ""
+        self.ending.clear()
+        self.failures = Failures()  # a rank may still look at the last job's
+
     def ask_to_stop(self) -> None:
         """Tell it to end its job after the epoch, if it has one, and note the time."""
         if self.attempt is not None:
@@ -120,6 +127,11 @@ class Lease:
     homes: dict[int, Group] = field(default_factory=dict)
     outcomes: list[FoldOutcome] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def deliver(self, outcome: FoldOutcome) -> None:
+        """Hand an outcome to the trial."""
+        self.outcomes.append(outcome)
+        self.wake.set()
 
     def wake_groups(self) -> None:
         """Have the groups look for a job."""

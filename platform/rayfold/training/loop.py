@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -41,7 +40,7 @@ from rayfold.training.checkpoint import (
 )
 from rayfold.training.collective import Collective
 from rayfold.training.hyperparameters import DEFAULT_BATCH_SIZE
-from rayfold.training.learners import Batch
+from rayfold.training.loading import Loader
 from rayfold.training.metrics import check_defined, evaluate, find_metrics
 from rayfold.training.references import LEARNERS, STRATEGIES
 from rayfold.training.settings import StudySetup
@@ -93,6 +92,7 @@ class FoldRun:
         seed_generators(self._seed, collective.device)
         with isolated():  # what the code of a learner or a strategy sets ends here
             self._strategy = STRATEGIES.load(setup.strategy)(collective)
+            self._loader = Loader(data, self._strategy)
             self._learner = LEARNERS.load(setup.learner)(
                 config,
                 setup=setup,
@@ -183,18 +183,15 @@ class FoldRun:
         order = np.random.default_rng([self._seed, self.epoch]).permutation(
             self._fold.training_rows
         )
-        sizes = {batch.stop - batch.start for batch in self._batches}
-        shares = {size: strategy.training_share(size) for size in sizes}
-        for batch in self._batches:
-            rows = order[batch]
-            share = shares[len(rows)]
-            if share is None:
+        loaded = self._loader.training_batches(order, self._batches)
+        for rows, batch in zip(self._batches, loaded, strict=True):
+            if batch is None:
                 strategy.assist(learner.optimizers)
             else:
-                total += learner.train_batch(self._load(rows, share))
+                total += learner.train_batch(batch)
             learner.end_batch()
             if not self._untrained_loss:
-                self._untrained_loss = float(collective.sum(total)) / len(rows)
+                self._untrained_loss = float(collective.sum(total)) / (rows.stop - rows.start)
         strategy.end_epoch(learner.model, learner.optimizers)
         training_loss = float(collective.sum(total)) / len(self._fold.training_rows)
         self._predictions, validation = self._validate()
@@ -207,17 +204,6 @@ class FoldRun:
                 "seconds": time.perf_counter() - began,
                 "finished_at": time.time(),
             }
-        )
-
-    def _load(self, rows: NDArray[np.int64], share: Share) -> Batch:
-        """Return this worker's share of a batch, on its device."""
-        features, labels = self._data.batch(rows[share.rows])
-        device = self._collective.device
-        return Batch(
-            tuple(torch.as_tensor(array, device=device) for array in features),
-            torch.as_tensor(labels, device=device),
-            total_rows=len(rows),
-            weight=share.weight,
         )
 
     def _validate(self) -> tuple[Tensor | None, dict[str, float]]:
@@ -244,7 +230,7 @@ class FoldRun:
         for start in range(0, len(rows), EVALUATION_ROWS):
             together = rows[start : start + EVALUATION_ROWS]
             share = self._strategy.validation_share(len(together))
-            batch = self._load(together, share)
+            batch = self._loader.load(together, share)
             predictions, measured = self._learner.validate_batch(batch)
             before.restore()
             self._check_predicted(predictions)
@@ -396,7 +382,7 @@ class FoldRun:
     def _check_reloads(self, weights: dict[str, Any]) -> None:
         """Check that the weights alone give the predictions of a few rows again."""
         rows = self._fold.validation_rows[:RELOADED_ROWS]
-        batch = self._load(rows, Share(slice(0, len(rows))))
+        batch = self._loader.load(rows, Share(slice(0, len(rows))))
         try:
             with torch.no_grad():
                 self._learner.train(False)
