@@ -1,4 +1,4 @@
-"""The test rows, split off before anything else happens to the data."""
+"""Splits off the test rows, before anything else happens to the data."""
 
 from typing import Annotated
 
@@ -14,12 +14,12 @@ from rayfold.tasks import Strata
 
 @options("holdout")
 class Holdout:
-    """Which rows no trial sees, kept for the test."""
+    """The test rows, which no trial sees."""
 
     fraction: Annotated[float, Field(strict=True, ge=0, lt=1), plain] = 0.0
     """Share of the rows, or of whole row groups; 0 keeps none."""
     random_seed: Seed = 0
-    """Seed of the split: same seed and data, same rows."""
+    """Seed of the split. The same seed and the same data give the same rows."""
 
     def split(
         self,
@@ -31,23 +31,25 @@ class Holdout:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Split all rows into development rows and test rows.
 
-        Without row groups, ``fraction`` of the rows (rounded, at least one) are drawn at random;
-        with ``strata``, each class gives its share. With row groups, whole groups go to the test
-        side, in random order, each one that brings the share of every class (without ``strata``:
-        of all rows) closer to ``fraction``; at least the one group that fits best.
+        Without row groups, ``fraction`` of the rows (rounded, at least one) are drawn at random.
+        With ``strata``, each class gives its share.
+
+        With row groups, whole groups become test rows. The groups are tried in random order. A
+        group is taken if it brings the shares of the classes (without ``strata``: the share of
+        all rows) closer to ``fraction``. If none does, the group that fits best is taken.
 
         Args:
             num_rows: How many rows there are.
-            strata: The class of each row; None where rows have none.
-            row_groups: Group of each row, shape ``(rows,)``, counted from 0: rows of one group
-                are never on both sides.
-            where: How messages name the labels.
+            strata: The class of each row; None: rows have no classes.
+            row_groups: Group of each row, shape ``(rows,)``, counted from 0. Rows of one group
+                stay together.
+            where: The name of the labels in messages.
 
         Returns:
             Development rows and test rows: row numbers, sorted.
 
         Raises:
-            DataError: If the rows, classes or groups are too few for such a split.
+            DataError: If there are too few rows or groups, or too few rows of a class.
         """
         if self.fraction == 0:
             return np.arange(num_rows, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -97,8 +99,8 @@ def _check_classes(strata: Strata, num_test: int, fraction: float, where: str) -
     smallest = int(counts.argmin())
     if counts[smallest] < 2:
         raise DataError(
-            f"{where}: class {classes[smallest]!r} has {counts[smallest]} row, a test split needs "
-            "at least 2 of each class; add rows or leave out the class."
+            f"{where}: class {classes[smallest]!r} has {counts[smallest]} row, but a holdout "
+            "needs at least 2 rows of each class; add rows or leave out the class."
         )
     for side, num_side, remedy in (
         ("test", num_test, "raise"),

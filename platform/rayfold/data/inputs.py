@@ -72,7 +72,7 @@ def model_shape(shape: Sequence[int], channels: Channels) -> tuple[int, ...]:
 def to_float(array: NDArray[Any], channels: Channels = "first") -> NDArray[np.float32]:
     """Turn features into float32, by their type alone, with their channels first.
 
-    Bytes (uint8, as images have) are divided by 255, truth values become 0 and 1, and all other
+    Bytes (uint8, as images have) are divided by 255, booleans become 0 and 1, and all other
     numbers keep their value. Nothing depends on the rows that are passed, so that one row alone
     gives what it gives among others.
 

@@ -1,4 +1,4 @@
-"""A data set from its source: read, checked, encoded and split."""
+"""Makes a data set from a source: reads, checks, encodes and splits the rows."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
 
     Args:
         source: Where the rows come from.
-        task: Name of the kind of problem; None takes floats as regression, all other labels as
-            classification.
-        holdout: Which rows are kept for the test; None: no rows.
+        task: Name of the task. None means regression if labels are floats, and classification
+            otherwise.
+        holdout: Which rows are test rows; None: no rows.
 
     Raises:
         DataError: If the source, a column or its values are refused.
@@ -52,7 +52,7 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
         with _told_of(source):
             groups = columns[roles.row_groups]
             row_groups = encode_row_groups(groups.read(), where=groups.where)
-    # after the labels, which are small: what is wrong with them is told before this takes memory
+    # after the labels, which are small: errors in them are found before this takes memory
     with _told_of(source):
         features = read_features(feature_columns)
     for column, array in zip(feature_columns, features, strict=True):
@@ -86,7 +86,7 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
 
 @contextmanager
 def _told_of(source: Source) -> Iterator[None]:
-    """Tell in one line what goes wrong in a source of the user's own."""
+    """Report an error in a source of the user's own in one line."""
     try:
         yield
     except (RayfoldError, MemoryError):
@@ -107,15 +107,15 @@ def _check_num_rows(columns: Sequence[Column]) -> None:
 
 
 def _check_images(columns: Sequence[Column], roles: Roles) -> None:
-    """Refuse ``channels: last`` where no features are images with channels."""
+    """Refuse ``channels: last`` if no features are images with channels."""
     shapes = [column.shape[1:] for column in columns]
     if roles.channels == "last" and not any(has_channels_last(shape, "last") for shape in shapes):
         shown = ", ".join(
             f"{column.name!r} {shape}" for column, shape in zip(columns, shapes, strict=True)
         )
         raise DataError(
-            "channels is 'last', but no features have rows of 3 or 4 axes, height x width x "
-            f"channels say: {shown}; leave channels out."
+            "channels is 'last', but no features have rows of 3 or 4 axes, such as height x "
+            f"width x channels: {shown}; leave channels out."
         )
 
 

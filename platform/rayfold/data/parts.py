@@ -23,7 +23,7 @@ Masks: TypeAlias = dict[str, NDArray[np.bool_]]
 """Parts by name, each with the rows that belong to it, shape ``(rows,)``."""
 
 _MAX_SHOWN = 8
-_TYPES = {str: "text", bool: "a truth value"}
+_TYPES = {str: "text", bool: "a boolean"}
 
 
 def by_files(dataset: DataSet, source: Source, groups: Groups | None) -> Masks:

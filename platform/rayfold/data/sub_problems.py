@@ -74,7 +74,7 @@ class SubProblems:
     num_trials: Count
     """Trials of each part."""
     column: Name | None = None
-    """Column with a whole number, a truth value or a name for each row, for parts by column; in
+    """Column with a whole number, a boolean or a name for each row, for parts by column; in
     HDF5 files a data set."""
     groups: Annotated[ValueLists, made(_checked_groups)] | None = None
     """Parts by name, each with its files (or globs), values of the column or classes. No row is

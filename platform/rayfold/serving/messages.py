@@ -183,7 +183,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _holds_bools(rows: Any) -> bool:
-    """Tell whether the rows hold truth values, which NumPy would convert to 0 and 1."""
+    """Tell whether the rows hold booleans, which NumPy would convert to 0 and 1."""
     return any(map(_holds_bools, rows)) if isinstance(rows, list) else isinstance(rows, bool)
 
 

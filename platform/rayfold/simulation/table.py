@@ -34,7 +34,7 @@ class Table:
     """Scores and running times of the configurations of a space, a row each.
 
     A configuration that has no row of its own is answered by the nearest row: the one at the
-    smallest Euclidean distance in the unit cube, where texts and truth values that differ are at
+    smallest Euclidean distance in the unit cube, where texts and booleans that differ are at
     distance 1, and so are a parameter that applies and one that does not. Of rows that are
     equally near one is taken, always the same.
 

@@ -42,5 +42,5 @@ def find_task(name: str) -> Task:
 
 
 def infer_task(values: NDArray[Any]) -> Task:
-    """Return regression for floats, classification for integers, truth values and strings."""
+    """Return regression for floats, classification for integers, booleans and strings."""
     return Regression() if values.dtype.kind == "f" else Classification()

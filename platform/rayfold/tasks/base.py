@@ -23,7 +23,7 @@ Predictions: TypeAlias = NDArray[np.float64]
 class Metric(ABC):
     """A metric of predictions.
 
-    ``rayfold.testing.MetricContract`` tests what a metric promises.
+    Let the tests of your own metric inherit ``rayfold.testing.MetricContract``.
 
     Attributes:
         mode: Whether a small or a large value is good.
@@ -33,7 +33,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, labels: Labels, predictions: Predictions) -> float:
-        """Return its value over some rows, NaN where it is undefined.
+        """Return its value over some rows; NaN if it is undefined.
 
         Args:
             labels: Encoded labels, as ``Task.encode`` returns them.
@@ -41,14 +41,14 @@ class Metric(ABC):
         """
 
     def undefined(self, labels: Labels, classes: Classes | None) -> str | None:
-        """Say why it is undefined for some labels, whatever is predicted.
+        """Return why the metric is undefined for these labels, for any predictions.
 
         Args:
             labels: Encoded labels.
-            classes: What each class index stands for; None where labels are no classes.
+            classes: What each class index stands for; None: the labels are not classes.
 
         Returns:
-            A clause for a message, or None: it is defined.
+            A clause for a message; None if the metric is defined.
         """
         return None
 

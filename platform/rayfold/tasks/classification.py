@@ -118,7 +118,7 @@ class Classification(Task):
         """Return the class index of each row, and the classes in sorted order.
 
         Args:
-            values: Integers, truth values, strings or floats that are whole numbers, shape
+            values: Integers, booleans, strings or floats that are whole numbers, shape
                 ``(rows,)`` or ``(rows, 1)``.
             where: How messages name the data set.
 

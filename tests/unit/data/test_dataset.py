@@ -150,7 +150,9 @@ def test_a_misspelt_name_is_refused_before_anything_is_read(write: Write) -> Non
 
 def test_text_as_features_is_refused(write: Write) -> None:
     path = write("a.h5", {"features": ["red", "blue"], "labels": [0, 1]})
-    with pytest.raises(DataError, match=r"data set 'features': features are numbers, got text"):
+    with pytest.raises(
+        DataError, match=r"data set 'features': features must be numbers, got text"
+    ):
         load(HDF5(path))
 
 
@@ -229,7 +231,7 @@ def test_without_a_name_features_are_those_called_so_or_the_only_others(write: W
     with pytest.raises(DataError, match=r"which data set holds the features\?.*'image', 'pa"):
         load(HDF5(only))
     none = write("c.h5", {"labels": LABELS})
-    with pytest.raises(DataError, match="the file holds no other beside the labels, 'labels'"):
+    with pytest.raises(DataError, match="the file holds no other besides the labels, 'labels'"):
         load(HDF5(none))
 
 
@@ -256,7 +258,7 @@ def test_labels_are_read_as_stored_or_not_at_all(write: Write) -> None:
 
 def test_labels_in_some_files_only_are_refused(write: Write) -> None:
     files = [write("a.h5", {"labels": [1]}), write("b.h5", {"x": [1]})]
-    with pytest.raises(DataError, match=r"b\.h5: there is no data set 'labels', which other"):
+    with pytest.raises(DataError, match=r"b\.h5: there is no data set 'labels', but other"):
         load_labels(files, "labels")
 
 

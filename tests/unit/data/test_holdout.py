@@ -87,7 +87,7 @@ def test_a_fraction_outside_zero_to_one_is_refused(fraction: float) -> None:
 
 def test_a_class_of_one_row_cannot_be_split() -> None:
     with pytest.raises(
-        DataError, match="labels: class 'bee' has 1 row, a test split needs at least 2"
+        DataError, match="labels: class 'bee' has 1 row, but a holdout needs at least 2"
     ):
         Holdout(0.5).split(4, strata=Strata(np.array([0, 0, 0, 1]), ("ant", "bee")))
 

@@ -1,4 +1,4 @@
-"""Sources: where rows come from, and what of them is recorded."""
+"""Sources: where the rows of a data set come from."""
 
 from rayfold.data.sources.base import Column, Roles, Source, columns_of
 from rayfold.data.sources.hdf5 import HDF5

@@ -1,4 +1,4 @@
-"""What a source of rows is: columns, and what each of them is for."""
+"""What a source of rows is: it has columns, and each column has a role."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,10 @@ class Roles:
 
     Attributes:
         features: Names of the columns that models get, in the order of their inputs.
-        labels: Name of the column that is to be predicted.
-        row_groups: Name of the column that tells which rows belong together; None for none.
-        channels: Where rows of 3 or 4 axes have their channels.
+        labels: Name of the column that models predict.
+        row_groups: Name of the column that holds the group of each row, such as a patient; rows of
+            one group stay together. None: there is none.
+        channels: Axis of the channels in rows of 3 or 4 axes, ``"first"`` or ``"last"``.
     """
 
     features: tuple[str, ...]
@@ -40,22 +41,22 @@ class Roles:
 
     @property
     def names(self) -> list[str]:
-        """All columns, each once."""
+        """The names of all columns, each once."""
         groups = [] if self.row_groups is None else [self.row_groups]
         return [*dict.fromkeys([*self.features, self.labels, *groups])]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Column:
-    """The values of one name: a value or an array for each row, read when they are asked for.
+    """A named column: a value or an array for each row. ``read`` reads the values.
 
     Attributes:
         name: Its name.
-        where: How messages name it.
+        where: The name of the column in messages, with its file if it has one.
         shape: Shape of all values: rows first, at least one row.
-        dtype: Truth values, integers, floats, or ``object`` for text.
-        read: Returns the values, as they are stored. Raises DataError if they cannot be read, or
-            a float is NaN, infinite or beyond float32.
+        dtype: Booleans, integers, floats, or ``object`` for text.
+        read: Returns the values as they are stored. Raises DataError if they cannot be read, or
+            if a float is NaN, infinite or too large for float32.
     """
 
     name: str
@@ -73,8 +74,8 @@ class Column:
 class Source(ABC):
     """Where rows come from. It knows nothing of tasks, test rows or folds.
 
-    A source gives the same rows, in the same order, whenever it is asked. Only the process that
-    plans and starts a study reads it; workers get what it has read.
+    A source must give the same rows in the same order each time. Only the process that plans or
+    starts a study reads the source. Workers get the rows from this process.
     """
 
     @abstractmethod
@@ -82,40 +83,40 @@ class Source(ABC):
         """Return what the columns are for.
 
         Raises:
-            DataError: If that cannot be told.
+            DataError: If the source cannot find this out.
         """
 
     @abstractmethod
     def columns(self, names: Sequence[str]) -> Sequence[Column]:
-        """Return some columns, of as many rows each, checked but not read.
+        """Return columns, checked but not read. All have the same number of rows.
 
         Args:
-            names: Different names, those of ``roles()`` or others.
+            names: Names of columns, no name twice. They need not be in ``roles()``.
 
         Returns:
             A column for each name, in that order.
 
         Raises:
-            DataError: If there is no column of a name.
+            DataError: If there is no column with one of the names.
         """
 
     def files(self) -> Mapping[Path, int]:
-        """Return the files that the rows lie in one after another, with their numbers of rows.
+        """Return the files that hold the rows, in the order of the rows, with their row counts.
 
-        Nothing, unless a source overrides this.
+        By default there are no files.
         """
         return {}
 
     def describe(self) -> Mapping[str, Any]:
         """Return what a study records of the source, as plain JSON values.
 
-        A study does not go on when this has changed. Nothing, unless a source overrides this:
-        then the rows may come from elsewhere, as long as they are the same.
+        A study does not resume if this has changed. By default nothing is recorded. The study then
+        resumes with any source that gives the same rows.
         """
         return {}
 
     def under(self, base: Path) -> Self:
-        """Return the same with relative paths that start at a folder."""
+        """Return the same source with its relative paths below the folder ``base``."""
         return self
 
 
@@ -123,33 +124,34 @@ def columns_of(arrays: Mapping[str, Any], names: Sequence[str]) -> tuple[Column,
     """Return columns whose values are in memory.
 
     Args:
-        arrays: All columns that there are: name to an array or a list of values, rows first.
-        names: Those that are asked for.
+        arrays: Every column of the source: its name, and an array or a list of values, rows first.
+        names: Names of the columns to return.
 
     Raises:
-        DataError: If there is no column of a name, or one has no rows or no plain values.
+        DataError: If there is no column with one of the names, or a column has no rows or a type
+            that is not supported.
     """
     for name in names:
         if name not in arrays:
             known = [*arrays]
             raise DataError(
-                f"there is no column {name!r}{did_you_mean(name, known)}; there are "
+                f"there is no column {name!r}{did_you_mean(name, known)}; the columns are "
                 f"{', '.join(map(repr, known))}."
             )
     return tuple(_in_memory(name, np.asarray(arrays[name])) for name in names)
 
 
 def read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
-    """Return the values of columns that models get.
+    """Return the values of feature columns.
 
     Raises:
-        DataError: If one holds text, or cannot be read.
+        DataError: If a column holds text or cannot be read.
     """
     for column in columns:
         if column.dtype.kind == "O":
             raise DataError(
-                f"{column.where}: features are numbers, got text; store numbers, a category as "
-                "its number."
+                f"{column.where}: features must be numbers, got text; store each category as a "
+                "number."
             )
     return tuple(column.read() for column in columns)
 
@@ -162,7 +164,7 @@ def _in_memory(name: str, values: NDArray[Any]) -> Column:
     if not is_text and (kind not in "biuf" or values.dtype.itemsize > 8):
         raise DataError(
             f"{where}: its type {values.dtype} is not supported; give integers, floats of at most "
-            "64 bits, truth values or text."
+            "64 bits, booleans or text."
         )
     if not values.ndim or not values.size:
         raise DataError(f"{where}: expected an array with rows first, got shape {values.shape}.")

@@ -1,4 +1,4 @@
-"""Files that a user names when models are trained: new rows, or those of the study once more.
+"""Files that a user names after training: they hold new rows, or the rows of the study.
 
 They are HDF5 files with a data set for each column, whatever source the study had.
 """
@@ -18,7 +18,7 @@ from rayfold.options.fields import Paths
 
 
 def source_of(paths: Paths, roles: Roles) -> Source:
-    """Return files as a source.
+    """Return a source that reads HDF5 files.
 
     Args:
         paths: A file, a glob or a list of these.
@@ -34,7 +34,7 @@ def source_of(paths: Paths, roles: Roles) -> Source:
 
 
 def load_features(paths: Paths, features: str | Sequence[str]) -> tuple[NDArray[Any], ...]:
-    """Read feature arrays alone, as prediction needs them; the files need no labels.
+    """Read only the features, for prediction; the files need no labels.
 
     Args:
         paths: A file, a glob or a list of these.
@@ -52,19 +52,19 @@ def load_features(paths: Paths, features: str | Sequence[str]) -> tuple[NDArray[
 def load_labels(
     paths: Paths, name: str, *, features: str | Sequence[str] = ()
 ) -> NDArray[Any] | None:
-    """Read labels as they are stored, or return None when the files have none of that name.
+    """Read labels as they are stored; return None if no file has a data set of that name.
 
     Args:
         paths: A file, a glob or a list of these.
         name: The name of the data set.
-        features: Names of the data sets that each file must hold as many rows of.
+        features: Names of data sets that must have as many rows as the labels, in each file.
 
     Returns:
-        Labels of shape ``(rows,)`` (of ``(rows, 1)`` too) or ``(rows, outputs)``, not re-coded;
-        strings as an object array of ``str``.
+        Labels of shape ``(rows,)`` or ``(rows, outputs)``, not encoded; ``(rows, 1)`` becomes
+        ``(rows,)``. Strings are an object array of ``str``.
 
     Raises:
-        DataError: If a file is refused, or some of the files have such a data set and some not.
+        DataError: If a file is refused, or only some of the files have the data set.
     """
     files, name = find_files(paths), clean_name(name)
     without = [path for path in files if not holds(path, name)]
@@ -72,8 +72,8 @@ def load_labels(
         return None
     if without:
         raise DataError(
-            f"{without[0]}: there is no data set {name!r}, which other files of the list have; "
-            "add it there too."
+            f"{without[0]}: there is no data set {name!r}, but other files of the list have it; "
+            "add it to this file too."
         )
     beside = clean_names(features) if features else ()
     return one_column(survey(files, [*beside, name])[-1].read())

@@ -1,4 +1,4 @@
-"""Rows in HDF5 files, with a data set of each file for each column."""
+"""Rows in HDF5 files. Each file holds one data set for each column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ Names = Annotated[
     str | Sequence[str] | None,
     made(lambda names: clean_names(names) if names not in (None, ()) else ()),
 ]
-"""Paths of different data sets; one alone may stand without a list. Kept as a tuple."""
+"""Paths of different data sets, as a list; a single path needs no list. Kept as a tuple."""
 
 _DEFAULT_FEATURES = "features"
 
@@ -46,42 +46,43 @@ _DEFAULT_FEATURES = "features"
     },
 )
 class HDF5(Source):
-    """Where the rows lie: in one HDF5 file, or in several."""
+    """Rows in one or several HDF5 files."""
 
     paths: Paths = Field(validation_alias=AliasChoices("hdf5", "paths"))
-    """HDF5 file or files; a glob such as data/*.h5 is allowed. Rows follow one another in this
-    order, globs sorted."""
+    """HDF5 file or files; a glob such as data/*.h5 is allowed. The rows are in the order of the
+    files; the files of a glob are sorted by name."""
     features: Names = ()
-    """Name of the data set that holds the model's input, or several names for a model with
-    several inputs; none takes the one called features, or the only one beside labels and
-    row groups."""
+    """Name of the data set that holds the model's input; several names if the model has several
+    inputs. Without a name: the data set called features, or the only one that is neither labels
+    nor row groups."""
     labels: Name = "labels"
-    """Name of the data set that holds what is to be predicted."""
+    """Name of the data set that models predict."""
     row_groups: Name | None = None
-    """Name of a data set that tells which rows belong together (one patient, one device); these
-    never part, neither in the test split nor in grouped folds."""
+    """Name of a data set with the group of each row, such as a patient or a device. Rows of one
+    group stay together, in the test split and in grouped folds."""
     channels: Channels = "first"
-    """Axis of the channels of images (rows of 3 or 4 axes), as stored; models get them first."""
+    """Axis of the channels in stored images (rows of 3 or 4 axes). Models always get the channels
+    first."""
 
     def __post_init__(self) -> None:
         for field, named in (("features", self.features or ()), ("row_groups", [self.row_groups])):
             if self.labels in named:
                 raise ValueError(
-                    f"names {self.labels!r} as labels and in {field}; what is to be predicted "
-                    "cannot be given too"
+                    f"names {self.labels!r} as labels and in {field}; labels cannot be {field} "
+                    "too, so name another data set"
                 )
 
     def under(self, base: Path) -> Self:
-        """Return the same with relative paths that start at a folder."""
+        """Return the same source with its relative paths below the folder ``base``."""
         paths = path_list(self.paths)
         return replace(self, paths=[base / Path(path).expanduser() for path in paths])
 
     def roles(self) -> Roles:
-        """Return what the data sets are for; the first file tells the features if need be.
+        """Return what the data sets are for; find unnamed features in the first file.
 
         Raises:
-            DataError: If no features are named, and the file has not one data set that they can
-                be.
+            DataError: If no features are named, and the first file does not show which data set
+                they are.
         """
         return Roles(
             features=clean_names(self.features) if self.features else (self._found_features(),),
@@ -91,7 +92,7 @@ class HDF5(Source):
         )
 
     def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
-        """Return data sets, vetted in every file.
+        """Return data sets as columns, checked in every file.
 
         Raises:
             DataError: If a file or data set is refused, see ``hdf5_files`` and ``hdf5_columns``.
@@ -99,7 +100,7 @@ class HDF5(Source):
         return survey(find_files(self.paths), names)
 
     def files(self) -> Mapping[Path, int]:
-        """Return the files with their numbers of rows."""
+        """Return the files with their row counts."""
         files = find_files(self.paths)
         return {path: survey([path], [self.labels])[0].num_rows for path in files}
 
@@ -115,5 +116,5 @@ class HDF5(Source):
         raise DataError(
             f"{first}: which data set holds the features? Name it (features=, or fixed.data."
             f"features in a recipe); the file holds {', '.join(map(repr, others)) or 'no other'} "
-            f"beside the labels, {self.labels!r}."
+            f"besides the labels, {self.labels!r}."
         )

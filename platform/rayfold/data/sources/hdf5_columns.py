@@ -1,4 +1,4 @@
-"""Data sets that run on through several HDF5 files, surveyed first and then read in one go."""
+"""Columns that span several HDF5 files: all files are checked first, then read into one array."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,22 +23,22 @@ from rayfold.errors import DataError
 
 LARGE_BYTES = 2**30
 MAX_PACKING = 500
-"""How far more than ``LARGE_BYTES`` may be packed; gzip's limit, at equal values, is 1,032."""
+"""Largest compression ratio of data above ``LARGE_BYTES``. With gzip, equal values reach 1,032."""
 
 
 def survey(files: Sequence[Path], names: Sequence[str]) -> tuple[Column, ...]:
-    """Vet the named data sets in every file, without reading a value.
+    """Check the named data sets in every file, without reading a value.
 
     Args:
         files: At least one file, in the order of the rows.
-        names: The data sets that each file has to hold.
+        names: The data sets that each file must hold.
 
     Returns:
         One column for each name, in the order of ``names``.
 
     Raises:
-        DataError: If a file or data set is refused, rows or types disagree, or the declared size
-            is more than the memory available now.
+        DataError: If a file or data set is refused, data sets differ in rows or types, or the
+            declared size is above the available memory.
     """
     columns = [*zip(*(_survey_file(path, names) for path in files), strict=True)]
     for arrays in columns:
@@ -63,7 +63,7 @@ def survey(files: Sequence[Path], names: Sequence[str]) -> tuple[Column, ...]:
 def _read(arrays: Sequence[StoredArray]) -> NDArray[Any]:
     """Return the values of all files, shape ``(rows, ...)``, in native byte order.
 
-    Each file is read straight into its place in the one array.
+    Each file is read directly into its rows of the array.
 
     Raises:
         DataError: If a file is damaged or changed since the survey, or if a float is NaN,
@@ -114,7 +114,7 @@ def _check_same_kind(arrays: Sequence[StoredArray]) -> None:
             if one != other:
                 raise DataError(
                     f"{place(stored.path, stored.name)}: it has {what} {other} but {first.path} "
-                    f"has {one}; all files of a list need the same."
+                    f"has {one}; all files of a list must agree."
                 )
 
 
@@ -136,11 +136,11 @@ def _check_memory(arrays: Sequence[StoredArray]) -> None:
 
 
 def _check_packing(stored: StoredArray) -> None:
-    """Refuse values that take far more memory than the file holds: they may be a trap."""
+    """Refuse values that unpack to far more than the file holds: this may be an attack."""
     num_bytes = max(stored.num_bytes, stored.chunk_bytes)
     if num_bytes > LARGE_BYTES and num_bytes > MAX_PACKING * stored.stored_bytes:
         raise DataError(
             f"{place(stored.path, stored.name)}: it unpacks to {num_bytes / 1e9:,.1f} GB from "
-            f"{stored.stored_bytes / 1e6:,.1f} MB in the file, more than {MAX_PACKING} to 1, as "
-            "only constant values do; if they are right, store them without compression."
+            f"{stored.stored_bytes / 1e6:,.1f} MB in the file, more than {MAX_PACKING} to 1; only "
+            "constant values do this; if they are right, store them without compression."
         )

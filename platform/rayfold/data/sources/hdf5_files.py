@@ -1,4 +1,4 @@
-"""The vetted HDF5 opener: files and data sets are checked before any value is read.
+"""Opens HDF5 files safely: files and data sets are checked before any value is read.
 
 An HDF5 file can point outside itself (external links, external storage, virtual data sets) and
 can declare far more than it holds. Both are refused here, as are damaged files, each with a
@@ -29,7 +29,7 @@ _STRUCTURE_ERRORS = (OSError, RuntimeError, KeyError, TypeError, UnicodeError)
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One data set in one file, vetted but not read.
+    """One data set in one file, checked but not read.
 
     Attributes:
         path: The file.
@@ -164,7 +164,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
 
 def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
-    """Return the data set called ``name``, or None when the file has nothing of that name.
+    """Return the data set called ``name``, or None if the file has nothing of that name.
 
     Walks component by component and looks at each link before it follows it, so that no other
     file is ever opened. Soft links within the file are followed.
@@ -176,7 +176,7 @@ def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
         node = _walk(file, path, name)
     except _STRUCTURE_ERRORS as error:
         raise DataError(
-            f"{place(path, name)}: the file is damaged there ({_reason(error)}); write it again."
+            f"{place(path, name)}: the file is damaged here ({_reason(error)}); write it again."
         ) from error
     if isinstance(node, h5py.Group):
         inside = _listed([f"{name}/{inner}" for inner in dataset_names(node)])
@@ -192,13 +192,13 @@ def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
 
 
 def holds(path: Path, name: str) -> bool:
-    """Tell whether a file has a data set called ``name``."""
+    """Return whether a file has a data set called ``name``."""
     with open_file(path) as file:
         return find_dataset(file, path, name) is not None
 
 
 def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
-    """Return the data set called ``name``; as :func:`find_dataset`, but it has to be there.
+    """Return the data set called ``name``, which must exist; otherwise like :func:`find_dataset`.
 
     Raises:
         DataError: Also if the file has no such data set; the message lists what it has.
@@ -218,7 +218,7 @@ def vet(dataset: h5py.Dataset, path: Path, name: str) -> StoredArray:
 
     Raises:
         DataError: If its values lie in other files, it has no rows, or its type is no plain
-            number, truth value or string.
+            number, boolean or string.
     """
     where = place(path, name)
     try:  # before the shape, because asking for that can open a virtual data set's sources
@@ -246,7 +246,7 @@ def vet(dataset: h5py.Dataset, path: Path, name: str) -> StoredArray:
 
 
 def read_into(dataset: h5py.Dataset, stored: StoredArray, out: np.ndarray[Any, Any]) -> None:
-    """Read all values of a vetted data set straight into ``out``.
+    """Read all values of a checked data set directly into ``out``.
 
     Args:
         dataset: The open data set.
@@ -379,7 +379,7 @@ def _native(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise DataError(
             f"{where}: its type {_type_name(dtype)} is not supported; "
-            "store integers, floats of at most 64 bits, truth values or text."
+            "store integers, floats of at most 64 bits, booleans or text."
         )
     return np.dtype(dtype.newbyteorder("=").str)
 
@@ -410,7 +410,7 @@ def _opening_fault(error: OSError) -> str:
 
 
 def _reading_fault(dataset: h5py.Dataset, error: Exception) -> str:
-    """Tell a filter that is not installed from data that are damaged."""
+    """Say whether a filter is not installed, or the data are damaged."""
     properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(index) for index in range(properties.get_nfilters())]
     for number, _, _, label in filters:

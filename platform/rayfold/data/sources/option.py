@@ -11,14 +11,14 @@ from rayfold.options.fields import named
 from rayfold.registry import Registry
 
 SOURCES = Registry[Source]("source", "rayfold.data:Source", {"hdf5": HDF5})
-"""The sources by the names that recipes use."""
+"""The sources by their names in recipes."""
 
 _NAMED = named("source", '{"./rows.py:Rows": {num_rows: 500}}', SOURCES.create)
 _FILES: TypeAdapter[HDF5] = TypeAdapter(HDF5)
 
 
 def _read(value: object, info: ValidationInfo) -> object:
-    """Return a source, the object that a name or a reference stands for, or HDF5 files."""
+    """Return a source from an object, from a name or a reference, or from the fields of HDF5."""
     if isinstance(value, Source):
         return value
     by_name = isinstance(value, Mapping) and any(
@@ -37,4 +37,4 @@ DataOption = Annotated[
         _read, json_schema_input_type=HDF5 | _Reference | dict[str, dict[str, Any] | None]
     ),
 ]
-"""A source: the object, a name or reference with its arguments, or the fields of HDF5."""
+"""A source: an object, a name or reference with its arguments, or the fields of HDF5."""

@@ -39,7 +39,7 @@ def test_nan_is_refused_when_it_is_read() -> None:
 
 def test_a_misspelt_name_is_refused_with_what_there_is() -> None:
     with pytest.raises(
-        DataError, match=r"no column 'plcae' \(did you mean 'place'\?\); there are"
+        DataError, match=r"no column 'plcae' \(did you mean 'place'\?\); the columns are"
     ):
         columns_of({"place": [1], "point": [2]}, ["plcae"])
 
