@@ -1,4 +1,4 @@
-"""The parts of one kind: those that come with Rayfold by their names, all others by reference."""
+"""Finds classes of one kind: those of Rayfold by a short name, all others by a reference."""
 
 import importlib
 import inspect
@@ -18,20 +18,21 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Registry(Generic[Part]):
-    """Finds parts of one kind, searchers say.
+    """Finds classes of one kind, for example searchers.
 
-    A part is named in one of four ways::
+    A class is named in one of four ways::
 
-        "genetic"                one of the names below
+        "genetic"                a short name, a key of ``names``
         "package.module:Mine"    a class in a module that Python can import
         "./mine.py:Mine"         a class in a file, relative to the recipe's folder
         Mine                     the class itself, in Python
 
     Attributes:
-        what: What errors call a part, ``"searcher"``.
-        base: Reference of the class that all parts derive from. It is imported on first use.
-        names: What each name stands for: a class, a function that makes a part, or a reference.
-        scope: What the names are for, in errors: ``" for classification"``.
+        what: The word for the kind in errors, such as ``"searcher"``.
+        base: Reference of the base class of the kind. It is imported on first use.
+        names: Short names. Each stands for a class, a function that returns an object, or a
+            reference.
+        scope: What the short names are for, in errors, such as ``" for classification"``.
     """
 
     what: str
@@ -40,14 +41,14 @@ class Registry(Generic[Part]):
     scope: str = ""
 
     def source(self, given: str | type, *, base: Path | None = None) -> Source:
-        """Return the code of a part, which can travel to other processes, without running it.
+        """Return the code of a class without running it; it can be sent to other processes.
 
         Args:
             given: A name, a reference or the class.
             base: Folder that files are relative to; None is the current folder.
 
         Raises:
-            ModelError: If there is no such part, or its file cannot be read.
+            ModelError: If there is no such class, or its file cannot be read.
         """
         if not isinstance(given, str | type):
             raise ModelError(
@@ -68,15 +69,15 @@ class Registry(Generic[Part]):
         return find_source(given, base=base, what=self.what)
 
     def load(self, source: Source) -> type[Part]:
-        """Import the class of a part.
+        """Import a class.
 
         Raises:
-            ModelError: If it cannot be imported, or is no class of this kind.
+            ModelError: If it cannot be imported, or is not a class of this kind.
         """
         from rayfold.isolation import isolated, own_generators  # PyTorch
 
         try:
-            with own_generators(0), isolated():  # what its file draws and sets at import, too
+            with own_generators(0), isolated():  # its file may draw and set at import
                 found = source.load()
         except AttributeError:
             classes: dict[str, type] = classes_in(source.load_module(), _at(self.base))
@@ -95,15 +96,15 @@ class Registry(Generic[Part]):
         base: Path | None = None,
         code: Mapping[str, Source] | None = None,
     ) -> Callable[..., Part]:
-        """Return the class of a part, or the function that makes one.
+        """Return a class, or the function that a short name stands for.
 
         Args:
             given: A name, a reference or the class.
             base: Folder that files are relative to; None is the current folder.
-            code: The code of references, where it has been read already.
+            code: Code that has already been read, by reference.
 
         Raises:
-            ModelError: If there is no such part, or it cannot be imported.
+            ModelError: If there is no such class, or it cannot be imported.
         """
         known = self.names.get(given) if isinstance(given, str) else None
         if known is not None and not isinstance(known, str):
@@ -121,7 +122,7 @@ class Registry(Generic[Part]):
         *,
         base: Path | None = None,
     ) -> Part:
-        """Return a new part.
+        """Return a new object.
 
         Args:
             given: A name, a reference or the class.
@@ -129,7 +130,7 @@ class Registry(Generic[Part]):
             base: Folder that files are relative to; None is the current folder.
 
         Raises:
-            ModelError: If there is no such part, or it cannot be imported.
+            ModelError: If there is no such class, or it cannot be imported.
             RecipeError: If an argument is unknown, missing or out of range.
 
         Example::
@@ -154,36 +155,36 @@ class Registry(Generic[Part]):
         except RayfoldError as error:
             raise RecipeError(f"{name}: {error}") from None
         except Exception as error:
-            if is_reference(given):  # whatever the user's own class raises
+            if is_reference(given):  # any error of the user's own class
                 raise RecipeError(f"{name}: {type(error).__name__}: {error}.") from error
             raise
 
     def check_defaults(self, name: str, make: Callable[..., Part]) -> None:
-        """Check that a part can be made without any argument.
+        """Check that all arguments have defaults.
 
         Raises:
-            ModelError: If one has no default.
+            ModelError: If an argument has no default.
         """
         for argument, parameter in arguments_of(make).items():
             if parameter.default is parameter.empty:
                 raise ModelError(
-                    f"{self.what} {name!r} needs {argument}; give that a default in its "
-                    "constructor."
+                    f"{self.what} {name!r} needs {argument}; give {argument} a default in "
+                    "the constructor."
                 )
 
     def _checked(self, found: object, reference: str) -> type[Part]:
-        """Return a class if it is one of this kind, and complete."""
+        """Return the object if it is a class of this kind without abstract methods."""
         kind: type[Part] = _at(self.base)
         if not isinstance(found, type) or not issubclass(found, kind):
             came = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
             raise ModelError(
                 f"{self.what} {reference!r} must be a subclass of "
-                f"{self.base.replace(':', '.')} itself, got {came}."
+                f"{self.base.replace(':', '.')}, got {came}."
             )
         if inspect.isabstract(found):
             methods: frozenset[str] = vars(found)["__abstractmethods__"]
             lacking = ", ".join(sorted(methods))
-            raise ModelError(f"{self.what} {reference!r} lacks {lacking}; write that.")
+            raise ModelError(f"{self.what} {reference!r} lacks {lacking}; define it.")
         return found
 
     def _unknown(self, name: str) -> ModelError:
@@ -198,7 +199,7 @@ class Registry(Generic[Part]):
 
 
 def is_reference(given: object) -> bool:
-    """Tell whether a part is named by a reference or is the class itself."""
+    """Return whether a class is given by a reference or as the class itself."""
     return isinstance(given, type) or (isinstance(given, str) and ":" in given)
 
 
@@ -213,7 +214,7 @@ def arguments_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def classes_in(module: ModuleType, kind: type[Part]) -> dict[str, type[Part]]:
-    """Return the public classes of a kind that a module itself defines, by name."""
+    """Return the public classes of a kind that the module itself defines, by name."""
     return {
         name: value
         for name, value in vars(module).items()

@@ -64,7 +64,7 @@ class Assembly:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """The study's metrics, as far as their code can be imported here."""
+        """Those metrics of the study whose code can be imported here."""
         found: dict[str, Metric] = {}
         for given in self.candidates.studies[0].description.metrics:
             try:

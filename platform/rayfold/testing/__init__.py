@@ -1,4 +1,4 @@
-"""Contracts: tests that everyone who writes a part of their own can inherit. They need pytest."""
+"""Contracts: tests to inherit for your own searchers, losses and so on. They need pytest."""
 
 from rayfold.testing.builders import BuilderContract
 from rayfold.testing.learners import LearnerContract

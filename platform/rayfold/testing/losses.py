@@ -1,4 +1,4 @@
-"""What every loss promises, as tests to inherit."""
+"""Tests to inherit for a loss: what every loss must do."""
 
 from typing import ClassVar
 
@@ -21,8 +21,8 @@ class LossContract:
             loss = "tests/examples/focal.py:Focal"
 
     Attributes:
-        loss: Its reference.
-        task: What it is for.
+        loss: Reference of the loss.
+        task: The task that the loss is for.
     """
 
     loss: ClassVar[str]
@@ -33,7 +33,7 @@ class LossContract:
         return np.arange(num_rows) % 3
 
     def test_it_is_one_number_a_row(self) -> None:
-        """Whatever the other rows are."""
+        """The value of a row does not depend on the other rows."""
         outputs, labels = self._outputs(), self._labels()
         losses = self._losses(outputs, labels)
         assert losses.shape == (NUM_ROWS,)
@@ -42,7 +42,7 @@ class LossContract:
         torch.testing.assert_close(few, losses[:7], rtol=1e-5, atol=1e-6)
 
     def test_its_gradient_is_finite(self) -> None:
-        """And not 0 everywhere."""
+        """The gradient is not 0 everywhere."""
         outputs = self._outputs().requires_grad_()
         self._losses(outputs, self._labels()).sum().backward()
         assert outputs.grad is not None
@@ -50,7 +50,7 @@ class LossContract:
         assert outputs.grad.abs().sum() > 0
 
     def test_outputs_of_zeros_have_a_loss(self) -> None:
-        """It is what a diverging trial is compared with."""
+        """A diverging trial is detected by comparison with this loss."""
         assert torch.isfinite(
             self._losses(torch.zeros_like(self._outputs()), self._labels())
         ).all()

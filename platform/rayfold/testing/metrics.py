@@ -1,4 +1,4 @@
-"""What every metric promises, as tests to inherit."""
+"""Tests to inherit for a metric: what every metric must do."""
 
 import math
 from typing import ClassVar
@@ -23,8 +23,8 @@ class MetricContract:
             metric = "tests/examples/geometric_mean.py:GeometricMean"
 
     Attributes:
-        metric: Its reference, or its name.
-        task: What it is for.
+        metric: Reference or name of the metric.
+        task: The task that the metric is for.
     """
 
     metric: ClassVar[str]
@@ -35,7 +35,7 @@ class MetricContract:
         return np.arange(num_rows) % 3
 
     def test_it_is_a_number_and_the_order_of_rows_does_not_matter(self) -> None:
-        """Of random predictions."""
+        """The predictions are random."""
         labels, _ = self._labels()
         predictions, order = self._random(), np.random.default_rng(0).permutation(NUM_ROWS)
         value = self._value(labels, predictions)
@@ -43,7 +43,7 @@ class MetricContract:
         assert self._value(labels[order], predictions[order]) == pytest.approx(value)
 
     def test_true_predictions_are_as_good_as_any(self) -> None:
-        """By its mode."""
+        """The mode says whether a small or a large value is good."""
         labels, classes = self._labels()
         true = np.eye(len(classes))[labels] if classes else labels.astype(np.float64)
         sign = 1 if self._found().mode == "max" else -1
@@ -51,7 +51,7 @@ class MetricContract:
 
     @pytest.mark.parametrize("num_rows", [1, 2, NUM_ROWS])
     def test_where_it_gives_no_number_it_says_why(self, num_rows: int) -> None:
-        """Of rows of one label, too: a study is refused that would search for nothing."""
+        """Rows of one label, too: a study is refused if its metric is undefined in a fold."""
         labels, classes = self._labels()
         same = np.repeat(labels[:1], num_rows, axis=0)
         if self._found().undefined(same, classes) is None:

@@ -1,4 +1,4 @@
-"""What every source of rows promises, as tests to inherit."""
+"""Tests to inherit for a source: what every source of rows must do."""
 
 import json
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from rayfold.errors import DataError
 
 
 class SourceContract(ABC):
-    """Tests that a source keeps the promises of ``rayfold.data.Source``.
+    """Tests that a source does what ``rayfold.data.Source`` demands.
 
     Inherit them in a test module, in a class whose name begins with ``Test``::
 
@@ -21,14 +21,14 @@ class SourceContract(ABC):
     """
 
     task: str | None = None
-    """Name of the task; None tells it from the labels."""
+    """Name of the task; None: the type of the labels decides."""
 
     @abstractmethod
     def make_source(self) -> Source:
-        """Return a new source of the same 20 rows or more as the one before."""
+        """Return a new source. It must have at least 20 rows, the same in each call."""
 
     def test_columns_tell_what_they_hold_before_they_are_read(self) -> None:
-        """In the order asked for; shape and type are those of the values."""
+        """Columns come in the requested order. Shape and type are those of the values."""
         source = self.make_source()
         for names in (source.roles().names, source.roles().names[::-1]):
             columns = source.columns(names)
@@ -39,20 +39,20 @@ class SourceContract(ABC):
                 assert values.dtype.kind in "biufO"
 
     def test_all_columns_have_as_many_rows(self) -> None:
-        """Those of its files together, if it has files."""
+        """If the source has files, their rows add up to this number."""
         source = self.make_source()
         numbers = {column.num_rows for column in source.columns(source.roles().names)}
         assert len(numbers) == 1
         assert source.files() == {} or {sum(source.files().values())} == numbers
 
     def test_the_rows_are_the_same_each_time(self) -> None:
-        """For one source and for a new one: a study that goes on finds its rows again."""
+        """The same source and a new one give the same rows, so a study can resume."""
         first, other = self.make_source(), self.make_source()
         digests = {load(source, task=self.task).digest for source in (first, first, other)}
         assert len(digests) == 1
 
     def test_models_get_numbers(self) -> None:
-        """Float32, of the shape that the data set tells."""
+        """The numbers are float32 and have the shape that the data set says."""
         data = load(self.make_source(), task=self.task)
         rows = np.array([3, 1, 1])
         features, labels = data.batch(rows)
@@ -63,7 +63,7 @@ class SourceContract(ABC):
         assert np.array_equal(labels, data.labels[rows])
 
     def test_test_rows_can_be_kept(self) -> None:
-        """Each row is on one side; which one follows from the seed."""
+        """Each row is a test row or a development row; the seed decides which."""
         splits = [
             load(self.make_source(), task=self.task, holdout=Holdout(0.25, random_seed=seed))
             for seed in (1, 1, 2)
@@ -76,13 +76,13 @@ class SourceContract(ABC):
         assert len({data.digest for data in splits}) == 1
 
     def test_a_column_that_is_not_there_is_refused_by_its_name(self) -> None:
-        """In one line."""
+        """The error is one line."""
         with pytest.raises(DataError, match="'no such column'") as caught:
             self.make_source().columns(["no such column"])
         assert "\n" not in str(caught.value)
 
     def test_what_it_records_is_plain_and_the_same_each_time(self) -> None:
-        """As the journal keeps it."""
+        """The journal stores it as JSON."""
         source = self.make_source()
         recorded = dict(source.describe())
         assert json.loads(json.dumps(recorded)) == recorded == dict(self.make_source().describe())

@@ -38,8 +38,8 @@ def check_hyperparameters(
         space: What is searched.
         fixed: What is not searched, dotted name to value.
         model_class: Takes what is under ``model.``.
-        loss: What the loss is called.
-        loss_parameters: What it takes under ``loss.``.
+        loss: Name or reference of the loss.
+        loss_parameters: Arguments of the loss, searched or fixed as ``loss.`` and the argument.
         code: The code of optimisers and schedules that are named by reference.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From row numbers to a worker's tensors."""
+"""Turns row numbers into the tensors that a worker trains on."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from rayfold.training.learners import Batch
 from rayfold.training.strategies import Share, Strategy
 
 BLOCK_BYTES = 2**20
-"""Small training batches are read together, up to this size: calls take most of their time."""
+"""Small training batches are read together, up to this size: each read has a fixed cost."""
 
 
 class Loader:
@@ -21,7 +21,7 @@ class Loader:
 
     Args:
         data: The data set.
-        strategy: Says which rows of a training batch this worker gets.
+        strategy: Its ``training_share`` says which rows of a training batch this worker gets.
     """
 
     def __init__(self, data: DataSet, strategy: Strategy) -> None:
@@ -33,7 +33,7 @@ class Loader:
 
         Args:
             rows: Row numbers of the whole batch.
-            share: Which of them this worker gets.
+            share: Which of these rows this worker gets.
         """
         *features, labels = self._read(rows[share.rows])
         return Batch(tuple(features), labels, total_rows=len(rows), weight=share.weight)
@@ -41,11 +41,11 @@ class Loader:
     def training_batches(
         self, rows: NDArray[np.int64], batches: Sequence[slice]
     ) -> Iterator[Batch | None]:
-        """Yield this worker's share of each training batch; None where it has none.
+        """Yield this worker's share of each training batch; None if it has no share.
 
         Args:
             rows: Row numbers of an epoch in the order of training.
-            batches: Which of them make a batch.
+            batches: The slice of ``rows`` that each batch takes.
         """
         sizes = {batch.stop - batch.start for batch in batches}
         shares = {size: self._strategy.training_share(size) for size in sizes}
@@ -57,13 +57,13 @@ class Loader:
     def _split(
         self, batches: Sequence[NDArray[np.int64]], shares: Sequence[Share | None]
     ) -> Iterator[Batch | None]:
-        """Read the rows of several batches at once."""
+        """Read the rows of several batches at once, then split them into batches."""
         own = [
             rows[:0] if share is None else rows[share.rows]
             for rows, share in zip(batches, shares, strict=True)
         ]
         sizes = [len(rows) for rows in own]
-        # not split: a model could not write to its inputs, which would be views of one tensor
+        # split() returns views of one tensor, and a model could not write to its inputs
         parts = [
             tensor.unsafe_split_with_sizes(sizes) for tensor in self._read(np.concatenate(own))
         ]
@@ -74,7 +74,7 @@ class Loader:
                 yield Batch(tuple(features), labels, total_rows=len(rows), weight=share.weight)
 
     def _read(self, rows: NDArray[np.int64]) -> list[Tensor]:
-        """Return copies of rows on the device: features, then labels."""
+        """Return copies of rows on the device: the features, then the labels."""
         features, labels = self._data.batch(rows)
         device = self._strategy.collective.device
         return [torch.as_tensor(array, device=device) for array in (*features, labels)]

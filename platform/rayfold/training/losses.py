@@ -1,4 +1,4 @@
-"""Losses: a task's by name, and any other by reference."""
+"""Losses: those of a task by name, all others by reference."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,20 +12,20 @@ from rayfold.tasks import Task
 from rayfold.user_code import Source
 
 LOSSES: Registry[nn.Module] = Registry("loss", "torch.nn:Module")
-"""What may be a loss. The names depend on the task, see ``losses_of``."""
+"""Finds losses by reference. ``losses_of`` adds the names that a task knows."""
 
 _SET_HERE = frozenset({"weight", "size_average", "reduce", "reduction", "ignore_index"})
 
 
 def losses_of(task: Task) -> Registry[nn.Module]:
-    """Return the losses that models can learn by."""
+    """Return the registry of losses for a task."""
     return replace(LOSSES, names=task.losses(), scope=f" for {task}")
 
 
 def check_loss(
     name: str | None, task: Task, code: Mapping[str, Source] | None = None
 ) -> tuple[str, tuple[str, ...]]:
-    """Return a loss's name, and the hyperparameters that it takes.
+    """Check a loss; return its name and the hyperparameters that it takes.
 
     Args:
         name: A name or a reference; None takes the task's default.
@@ -33,16 +33,16 @@ def check_loss(
         code: The code of a loss that is named by reference.
 
     Raises:
-        ModelError: If the task has no such loss, or it cannot be imported.
-        RecipeError: If it does not take ``reduction``, or needs an argument.
+        ModelError: If the task has no such loss, or the loss cannot be imported, does not take
+            ``reduction``, or has an argument without a default.
     """
     name, losses = name or task.default_loss, losses_of(task)
     make = losses.find(name, code=code)
     arguments = arguments_of(make)
     if "reduction" not in arguments:
         raise ModelError(
-            f"loss {name!r} takes no reduction; let its constructor take reduction='none', for "
-            "one value per row."
+            f"loss {name!r} takes no reduction; add the argument reduction to its constructor; "
+            "with reduction='none' it must return one value per row."
         )
     losses.check_defaults(name, make)
     return name, tuple(argument for argument in arguments if argument not in _SET_HERE)

@@ -1,4 +1,4 @@
-"""Metrics: a task's by name, and any other by reference; computed over all rows at once."""
+"""Metrics: those of a task by name, all others by reference; computed over all rows at once."""
 
 import math
 import warnings
@@ -16,11 +16,11 @@ from rayfold.tasks import Metric, Task
 from rayfold.user_code import Source
 
 METRICS: Registry[Metric] = Registry("metric", "rayfold.tasks:Metric")
-"""What may be a metric. The names depend on the task, see ``metrics_of``."""
+"""Finds metrics by reference. ``metrics_of`` adds the names that a task knows."""
 
 
 def metrics_of(task: Task) -> Registry[Metric]:
-    """Return the metrics of predictions of a task."""
+    """Return the registry of metrics for a task."""
 
     def constant(metric: Metric) -> Callable[[], Metric]:
         return lambda: metric
@@ -30,7 +30,7 @@ def metrics_of(task: Task) -> Registry[Metric]:
 
 
 def metric_name(given: str) -> str:
-    """Return what results call a metric: its name, or its class's name without the file.
+    """Return the name of a metric in results: its name, or the name of its class.
 
     Args:
         given: A name, or a reference such as ``"./mine.py:GeometricMean"``.
@@ -41,16 +41,16 @@ def metric_name(given: str) -> str:
 def find_metrics(
     given: Sequence[str], task: Task, code: Mapping[str, Source] | None = None
 ) -> dict[str, Metric]:
-    """Return metrics by the names that results call them.
+    """Return metrics by their names in results.
 
     Args:
         given: Names and references.
         task: The kind of problem.
-        code: The code of those that are named by reference.
+        code: The code of metrics that are named by reference.
 
     Raises:
-        ModelError: If there is no such metric, it cannot be imported, or says no mode.
-        RecipeError: If results would call two of them the same.
+        ModelError: If there is no such metric, or it cannot be imported or has no mode.
+        RecipeError: If two metrics would have the same name in results.
     """
     known = metrics_of(task)
     found: dict[str, Metric] = {}
@@ -61,7 +61,9 @@ def find_metrics(
         if getattr(metric, "mode", None) not in ("min", "max"):
             raise ModelError(f"metric {each!r} must set mode to 'min' or 'max'.")
         if name in found or (is_reference(each) and (name in task.metrics or name == "loss")):
-            raise RecipeError(f"metric {each!r} is called {name}, as another one is; rename it.")
+            raise RecipeError(
+                f"metric {each!r} has the same name in results as another one, {name}; rename it."
+            )
         found[name] = metric
     return found
 
@@ -76,7 +78,7 @@ def metric_mode(
 
     Args:
         metric: ``"val_"`` + one of ``metrics`` or ``reports``.
-        metrics: The metrics that the study computes of predictions, by name.
+        metrics: The metrics that the study computes from predictions, by name.
         reports: What the study's learner measures, see ``Learner.reports``.
 
     Raises:
@@ -102,7 +104,7 @@ def check_defined(name: str, metric: Metric, plan: FoldPlan, data: DataSet) -> N
         data: The data set.
 
     Raises:
-        DataError: If it is not, for one line names the fold, the reason and the remedy.
+        DataError: If it is not; the message names the fold, the reason and the remedy.
     """
     for fold in plan.folds:
         rows = fold.validation_rows if fold.scored is None else fold.validation_rows[fold.scored]

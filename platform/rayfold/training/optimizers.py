@@ -1,4 +1,4 @@
-"""Optimisers: PyTorch's by name, and any other by reference."""
+"""Optimisers: those of PyTorch by name, all others by reference."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -55,7 +55,7 @@ def build_optimizer(
         parameters: What is to be optimised, or groups of it as PyTorch takes them.
         config: The ``optimizer.*`` part of a configuration without that prefix: ``name``
             (default ``"adamw"``), ``learning_rate`` (default 0.001), and the optimiser's others.
-        code: The code of those that the study names by reference.
+        code: The code of optimisers that are named by reference.
     """
     arguments: dict[str, Any] = dict(config)
     make = OPTIMIZERS.find(arguments.pop("name", DEFAULT_OPTIMIZER), code=code)
@@ -71,8 +71,8 @@ def check_optimizer(
     """Check every ``optimizer.*`` parameter against every optimiser that it can meet.
 
     Raises:
-        RecipeError: If an optimiser is unknown, would lack an argument or be given one that it
-            does not take, or a value of another kind or below 0.
+        RecipeError: If an optimiser is unknown, lacks an argument or would get one that it does
+            not take, or if a value has the wrong type or is below 0.
     """
     makes = {
         name: OPTIMIZERS.find(name, code=code)
@@ -100,10 +100,10 @@ def check_optimizer(
 def possible_names(
     parameter: str, space: SearchSpace, fixed: Mapping[str, Value], default: str
 ) -> tuple[str, ...]:
-    """Return the names that a configuration may hold as ``optimizer.name``, say.
+    """Return the possible values of a parameter such as ``optimizer.name``.
 
     Raises:
-        RecipeError: If they are no choice of texts.
+        RecipeError: If a value is not text, or the domain is not a choice.
     """
     names: Sequence[Value] = (fixed.get(parameter, default),)
     if parameter in space:
@@ -116,11 +116,11 @@ def possible_names(
 
 
 def _check_arguments(name: str, make: Make, given: Iterable[str]) -> None:
-    """Check that an optimiser takes a learning rate, and gets what has no default."""
+    """Check that an optimiser takes a learning rate, and gets each argument without a default."""
     arguments = arguments_of(make)
     if "lr" not in arguments:
         raise RecipeError(
-            f"optimizer.name {name!r} takes no lr; let its constructor take the learning rate."
+            f"optimizer.name {name!r} takes no lr; let its constructor take lr, the learning rate."
         )
     for short, parameter in arguments.items():
         needed = parameter.default is parameter.empty and short not in ("params", "lr")

@@ -1,4 +1,4 @@
-"""What a study names by reference, or by a name of its own: learners, strategies, losses, ..."""
+"""Classes that a study names: learners, strategies, losses, metrics, optimisers, schedules."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,13 +42,13 @@ def references_in(
     """Return the losses, metrics, optimisers and schedules that a study names by reference.
 
     Args:
-        loss: Its loss.
-        metrics: Its metrics.
+        loss: The study's loss.
+        metrics: The study's metrics.
         parameters: Hyperparameters that are not searched.
-        space: What is searched.
+        space: The search space.
 
     Returns:
-        References and classes, by what they are: ``{"loss": ["./focal.py:Focal"]}``.
+        References and classes by kind, such as ``{"loss": ["./focal.py:Focal"]}``.
     """
     named: dict[str, list[Any]] = {"loss": [loss], "metric": [*metrics]}
     for name in ("optimizer.name", "schedule.name"):
@@ -62,10 +62,10 @@ def references_in(
 def read_references(
     named: Mapping[str, Iterable[str | type]], *, base: Path | None = None
 ) -> dict[str, Source]:
-    """Return the code of what ``references_in`` has found, by reference.
+    """Return the code of the classes that ``references_in`` found, by reference.
 
     Args:
-        named: References and classes, by what they are.
+        named: References and classes by kind.
         base: Folder that files are relative to; None is the current folder.
 
     Raises:

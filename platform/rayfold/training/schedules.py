@@ -25,8 +25,8 @@ class Span:
 
     Attributes:
         per_epoch: Steps in an epoch.
-        warmup: Steps of the warm-up; may be a fraction.
-        total: Steps of a complete training, those of the warm-up included.
+        warmup: Steps of the warm-up; need not be a whole number.
+        total: Steps of a complete training, including the warm-up.
     """
 
     per_epoch: int
@@ -35,10 +35,10 @@ class Span:
 
 
 class Schedule(ABC):
-    """What a learning rate is multiplied by, as a function of the steps taken.
+    """A factor of the learning rate, as a function of the steps taken.
 
-    The constructor takes numbers by name, each with a default: the hyperparameters under
-    ``schedule.``. A schedule has no state, so that a training can go on from any step.
+    The arguments of the constructor are numbers with defaults. They are hyperparameters, named
+    ``schedule.`` and the argument. A schedule has no state, so training can resume at any step.
     """
 
     @abstractmethod
@@ -46,13 +46,13 @@ class Schedule(ABC):
         """Return the factor after some steps.
 
         Args:
-            step: Steps taken so far, at least ``span.warmup``: the warm-up comes before.
+            step: Steps taken so far, at least ``span.warmup``.
             span: How long the training is.
         """
 
 
 class Constant(Schedule):
-    """The learning rate stays."""
+    """The learning rate stays constant."""
 
     def factor(self, step: int, span: Span) -> float:
         """Return 1."""
@@ -105,12 +105,12 @@ def build_schedule(
         optimizer: Whose learning rate is scheduled.
         config: The ``schedule.*`` part of a configuration without that prefix: ``name`` (default
             ``"constant"``), ``warmup_epochs`` (default 0, fractions allowed), and the arguments of
-            the schedule; those of others are ignored.
+            the schedule; arguments of other schedules are ignored.
         epochs: Epochs of a complete training.
         steps_per_epoch: Batches in an epoch.
         rate_factors: A function of the epoch, fractions included, for each of the optimiser's
             groups, whose value its learning rate is multiplied by; none: 1 for all.
-        code: The code of those that the study names by reference.
+        code: The code of schedules that are named by reference.
     """
     arguments: dict[str, Any] = dict(config)
     make = SCHEDULES.find(arguments.pop("name", DEFAULT_SCHEDULE), code=code)

@@ -207,7 +207,7 @@ def test_an_optimizer_by_reference_takes_what_its_constructor_takes() -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (Rateless, r"Rateless' takes no lr; let its constructor take the learning rate"),
+        (Rateless, r"Rateless' takes no lr; let its constructor take lr, the learning rate"),
         (Needing, r"Needing' needs rho; search or fix optimizer\.rho"),
     ],
 )

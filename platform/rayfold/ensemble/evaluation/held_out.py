@@ -1,4 +1,4 @@
-"""The rows that a study kept for the test, read again from its files or its source."""
+"""The test rows of a study, read again from its files or its source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rayfold.errors import DataError
 Paths: TypeAlias = str | Path | Sequence[str | Path]
 
 StudyData: TypeAlias = Paths | Source
-"""What a study was run on: its files, or its source."""
+"""The data of a study: its files, or its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +45,23 @@ def read_held_out(data: StudyData, signature: Signature, origin: Origin) -> Held
         DataError: If the study kept none, or the files are refused or hold other data.
     """
     if not origin.labels or not origin.test.fraction:
-        raise DataError(f"study {origin.study!r} kept no rows for the test; leave held_out away.")
+        raise DataError(
+            f"study {origin.study!r} kept no rows for the test; leave out held_out (in a "
+            "prediction) or data (in a report)."
+        )
     dataset = load_as_study(data, signature, origin)
     if dataset.digest != origin.data_digest:
         raise DataError(
-            f"these are other data than study {origin.study!r} was run on, so its test rows are "
-            "not known in them; give the study's own files or source, or leave held_out away."
+            f"these are other data than study {origin.study!r} was run on, so its test rows "
+            "cannot be found; give the study's own files or source, or leave out held_out (in a "
+            "prediction) or data (in a report)."
         )
     kept = dataset.subset(dataset.test_rows)
     return HeldOut(dataset.test_rows, kept.features, kept.labels)
 
 
 def load_as_study(data: StudyData, signature: Signature, origin: Origin) -> DataSet:
-    """Load rows as the study did, with the same ones kept for the test."""
+    """Load rows as the study did, with the same test rows."""
     if not isinstance(data, Source):
         roles = Roles(
             features=tuple(entry.name for entry in signature.inputs),

@@ -21,8 +21,8 @@ Measures: TypeAlias = Mapping[str, tuple[float, float | None]]
 def known_metrics(scored: Sequence[str], known: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the metrics among what a study scores: ``("val_auroc", "val_loss")`` to ``auroc``.
 
-    The loss is left out: a study's own may be any, an ensemble's is that of its task. So is what
-    is not known here: a metric of the user's own, or what a learner reports.
+    The loss is left out: a study may have any loss, but an ensemble has the loss of its task.
+    What is not in ``known`` is left out, too: for example what a learner reports.
 
     Args:
         scored: What the study measured, what it searched for first.
