@@ -1,6 +1,6 @@
-"""What a study is: what its journal and MLflow hold of it, and what is read back.
+"""The description of a study, as its journal and MLflow hold it.
 
-A description of an older version may lack what has come since: those fields have defaults.
+A description that an older version wrote may lack newer fields: these have defaults.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ class HoldoutSplit:
     """How the test rows were chosen.
 
     Attributes:
-        fraction: Share of the rows that were kept for the test; 0: none.
-        random_seed: Seed of the choice.
-        row_groups: Column whose equal values stay together; None: there is none.
+        fraction: Share of the rows that are test rows; 0: none.
+        random_seed: Seed of the split.
+        row_groups: Column of the row groups, which stay together; None: there is none.
     """
 
     fraction: float = 0.0
@@ -32,14 +32,14 @@ class HoldoutSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSplit:
-    """How the other rows were cut into folds.
+    """How the other rows were split into folds.
 
     Attributes:
-        count: Folds of each repeat.
-        random_seed: Seed of the cut.
+        count: Number of folds in each repeat.
+        random_seed: Seed of the split.
         kind: The kind of cross-validation, as a recipe names it.
-        repeats: How often the rows are cut.
-        row_groups: Column whose equal values stay together; None: there is none.
+        repeats: How often the rows are split into folds.
+        row_groups: Column of the row groups, which stay together; None: there is none.
     """
 
     count: int
@@ -51,11 +51,11 @@ class FoldSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """How the rows were cut into parts that are searched first.
+    """How the rows were split into parts that are searched first.
 
     Attributes:
         by: What a part is, as a recipe names it.
-        column: The column that parts are told by; None: another way.
+        column: The column that says which part a row belongs to; None: no column does.
         parts: Names of the parts.
     """
 
@@ -66,13 +66,13 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class PartOf:
-    """Which part of another study this one searches.
+    """Which part of another study this study searches.
 
     Attributes:
         of: Name of the study of all rows.
         part: Name of the part.
-        rows: How many rows the part has.
-        digest: Digest of their numbers.
+        rows: Number of rows in the part.
+        digest: Digest of the row numbers.
     """
 
     of: str
@@ -83,21 +83,21 @@ class PartOf:
 
 @dataclass(frozen=True, kw_only=True)
 class DataDescription:
-    """What the data of a study are.
+    """The data of a study.
 
     Attributes:
         task: Name of the task.
-        classes: What each class index stands for; None where there are no classes.
+        classes: What each class index stands for; None: there are no classes.
         inputs: The feature arrays, in the order of the model's inputs.
         labels: Name of the column of labels; None if unknown.
         num_outputs: Number of classes, or of values per row.
-        digest: Digest of features and labels.
-        num_rows: Rows that are no test rows.
+        digest: Digest of features, labels and row groups.
+        num_rows: Number of rows without the test rows.
         test: How the test rows were chosen.
-        source: What the source of the rows records of itself.
-        source_code: Record of the source's code; None if the source is one of ours.
-        descriptors: Numbers that tell which data are alike (``transfer.descriptors``); None in
-            descriptions that lack them.
+        source: What ``Source.describe()`` returned.
+        source_code: Record of the source's code; None if the source is a class of Rayfold.
+        descriptors: Numbers that show how similar two data sets are (``transfer.descriptors``);
+            None in descriptions of older versions.
     """
 
     task: str
@@ -113,7 +113,7 @@ class DataDescription:
     descriptors: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready values; of the source, only what there is to say."""
+        """Return it as JSON-ready values; ``source`` and ``source_code`` only if there are any."""
         source: dict[str, Any] = {"source": dict(self.source)} if self.source else {}
         if self.source_code is not None:
             source["source_code"] = self.source_code.to_dict()
@@ -151,37 +151,38 @@ class DataDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDescription:
-    """What a study is. Journal and MLflow hold these fields, with those of the data among them.
+    """The description of a study. Journal and MLflow hold these fields and those of the data.
 
     Attributes:
         model: Reference of the model's class.
         code: Record of the code; None if unknown.
         data: What the data are.
         fold_digest: Digest of the folds.
-        num_folds: Folds of a trial, those of all repeats.
-        folds: How they were cut.
+        num_folds: Number of folds of a trial, over all repeats.
+        folds: How the rows were split into folds.
         epochs: Epochs of each fold.
         loss: Name of the loss.
         metrics: Names of the metrics on the validation rows.
-        metric: What is searched for: ``"val_loss"``, or ``"val_"`` and a metric.
-        mode: Whether a small or a large value of it is good.
+        metric: What the search optimises: ``"val_loss"``, or ``"val_"`` and a metric.
+        mode: Whether a small or a large value of ``metric`` is good.
         random_seed: Seed of weights, dropout and the order of rows.
         learner: Name or reference of the learner.
         strategy: Name or reference of the strategy.
-        predicts: Whether folds leave predictions behind.
-        references: Losses, metrics, optimisers and schedules that are named by reference, by what
-            they are; None: there are none.
+        predicts: Whether folds write predictions.
+        references: Losses, metrics, optimisers and schedules that are named by reference, by kind;
+            None: there are none.
         parameters: Hyperparameters that are not searched.
         start_from: What the search starts from, as a recipe names it; None: nothing.
-        initial_weights: What trials begin with, as a recipe names it; None: nothing.
+        initial_weights: Studies whose weights trials begin with, as in a recipe; None: none.
         sub_problems: The parts that are searched first; None: there are none.
-        sub_problem: Which part this is; None: all rows are searched.
+        sub_problem: Which part this study searches; None: it searches all rows.
         searcher: The searcher, as a recipe names it.
-        scheduler: The scheduler, as a recipe names it; None: every trial goes on.
-        space: What is searched.
-        accept: What the best trial must reach.
-        environment: Versions that the study began with, by name.
-        num_trials: Trials that it began with, to which the searcher is fitted; None before that.
+        scheduler: The scheduler, as a recipe names it; None: no trial is stopped.
+        space: The search space.
+        accept: Criteria that the best trial must meet.
+        environment: Versions of Python, Ray, PyTorch and so on when the study began, by name.
+        num_trials: Largest number of trials when the study began; the searcher is fitted to it.
+            None before the start, and in descriptions of older versions.
     """
 
     model: str
@@ -213,7 +214,7 @@ class StudyDescription:
     num_trials: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready values; some fields are left out at their default."""
+        """Return it as JSON-ready values, without some fields that are at their default."""
         defaults = {entry.name: entry.default for entry in dataclasses.fields(self)}
         return {
             name: value
@@ -231,7 +232,7 @@ class StudyDescription:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild it from ``to_dict()``; fields that are not known are left out.
+        """Rebuild it from ``to_dict()``; unknown fields are ignored.
 
         Raises:
             KeyError: If a field of the data is missing.
@@ -249,7 +250,7 @@ class StudyDescription:
 
 
 _ONLY_IF_OTHER = ("learner", "strategy", "predicts", "references", "num_trials")
-"""Fields that are left out at their default: version 0.1.0 did not have them yet."""
+"""Fields that are left out at their default, because version 0.1.0 does not know them."""
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "code": CodeRecord.from_dict,
@@ -260,11 +261,11 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "space": SearchSpace.from_dict,
     "accept": lambda values: tuple(Acceptance(**value) for value in values),
 }
-"""Reads the fields that are no plain values."""
+"""Functions that read the fields that are not plain values."""
 
 
 def _plain(value: Any) -> Any:
-    """Return a field's value as JSON has it."""
+    """Return a field's value as JSON-ready values."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -57,12 +57,12 @@ _STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 def _study_name(name: str) -> str:
     if not re.fullmatch(_STUDY_NAME, name):
         raise ValueError(
-            "must be 1 to 100 letters, digits, dots, dashes and underscores, the first of them a "
+            "must be 1 to 100 letters, digits, dots, dashes and underscores, and begin with a "
             f"letter or a digit, got {show(name)}"
         )
     if is_own_name(name):
         raise ValueError(
-            f"must not be {name!r}, which is what the storage calls a file or folder of its own; "
+            f"must not be {name!r}, because the storage has a file or folder of that name; "
             "choose another name"
         )
     return name
@@ -75,7 +75,7 @@ def _class_reference(value: object) -> object:
 
 
 def _studies(value: object) -> object:
-    """Check names of studies; a single name stays a text, as in a list ``similar`` is a name."""
+    """Check names of studies. A single name stays a text: in a list, ``similar`` is a study."""
     if value is None or (isinstance(value, str) and value.strip()):
         return value
     return one_or_more_texts(value)
@@ -164,24 +164,24 @@ class Specification:
     strategy: ClassReference = "all_reduce"
     """How the workers of a group train together: all_reduce, or a reference as for the learner."""
     data: DataOption
-    """Source of the rows: {hdf5: file.h5}, or a reference to your own with its arguments, such as
-    {"./file.py:ClassName": {argument: value}}."""
+    """Source of the rows: {hdf5: file.h5}, or a reference to your own source with its arguments,
+    such as {"./file.py:ClassName": {argument: value}}."""
     task: TaskName | None = None
-    """Kind of labels; null takes floats as regression, all other labels as classification."""
+    """Kind of problem; null means regression if labels are floats, classification otherwise."""
     holdout: Annotated[Holdout, alone(Holdout, "fraction", float)] = Holdout()
-    """Test rows, which no trial sees; a number is their share."""
+    """Test rows, which no trial sees; a number is their share of all rows."""
     folds: Annotated[Folds, alone(Folds, "count", int)] = Folds()
     """Cross-validation; a number is the count of folds."""
     epochs: Count = DEFAULT_EPOCHS
     """Epochs of each fold."""
     loss: ClassReference | None = None
-    """The loss: a name, or a reference as for the learner; null takes the task's default."""
+    """The loss: a name, or a reference as for the learner; null is the task's default."""
     metrics: Annotated[Sequence[ClassReference], refuse_empty_list, as_tuple] = ()
-    """The metrics on the validation rows: names, or references as for the learner; empty takes
-    the task's default."""
+    """The metrics on the validation rows: names, or references as for the learner; empty is the
+    task's default."""
     parameters: Parameters = Field(default_factory=dict)
-    """Hyperparameters that are not searched: dotted name to value. An optimizer.name and a
-    schedule.name may be references."""
+    """Hyperparameters that are not searched: dotted name to value. The values of optimizer.name
+    and schedule.name may be references."""
     random_seed: Seed = 0
     """Seed of weights, dropout and the order of rows; each fold's seed is derived from it."""
     initial_weights: (
@@ -244,7 +244,7 @@ class Specification:
     checkpoint_seconds: Annotated[float, Field(strict=True, ge=0, le=MAX_COUNT), plain] = 30.0
     """Seconds between two checkpoints of a fold in training."""
     base: Path | None = None
-    """Folder that relative paths of models, spaces and data start from."""
+    """Folder in which relative paths of models, spaces and data start."""
 
     def __post_init__(self) -> None:
         if self.searcher is None:
@@ -261,7 +261,7 @@ class Specification:
 
     @property
     def fold_order(self) -> FoldOrder:
-        """The order in which folds are trained: the given one, else what the scheduler needs."""
+        """The order in which folds are trained: as given, or as the scheduler needs it."""
         needed = None if self.scheduler is None else self.scheduler.fold_order
         return self.folds.order or needed or "in_turn"
 
@@ -276,7 +276,7 @@ class Specification:
         """Return the largest number of trials.
 
         Raises:
-            RecipeError: If they are too few for the scheduler.
+            RecipeError: If there are too few trials for the scheduler.
         """
         capacity = self.searcher.capacity
         limit = self.num_trials or capacity or DEFAULT_NUM_TRIALS
@@ -309,13 +309,13 @@ class Specification:
             for name in ("rename", "prune_space"):
                 if getattr(self, name):
                     raise RecipeError(
-                        f"{name} needs a past; give start_from (search.start_from in a recipe) "
-                        "too."
+                        f"{name} needs earlier studies; give start_from (search.start_from in a "
+                        "recipe) too."
                     )
             return
         if not self.searcher.opens_with_past:
             raise RecipeError(
-                f"the searcher {_name(self.searcher)} tries what it is given and no past; leave "
+                f"the searcher {_name(self.searcher)} cannot start from earlier studies; leave "
                 "start_from out, or use another searcher."
             )
         self.past.check(self.space)
@@ -345,19 +345,19 @@ class Specification:
             )
         if scheduler.trains_side_by_side and self.searcher.learns:
             raise RecipeError(
-                f"the scheduler {name} trains all trials side by side, which leaves the searcher "
-                f"{_name(self.searcher)} no results to learn from; use searcher=Random() "
+                f"the scheduler {name} trains all trials side by side, so the searcher "
+                f"{_name(self.searcher)} gets no results to learn from; use searcher=Random() "
                 "(search.searcher: random in a recipe) for the first values."
             )
         if scheduler.changes_values and self.max_time_per_trial is not None:
             raise RecipeError(
-                f"max_time_per_trial does not go with the scheduler {name}, whose trials take "
+                f"max_time_per_trial does not work with the scheduler {name}, whose trials take "
                 "turns; leave it out, and limit the study with max_time."
             )
         if self.sub_problems is not None and scheduler.runs_in_tune:
             raise RecipeError(
-                f"sub_problems do not go with the scheduler {name}, which would compare trials of "
-                "different parts; leave one of them out, or use racing or halving."
+                f"sub_problems do not work with the scheduler {name}, which would compare trials "
+                "of different parts; leave one of them out, or use racing or halving."
             )
 
 

@@ -24,12 +24,15 @@ PAST = PastStudy(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rename": {"lr": "optimizer.learning_rate"}}, "rename needs a past; give start_from"),
-        ({"prune_space": True}, "prune_space needs a past; give start_from"),
+        (
+            {"rename": {"lr": "optimizer.learning_rate"}},
+            "rename needs earlier studies; give start_from",
+        ),
+        ({"prune_space": True}, "prune_space needs earlier studies; give start_from"),
         ({"start_from": []}, "start_from must be text, or a list of one or more texts"),
         (
             {"start_from": "a", "searcher": Fixed([{"optimizer.learning_rate": 0.1}])},
-            "the searcher fixed tries what it is given and no past; leave start_from out",
+            "the searcher fixed cannot start from earlier studies; leave start_from out",
         ),
         (
             {"start_from": "a", "rename": {"lr": "optimizer.rate"}},

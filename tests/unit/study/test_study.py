@@ -96,7 +96,7 @@ class TestPopulation:
                 r"leaves the searcher genetic no results to learn from",
             ),
             ({"searcher": Bayesian()}, r"leaves the searcher bayesian no results to learn from"),
-            ({"max_time_per_trial": 5}, "max_time_per_trial does not go with the scheduler"),
+            ({"max_time_per_trial": 5}, "max_time_per_trial does not work with the scheduler"),
             ({"epochs": 2}, "interval must be below the study's epochs, 2, not 2"),
         ],
     )
@@ -306,7 +306,7 @@ class TestArguments:
             ({"epochs": True}, r"^epochs must be a whole number, got true\.$"),
             ({"name": "../digits"}, r"^name must be "),
             ({"name": ""}, r"^name must be "),
-            ({"name": "mlflow.db"}, r"^name must not be 'mlflow\.db', which is what the storage"),
+            ({"name": "mlflow.db"}, r"^name must not be 'mlflow\.db', because the storage has"),
             ({"name": "Artifacts"}, r"^name must not be 'Artifacts'"),
             ({"name": "mlflow.db-journal"}, r"^name must not be 'mlflow"),
             ({"searcher": Net}, r"^searcher must be an object of rayfold.search, such as "),

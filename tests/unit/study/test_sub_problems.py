@@ -62,11 +62,11 @@ def trial(number: int, rate: float, score: float | None, status: str = "complete
         ({"sub_problems": "files"}, r"sub_problems must be a mapping, got 'files'"),
         (
             {"scheduler": Population(interval=2), "folds": Folds(3, order="together")},
-            "sub_problems do not go with the scheduler population, which would compare trials of",
+            "sub_problems do not work with the scheduler population, which would compare trials",
         ),
         (
             {"scheduler": Replay([(0, {}), (2, {})]), "folds": Folds(3, order="together")},
-            "sub_problems do not go with the scheduler replay",
+            "sub_problems do not work with the scheduler replay",
         ),
     ],
 )
@@ -80,7 +80,7 @@ def test_arguments_that_do_not_fit_are_refused(
 def test_a_scheduler_of_ray_tune_is_refused(make_split: MakeStudy) -> None:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    with pytest.raises(RecipeError, match="do not go with the scheduler tune"):
+    with pytest.raises(RecipeError, match="do not work with the scheduler tune"):
         make_split(scheduler=AsyncHyperBandScheduler())
 
 
