@@ -36,11 +36,11 @@ class StoredArray:
         name: The data set's path within the file.
         shape: Its shape, rows first; at least one axis, none of length 0.
         dtype: bool, integer or float in native byte order, or ``object`` for strings.
-        item_bytes: Memory of one value while it is read; of a string of variable length, of its
-            reference alone.
+        item_bytes: Memory of one value while it is read. For a string of variable length: memory
+            of its reference.
         chunk_bytes: Memory that HDF5 needs to unpack one chunk; 0 without chunks.
-        stored_bytes: What the values take in the file; of strings of variable length, their
-            references alone.
+        stored_bytes: Size of the values in the file. For strings of variable length: size of
+            their references.
     """
 
     path: Path
@@ -78,7 +78,7 @@ def clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of feature arrays as a tuple of plain paths.
 
     Raises:
-        DataError: If there is none, or one is named twice.
+        DataError: If there is no name, or a name is repeated.
     """
     cleaned = tuple(clean_name(name) for name in ([names] if isinstance(names, str) else names))
     if not cleaned:
@@ -93,7 +93,7 @@ def path_list(paths: object) -> list[str | Path]:
     """Return one path or several as a list.
 
     Raises:
-        DataError: If there is none, or something else.
+        DataError: If there is no path, or a value is not a path.
     """
     listed: list[Any] = [paths]
     if isinstance(paths, Iterable) and not isinstance(paths, str):
@@ -110,8 +110,8 @@ def path_list(paths: object) -> list[str | Path]:
 def find_files(paths: Paths) -> tuple[Path, ...]:
     """Return the files that ``paths`` names, in the order given, globs in sorted order.
 
-    A name that exists as it stands is no glob, even with brackets in it. Hidden files and folders
-    match no glob.
+    The name of an existing file is not a glob, even with brackets in it. A glob matches no hidden
+    files or folders.
 
     Raises:
         DataError: If nothing is named, a glob matches nothing or a file is named twice.
@@ -138,10 +138,10 @@ def find_files(paths: Paths) -> tuple[Path, ...]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, and close it in the end whatever happens.
+    """Open an HDF5 file for reading; close it afterwards, also after an error.
 
     Raises:
-        DataError: If there is no such file, it is no regular file, or not whole HDF5.
+        DataError: If the file does not exist, is not a regular file or is not complete HDF5.
     """
     try:
         status = path.stat()
@@ -166,11 +166,11 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset | None:
     """Return the data set called ``name``, or None if the file has nothing of that name.
 
-    Walks component by component and looks at each link before it follows it, so that no other
-    file is ever opened. Soft links within the file are followed.
+    Checks each component of the path before it follows it, so that no other file is ever opened.
+    Soft links within the file are followed.
 
     Raises:
-        DataError: If the path leads over an external or dangling link, or to no data set.
+        DataError: If the path contains an external or dangling link, or is not a data set.
     """
     try:
         node = _walk(file, path, name)
@@ -214,10 +214,10 @@ def need_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
 
 
 def vet(dataset: h5py.Dataset, path: Path, name: str) -> StoredArray:
-    """Check a data set by its declaration alone, and return that declaration.
+    """Check a data set by its declaration, without reading values; return the declaration.
 
     Raises:
-        DataError: If its values lie in other files, it has no rows, or its type is no plain
+        DataError: If its values lie in other files, it has no rows, or its type is not a plain
             number, boolean or string.
     """
     where = place(path, name)
