@@ -25,6 +25,6 @@ def may_grow(groups: Groups, *, started: int, ready: int) -> bool:
     Args:
         groups: The groups of the study.
         started: Number of groups that were started and not given up.
-        ready: Number of those that are ready for jobs.
+        ready: Number of groups that are ready for jobs.
     """
     return started < groups.maximum and ready >= started

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
 
 NOT_COMPARED = ("environment", "descriptors", "accept", "code", "source_code", "num_trials")
-"""What of a description may differ when a study goes on; code is compared by ``check_code``, and a
-source by what it records and by its rows."""
+"""Fields that may differ when a study resumes. ``check_code`` compares code. A source is compared
+by ``describe()`` and by its rows."""
 
 
 def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
@@ -79,11 +79,11 @@ def describe(study: "Preparation", space: SearchSpace) -> StudyDescription:
 def describe_data_set(
     study: "Preparation", descriptors: Mapping[str, Any] | None
 ) -> DataDescription:
-    """Return what the data of a study are, and how their test rows were chosen.
+    """Return the description of a study's data, with the split of its test rows.
 
     Args:
         study: The study.
-        descriptors: Numbers that describe its data.
+        descriptors: Numbers that show how similar its data are to other data.
     """
     data, options, code = study.data, study.specification, study.source_code
     return DataDescription(
@@ -139,7 +139,7 @@ def _inputs(data: DataSet) -> tuple[Input, ...]:
 
 
 def _name(source: Source, names: Mapping[str, object]) -> str:
-    """Return what a learner or a strategy is called: the name of one of ours, or its reference."""
+    """Return the name of a learner or a strategy of Rayfold; of any other, its reference."""
     ours = (name for name, reference in names.items() if reference == source.reference)
     return next(ours, source.reference)
 

@@ -107,7 +107,7 @@ class Task(ABC):
         loss_name: What ``row_losses`` is called: ``"log loss"``.
         default_loss: Name of the loss that models learn by; a key of ``losses()``.
         metrics: The metrics by name.
-        default_metrics: Names of those that a study measures if it names none.
+        default_metrics: Names of the metrics that a study measures if it names none.
         quantities: Whether labels are quantities in some unit, so that their spread matters.
         probabilities: Whether predictions are the probabilities of classes.
         temperature: Whether mean predictions may be calibrated by a temperature.
