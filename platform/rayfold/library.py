@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rayfold.errors import ModelError, SpaceError, did_you_mean
 from rayfold.registry import Registry, classes_in
 from rayfold.space import SearchSpace, load_space
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 from rayfold.user_code.first_import import try_import
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def resolve_model(
-    reference: str | type | Source, *, base: Path | None = None, tried: bool = False
+    reference: str | type | SourceCode, *, base: Path | None = None, tried: bool = False
 ) -> type[nn.Module]:
     """Return the model class that a reference names.
 
@@ -51,9 +51,9 @@ def resolve_model(
     return MODELS.load(source)
 
 
-def model_source(model: str | type | Source, *, base: Path | None = None) -> Source:
+def model_source(model: str | type | SourceCode, *, base: Path | None = None) -> SourceCode:
     """Return the code of a model, as for ``Registry.source``; a source is returned as it is."""
-    return model if isinstance(model, Source) else MODELS.source(model, base=base)
+    return model if isinstance(model, SourceCode) else MODELS.source(model, base=base)
 
 
 def model_reference(model: str | type) -> str:

@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from rayfold.errors import ModelError, RayfoldError, RecipeError, did_you_mean
-from rayfold.user_code import Source, find_source
+from rayfold.user_code import SourceCode, find_source
 from rayfold.user_code.first_import import try_import
 
-Part = TypeVar("Part")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Registry(Generic[Part]):
+class Registry(Generic[Made]):
     """Finds classes of one kind, for example searchers.
 
     A class is named in one of four ways::
@@ -37,10 +37,10 @@ class Registry(Generic[Part]):
 
     what: str
     base: str
-    names: Mapping[str, Callable[..., Part] | str] = field(default_factory=dict)
+    names: Mapping[str, Callable[..., Made] | str] = field(default_factory=dict)
     scope: str = ""
 
-    def source(self, given: str | type, *, base: Path | None = None) -> Source:
+    def source(self, given: str | type, *, base: Path | None = None) -> SourceCode:
         """Return the code of a class without running it; it can be sent to other processes.
 
         Args:
@@ -68,7 +68,7 @@ class Registry(Generic[Part]):
             self._checked(given, f"{given.__module__}:{given.__qualname__}")
         return find_source(given, base=base, what=self.what)
 
-    def load(self, source: Source) -> type[Part]:
+    def load(self, source: SourceCode) -> type[Made]:
         """Import a class.
 
         Raises:
@@ -94,8 +94,8 @@ class Registry(Generic[Part]):
         given: str | type,
         *,
         base: Path | None = None,
-        code: Mapping[str, Source] | None = None,
-    ) -> Callable[..., Part]:
+        code: Mapping[str, SourceCode] | None = None,
+    ) -> Callable[..., Made]:
         """Return a class, or the function that a short name stands for.
 
         Args:
@@ -121,7 +121,7 @@ class Registry(Generic[Part]):
         arguments: Mapping[str, Any] | None = None,
         *,
         base: Path | None = None,
-    ) -> Part:
+    ) -> Made:
         """Return a new object.
 
         Args:
@@ -159,7 +159,7 @@ class Registry(Generic[Part]):
                 raise RecipeError(f"{name}: {type(error).__name__}: {error}.") from error
             raise
 
-    def check_defaults(self, name: str, make: Callable[..., Part]) -> None:
+    def check_defaults(self, name: str, make: Callable[..., Made]) -> None:
         """Check that all arguments have defaults.
 
         Raises:
@@ -172,9 +172,9 @@ class Registry(Generic[Part]):
                     "the constructor."
                 )
 
-    def _checked(self, found: object, reference: str) -> type[Part]:
+    def _checked(self, found: object, reference: str) -> type[Made]:
         """Return the object if it is a class of this kind without abstract methods."""
-        kind: type[Part] = _at(self.base)
+        kind: type[Made] = _at(self.base)
         if not isinstance(found, type) or not issubclass(found, kind):
             came = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
             raise ModelError(
@@ -213,7 +213,7 @@ def arguments_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     }
 
 
-def classes_in(module: ModuleType, kind: type[Part]) -> dict[str, type[Part]]:
+def classes_in(module: ModuleType, kind: type[Made]) -> dict[str, type[Made]]:
     """Return the public classes of a kind that the module itself defines, by name."""
     return {
         name: value

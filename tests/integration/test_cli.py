@@ -305,7 +305,7 @@ def test_a_simulation_that_cannot_be_is_one_line(
         ),
         (
             ["ensemble", "digits", "--max-latency", "16=1"],
-            "max_latency must be seconds above 0 by batch size 1 or 256, got 16: 1.0",
+            "budget must have max_latency of 1 or 256 rows, got 16",
         ),
         (["ensemble", "digits", "--max-members", "0"], "'--max-members': .* or equal to 1"),
         (["ensemble", "digits", "--shuffles", "1"], "--shuffles is of the report .*--data"),

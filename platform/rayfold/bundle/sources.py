@@ -10,7 +10,7 @@ from rayfold.bundle.manifest import CODE, Manifest, SourcePart
 from rayfold.ensemble.records import Contents
 from rayfold.errors import BundleError, RayfoldError
 from rayfold.library import is_own_model, model_source, resolve_model
-from rayfold.user_code import Source, installed_versions, source_of_files
+from rayfold.user_code import SourceCode, installed_versions, source_of_files
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _load(
         raise BundleError(f"the bundle's model cannot be imported: {error}") from error
 
 
-def _write(source: Source, folder: Path) -> SourcePart:
+def _write(source: SourceCode, folder: Path) -> SourcePart:
     place = f"{CODE}/{source.digest[:12]}"
     files = source.files if source.kind == "files" else {}
     for name, text in files.items():
@@ -116,7 +116,7 @@ def _write(source: Source, folder: Path) -> SourcePart:
     )
 
 
-def _read(folder: Path, reference: str, part: SourcePart) -> Source:
+def _read(folder: Path, reference: str, part: SourcePart) -> SourceCode:
     """Return the source in a bundle's files, after comparing it with its digest."""
     texts = {}
     for name, file in part.files.items():

@@ -15,7 +15,7 @@ from rayfold.ensemble.predictor import EnsembleModule
 from rayfold.ensemble.records import Signature
 from rayfold.errors import EnsembleError
 from rayfold.options import options
-from rayfold.options.fields import Count, Seconds
+from rayfold.options.fields import Count, Seconds, Whole
 
 BATCH_SIZES = (1, 256)
 """Batch sizes for which latency is limited and reported."""
@@ -35,7 +35,7 @@ class Budget:
     """Trials."""
     max_parameters: Count | None = None
     """Parameters of all models together."""
-    max_latency: Mapping[int, Seconds] = Field(default_factory=dict)
+    max_latency: Mapping[Whole, Seconds] = Field(default_factory=dict)
     """Seconds of one prediction by its number of rows, 1 or 256, such as {1: 0.01, 256: 0.1}: the
     median of 20, measured on this machine."""
 

@@ -132,14 +132,16 @@ def _known(place: Sequence[str | int], root: type) -> tuple[str, ...]:
 
 def _explain_one(problem: Mapping[str, Any], root: type, above: str) -> str:
     kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
-    place = ".".join(filter(None, [above, place_in_words(problem["loc"])]))
-    holder = options_at(problem["loc"], root)
+    is_key = problem["loc"][-1:] == ("[key]",)
+    loc = problem["loc"][:-2] if is_key else problem["loc"]
+    place = ".".join(filter(None, [above, place_in_words(loc)]))
+    holder = options_at(loc, root)
     if kind in _UNKNOWN:
         return unknown(place, holder)
     if kind == "unexpected_positional_argument":
         return f"{above or root.__name__} takes its further values by their names only"
     if kind == "missing":
-        what = fields_of(holder)[str(problem["loc"][-1])].description or "give it a value"
+        what = fields_of(holder)[str(loc[-1])].description or "give it a value"
         what = " ".join(what.split())
         if what[:2].istitle():  # and no abbreviation
             what = what[0].lower() + what[1:]
@@ -158,6 +160,7 @@ def _explain_one(problem: Mapping[str, Any], root: type, above: str) -> str:
     }
     quotes = kind == "string_type" and isinstance(value, bool | int | float)
     return (
-        f"{place} must be {_EXPECTED[kind].format(**bounds)}, got {show(value)}"
+        f"{place} must {'have keys that are each' if is_key else 'be'} "
+        f"{_EXPECTED[kind].format(**bounds)}, got {show(value)}"
         f"{'; put it in quotes' if quotes else ''}"
     )

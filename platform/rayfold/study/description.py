@@ -19,7 +19,7 @@ from rayfold.errors import RecipeError
 from rayfold.space import SearchSpace
 from rayfold.study.differences import differences
 from rayfold.training.references import LEARNERS, STRATEGIES, references_in
-from rayfold.user_code import CodeRecord, Source
+from rayfold.user_code import CodeRecord, SourceCode
 
 if TYPE_CHECKING:
     from rayfold.study.preparation import Preparation
@@ -138,7 +138,7 @@ def _inputs(data: DataSet) -> tuple[Input, ...]:
     )
 
 
-def _name(source: Source, names: Mapping[str, object]) -> str:
+def _name(source: SourceCode, names: Mapping[str, object]) -> str:
     """Return the name of a learner or a strategy of Rayfold; of any other, its reference."""
     ours = (name for name, reference in names.items() if reference == source.reference)
     return next(ours, source.reference)

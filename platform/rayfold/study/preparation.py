@@ -37,7 +37,7 @@ from rayfold.training.metrics import check_defined, check_mode, find_metrics, me
 from rayfold.training.references import LEARNERS, STRATEGIES, read_references, references_in
 from rayfold.training.warm_start import WarmStart
 from rayfold.transfer.descriptors import describe_data
-from rayfold.user_code import CodeRecord, Source, find_source
+from rayfold.user_code import CodeRecord, SourceCode, find_source
 from rayfold.user_code.first_import import try_import
 
 FEW_ROWS = 1000
@@ -79,8 +79,8 @@ class Preparation:
         self.storage: Path = storage_folder(options.storage)
         self.folder = StudyFolder(self.storage / options.name)
         if self.whole is not None:
-            self.sources: tuple[Source, ...] = self.whole.sources
-            self._references: dict[str, Source] = self.whole._references
+            self.sources: tuple[SourceCode, ...] = self.whole.sources
+            self._references: dict[str, SourceCode] = self.whole._references
         else:
             named = references_in(options.loss, options.metrics, options.parameters, options.space)
             self._references = read_references(named, base=options.base)

@@ -9,7 +9,7 @@ from rayfold.events import CodeChanged, Retried, StudyBegun, Suggested, TrialEnd
 from rayfold.journal import Entry, Journal
 from rayfold.storage import replacing
 from rayfold.study_folder import StudyFolder
-from rayfold.user_code import CodeRecord, Source, all_files, changed_files, changed_packages
+from rayfold.user_code import CodeRecord, SourceCode, all_files, changed_files, changed_packages
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def note_code(name: str, journal: Journal, entries: Sequence[Entry], present: Co
     journal.record(CodeChanged(present))
 
 
-def keep_text(sources: Sequence[Source], code: CodeRecord, folder: StudyFolder) -> None:
+def keep_text(sources: Sequence[SourceCode], code: CodeRecord, folder: StudyFolder) -> None:
     """Write the files of a study's code into its folder, below their digest."""
     for name, text in all_files(*sources).items():
         path = folder.code(code.digest) / name

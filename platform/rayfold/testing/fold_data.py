@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rayfold.data import DataSet, Fold, FoldPlan
 from rayfold.tasks import Classification
 from rayfold.training import Settings, StudySetup
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 NUM_TRAINING, NUM_VALIDATION = 50, 25
 EPOCHS = 3
@@ -50,7 +50,7 @@ def make_data() -> DataSet:
     )
 
 
-def make_setup(model: Source, folder: Path, **changes: Any) -> StudySetup:
+def make_setup(model: SourceCode, folder: Path, **changes: Any) -> StudySetup:
     """Return a setup with one fold: the first 50 rows train, the others validate.
 
     Args:

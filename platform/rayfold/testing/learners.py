@@ -20,7 +20,7 @@ from rayfold.testing.fold_data import EPOCHS, NUM_VALIDATION, make_data, make_se
 from rayfold.training import FoldRun, SingleProcess, StudySetup
 from rayfold.training.checkpoint import ShrinkAndPerturb, checkpoint_path, load_checkpoint
 from rayfold.training.references import LEARNERS
-from rayfold.training.warm_start import Source, WarmStart, tensor_shapes
+from rayfold.training.warm_start import SourceTrial, WarmStart, tensor_shapes
 
 MakeSetup = Callable[..., StudySetup]
 
@@ -138,7 +138,7 @@ class LearnerContract:
         """A fold that begins warm takes all of them."""
         first = setup("first")
         weights = first.folder / self._train(first).weights
-        source = Source(
+        source = SourceTrial(
             number=0,
             study="first",
             study_id="1",

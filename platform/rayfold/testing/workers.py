@@ -24,7 +24,7 @@ from rayfold.library import model_source
 from rayfold.results import Config
 from rayfold.testing.fold_data import EPOCHS, make_data, make_setup
 from rayfold.training import Collective, Distributed, FoldRun
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 WORLD_SIZE = 2
 SECONDS = 300
@@ -59,7 +59,7 @@ CASES: Mapping[str, Case] = {
 
 
 def train(
-    strategy: Source, collective: Collective, case: Case, folder: Path, *, pause: bool = False
+    strategy: SourceCode, collective: Collective, case: Case, folder: Path, *, pause: bool = False
 ) -> list[dict[str, float]]:
     """Train a fold and return its losses, epoch by epoch.
 
@@ -86,7 +86,7 @@ def train(
     return [{name: epoch[name] for name in names} for epoch in run.history]
 
 
-def run_workers(strategy: Source, folder: Path) -> list[dict[str, Any]]:
+def run_workers(strategy: SourceCode, folder: Path) -> list[dict[str, Any]]:
     """Train all cases in two processes, whole and paused; return what each of them knows.
 
     Raises:

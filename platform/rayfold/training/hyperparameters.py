@@ -11,7 +11,7 @@ from rayfold.space import SearchSpace
 from rayfold.space.values import show
 from rayfold.training.optimizers import check_optimizer
 from rayfold.training.schedules import check_schedule
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 PREFIXES = ("model", "optimizer", "schedule", "loss")
 DEFAULT_BATCH_SIZE = 64
@@ -30,7 +30,7 @@ def check_hyperparameters(
     model_class: type[nn.Module],
     loss: str,
     loss_parameters: Sequence[str],
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> None:
     """Check that every searched or fixed hyperparameter reaches something that takes it.
 

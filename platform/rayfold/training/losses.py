@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rayfold.errors import ModelError
 from rayfold.registry import Registry, arguments_of
 from rayfold.tasks import Task
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 LOSSES: Registry[nn.Module] = Registry("loss", "torch.nn:Module")
 """Finds losses by reference. ``losses_of`` adds the names that a task knows."""
@@ -23,7 +23,7 @@ def losses_of(task: Task) -> Registry[nn.Module]:
 
 
 def check_loss(
-    name: str | None, task: Task, code: Mapping[str, Source] | None = None
+    name: str | None, task: Task, code: Mapping[str, SourceCode] | None = None
 ) -> tuple[str, tuple[str, ...]]:
     """Check a loss; return its name and the hyperparameters that it takes.
 
@@ -52,7 +52,7 @@ def build_loss(
     task: Task,
     name: str,
     parameters: Mapping[str, Any],
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return a function of outputs and labels to one loss per row ``(rows,)``.
 

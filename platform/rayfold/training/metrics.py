@@ -13,7 +13,7 @@ from rayfold.errors import DataError, ModelError, RecipeError, did_you_mean
 from rayfold.registry import Registry, is_reference
 from rayfold.results import Mode
 from rayfold.tasks import Metric, Task
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 METRICS: Registry[Metric] = Registry("metric", "rayfold.tasks:Metric")
 """Finds metrics by reference. ``metrics_of`` adds the names that a task knows."""
@@ -39,7 +39,7 @@ def metric_name(given: str) -> str:
 
 
 def find_metrics(
-    given: Sequence[str], task: Task, code: Mapping[str, Source] | None = None
+    given: Sequence[str], task: Task, code: Mapping[str, SourceCode] | None = None
 ) -> dict[str, Metric]:
     """Return metrics by their names in results.
 

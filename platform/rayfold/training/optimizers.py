@@ -11,7 +11,7 @@ from rayfold.registry import Registry, arguments_of
 from rayfold.results import MAX_COUNT, Value
 from rayfold.space import Choice, SearchSpace
 from rayfold.space.values import show
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 OPTIMIZERS = Registry[torch.optim.Optimizer](
     "optimizer.name",
@@ -47,7 +47,7 @@ def optimizer_parameters(optimizer: Make) -> tuple[str, ...]:
 def build_optimizer(
     parameters: Iterable[Any],
     config: Mapping[str, Value],
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> torch.optim.Optimizer:
     """Build the optimiser that a configuration names.
 
@@ -66,7 +66,7 @@ def build_optimizer(
 def check_optimizer(
     space: SearchSpace,
     fixed: Mapping[str, Value],
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> None:
     """Check every ``optimizer.*`` parameter against every optimiser that it can meet.
 

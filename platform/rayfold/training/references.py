@@ -10,7 +10,7 @@ from rayfold.training.losses import LOSSES
 from rayfold.training.metrics import METRICS
 from rayfold.training.optimizers import OPTIMIZERS
 from rayfold.training.schedules import SCHEDULES
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 if TYPE_CHECKING:
     from rayfold.training.learners import Learner
@@ -61,7 +61,7 @@ def references_in(
 
 def read_references(
     named: Mapping[str, Iterable[str | type]], *, base: Path | None = None
-) -> dict[str, Source]:
+) -> dict[str, SourceCode]:
     """Return the code of the classes that ``references_in`` found, by reference.
 
     Args:

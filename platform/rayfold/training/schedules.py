@@ -14,7 +14,7 @@ from rayfold.results import MAX_COUNT, Value
 from rayfold.space import SearchSpace
 from rayfold.space.values import show
 from rayfold.training.optimizers import possible_names
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 DEFAULT_SCHEDULE = "constant"
 
@@ -97,7 +97,7 @@ def build_schedule(
     epochs: int,
     steps_per_epoch: int,
     rate_factors: Sequence[Callable[[float], float]] = (),
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> "LearningRates":
     """Build the schedule that a configuration names; it is stepped after every batch.
 
@@ -177,7 +177,7 @@ class LearningRates:
 def check_schedule(
     space: SearchSpace,
     fixed: Mapping[str, Value],
-    code: Mapping[str, Source] | None = None,
+    code: Mapping[str, SourceCode] | None = None,
 ) -> None:
     """Check the ``schedule.*`` parameters.
 

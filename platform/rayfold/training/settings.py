@@ -12,7 +12,7 @@ from rayfold.library import resolve_model
 from rayfold.results import Config, Mode
 from rayfold.training.references import LEARNERS, STRATEGIES
 from rayfold.training.warm_start import WarmStart
-from rayfold.user_code import Source
+from rayfold.user_code import SourceCode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,18 @@ class StudySetup:
         references: Code of losses, metrics, optimisers and schedules that are named by reference.
     """
 
-    model: Source
+    model: SourceCode
     settings: Settings
     plan: FoldPlan
     folder: Path
     parameters: Config = field(default_factory=dict)
     warm_start: WarmStart | None = None
-    learner: Source = field(default_factory=partial(LEARNERS.source, "supervised"))
-    strategy: Source = field(default_factory=partial(STRATEGIES.source, "all_reduce"))
-    references: Mapping[str, Source] = field(default_factory=dict)
+    learner: SourceCode = field(default_factory=partial(LEARNERS.source, "supervised"))
+    strategy: SourceCode = field(default_factory=partial(STRATEGIES.source, "all_reduce"))
+    references: Mapping[str, SourceCode] = field(default_factory=dict)
 
     @property
-    def code(self) -> tuple[Source, ...]:
+    def code(self) -> tuple[SourceCode, ...]:
         """All code that may be the user's."""
         return self.model, self.learner, self.strategy, *self.references.values()
 

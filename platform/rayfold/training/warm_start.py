@@ -21,7 +21,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SourceTrial:
     """A trial of an earlier study whose models others may begin with.
 
     Attributes:
@@ -79,7 +79,7 @@ class WarmStart:
         perturb, because training from a warm start generalises worse.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[SourceTrial, ...]
     shrink: float
     noise: float
     frozen_epochs: int = 0
@@ -96,7 +96,7 @@ class WarmStart:
 
     def choose(
         self, shapes: Shapes, outputs: Collection[str], *, fold: int, number: int
-    ) -> Source | None:
+    ) -> SourceTrial | None:
         """Return the source that fits a model best.
 
         Of the sources with most fitting tensors, the best of each study is used. Trials of the new
@@ -118,7 +118,7 @@ class WarmStart:
         most = max(counts, default=0)
         if most == 0:
             return None
-        best: dict[str, Source] = {}
+        best: dict[str, SourceTrial] = {}
         for source, count in zip(self.sources, counts, strict=True):
             if count == most:
                 best.setdefault(source.study_id, source)
@@ -132,7 +132,7 @@ class WarmStart:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild a record from ``to_dict()``."""
         sources = tuple(
-            Source(
+            SourceTrial(
                 **{
                     **source,
                     "shapes": {name: tuple(shape) for name, shape in source["shapes"].items()},

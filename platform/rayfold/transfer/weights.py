@@ -19,7 +19,7 @@ from rayfold.storage import replacing
 from rayfold.tracking import LoggedStudy, LoggedTrial, read_study
 from rayfold.training.warm_start import (
     Shapes,
-    Source,
+    SourceTrial,
     WarmStart,
     model_shapes,
     output_tensors,
@@ -122,7 +122,7 @@ def find_weights(
     """
     new = SeenRows.of(data, plan)
     secrets = [_secrets(new, data, plan, fold) for fold in range(len(plan.folds))]
-    sources: list[Source] = []
+    sources: list[SourceTrial] = []
     lines: list[str] = []
     files: dict[Path, tuple[LoggedTrial, int]] = {}
     inherited: dict[int, np.ndarray] = {}
@@ -198,7 +198,7 @@ def _matched_folds(old: SeenRows, secrets: Sequence[np.ndarray]) -> tuple[int | 
 
 def _sources(
     study: LoggedStudy, folds: tuple[int | None, ...], same_outputs: bool, first_number: int
-) -> Iterator[tuple[Source, LoggedTrial]]:
+) -> Iterator[tuple[SourceTrial, LoggedTrial]]:
     """Yield the best trials of a study, each with other shapes than those before it."""
     needed = {fold for fold in folds if fold is not None}
     sign = 1.0 if study.description.mode == "min" else -1.0
@@ -213,7 +213,7 @@ def _sources(
         if shapes in known:
             continue
         known.append(shapes)
-        source = Source(
+        source = SourceTrial(
             number=first_number + len(known) - 1,
             study=study.name,
             study_id=study.id,
@@ -245,7 +245,7 @@ def _same_outputs(study: LoggedStudy, data: DataSet) -> bool:
     )
 
 
-def _line(study: LoggedStudy, sources: Sequence[Source], folds: Sequence[int | None]) -> str:
+def _line(study: LoggedStudy, sources: Sequence[SourceTrial], folds: Sequence[int | None]) -> str:
     cold = [str(fold) for fold, source_fold in enumerate(folds) if source_fold is None]
     parts = [
         f"weights of {study.name}: {len(sources)} of {len(study.trials)} trials, the best of each "

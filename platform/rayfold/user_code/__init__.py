@@ -8,11 +8,11 @@ text to every process, and are imported there under a name that holds their dige
 
 from rayfold.user_code.changes import CodeRecord, all_files, changed_files, changed_packages
 from rayfold.user_code.imports import installed_versions
-from rayfold.user_code.source import Source, find_source, is_file_reference, source_of_files
+from rayfold.user_code.source import SourceCode, find_source, is_file_reference, source_of_files
 
 __all__ = [
     "CodeRecord",
-    "Source",
+    "SourceCode",
     "all_files",
     "changed_files",
     "changed_packages",

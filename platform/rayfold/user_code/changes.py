@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rayfold.user_code.source import Source, digest_of, digests_of
+from rayfold.user_code.source import SourceCode, digest_of, digests_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class CodeRecord:
     packages: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Source, *others: Source) -> Self:
+    def of(cls, model: SourceCode, *others: SourceCode) -> Self:
         """Return the record of a model, and of all else that is the user's own."""
         own = [source for source in others if not source.is_ours]
         files, packages = all_files(model, *own), dict(model.packages)
@@ -53,7 +53,7 @@ class CodeRecord:
         }
 
 
-def all_files(model: Source, *others: Source) -> dict[str, str]:
+def all_files(model: SourceCode, *others: SourceCode) -> dict[str, str]:
     """Return the text of each file, one that several use once.
 
     Where two folders have a file of the same name and other text, its kind stands before it.

@@ -19,7 +19,7 @@ from rayfold.child import child_process, die_with_parent
 from rayfold.errors import ModelError
 from rayfold.last_words import keep_last_words
 from rayfold.tracebacks import user_place
-from rayfold.user_code.source import Source
+from rayfold.user_code.source import SourceCode
 
 SECONDS = 60.0
 """How long an import may take."""
@@ -31,7 +31,7 @@ _TRIED: set[tuple[str, str]] = set()
 """What has been imported in a child: modules and digests."""
 
 
-def try_import(*sources: Source) -> None:
+def try_import(*sources: SourceCode) -> None:
     """Import code in a child process, once for each text, before this process imports it.
 
     What the code raises is not told: it raises that here, too.
@@ -74,7 +74,7 @@ def try_import(*sources: Source) -> None:
     _TRIED.update(untried)
 
 
-def _told(source: Source, status: int | None, text: str) -> str:
+def _told(source: SourceCode, status: int | None, text: str) -> str:
     """Say how the import has ended the child; ``text`` is what it has written."""
     if status is None or "Timeout (" in text:
         what = f"its import does not end within {SECONDS:g} s; move what takes long into the class"
@@ -94,7 +94,7 @@ def main(folder: Path, seconds: float) -> None:
     """Import the code that a folder names, which may take some seconds."""
     die_with_parent()
     importlib.import_module("torch")  # no code takes that time
-    sources: list[Source] = pickle.loads(  # noqa: S301  our parent's
+    sources: list[SourceCode] = pickle.loads(  # noqa: S301  our parent's
         (folder / "sources.pickle").read_bytes()
     )
     keep_last_words(folder / "words.txt")

@@ -29,15 +29,15 @@ from rayfold.user_code.notebook import class_text, local_files, pickled, unpickl
 Kind = Literal["files", "installed", "notebook"]
 """Texts that travel; a module that every process can import; or a pickled class."""
 
-_READ: dict[str, "Source"] = {}
+_READ: dict[str, "SourceCode"] = {}
 """What a package of texts was read from last, by the package's name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
+class SourceCode:
     """A class by its reference, with the code that it consists of.
 
-    A ``Source`` can be pickled, and its class loaded, in every process that has Rayfold: files
+    A ``SourceCode`` can be pickled, and its class loaded, in every process that has Rayfold: files
     travel as texts. Nothing of the user's runs before ``load``.
 
     Attributes:
@@ -204,7 +204,7 @@ def is_file_reference(reference: str) -> bool:
     return bool(separator) and (location.endswith(".py") or "/" in location or "\\" in location)
 
 
-def find_source(given: str | type, *, base: Path | None = None, what: str = "model") -> Source:
+def find_source(given: str | type, *, base: Path | None = None, what: str = "model") -> SourceCode:
     """Return the code that a reference or a class stands for, read anew.
 
     Args:
@@ -226,14 +226,14 @@ class _UnreadableError(Exception):
     """A file of the code cannot be read."""
 
 
-def _of_reference(reference: str, base: Path | None) -> Source:
+def _of_reference(reference: str, base: Path | None) -> SourceCode:
     base = (base or Path()).absolute()
     location, _, name = reference.rpartition(":")
     if is_file_reference(reference):
         return _of_file(reference, base / location, name, base)
     found = None if location.partition(".")[0] == "rayfold" else local_module(location, base)
     if found is None:
-        return Source(
+        return SourceCode(
             reference=reference,
             kind="installed",
             module=location,
@@ -251,10 +251,10 @@ def source_of_files(
     name: str,
     files: Mapping[str, str],
     packages: Mapping[str, str],
-) -> Source:
+) -> SourceCode:
     """Return a source whose texts come from elsewhere, a bundle say."""
     return _remembered(
-        Source(
+        SourceCode(
             reference=reference,
             kind="files",
             module=module,
@@ -265,7 +265,7 @@ def source_of_files(
     )
 
 
-def _of_file(reference: str, path: Path, name: str, base: Path) -> Source:
+def _of_file(reference: str, path: Path, name: str, base: Path) -> SourceCode:
     """Return the source of a class in a file, which may lie in a package."""
     try:
         reached = path.parent.resolve()
@@ -281,7 +281,7 @@ def _of_file(reference: str, path: Path, name: str, base: Path) -> Source:
     return _of_files(reference, path, module, name, [folder, reached, base, Path.cwd()])
 
 
-def _of_files(reference: str, file: Path, module: str, name: str, roots: list[Path]) -> Source:
+def _of_files(reference: str, file: Path, module: str, name: str, roots: list[Path]) -> SourceCode:
     try:
         found = gather(file, module, list(dict.fromkeys(roots)))
     except (OSError, ValueError) as error:
@@ -289,8 +289,8 @@ def _of_files(reference: str, file: Path, module: str, name: str, roots: list[Pa
     return _remembered(_from(found, reference, module, name))
 
 
-def _from(found: Gathered, reference: str, module: str, name: str) -> Source:
-    return Source(
+def _from(found: Gathered, reference: str, module: str, name: str) -> SourceCode:
+    return SourceCode(
         reference=reference,
         kind="files",
         module=module,
@@ -301,12 +301,12 @@ def _from(found: Gathered, reference: str, module: str, name: str) -> Source:
     )
 
 
-def _remembered(source: Source) -> Source:
+def _remembered(source: SourceCode) -> SourceCode:
     _READ[package_name(source.digest)] = source
     return source
 
 
-def _of_class(found: type) -> Source:
+def _of_class(found: type) -> SourceCode:
     reference = f"{found.__module__}:{found.__qualname__}"
     package, _, module = found.__module__.partition(".")
     if package.startswith(PREFIX) and package in _READ:
@@ -321,7 +321,7 @@ def _of_class(found: type) -> Source:
         )
     if not _is_found_by_name(found):
         text = class_text(found)
-        return Source(
+        return SourceCode(
             reference=reference,
             kind="notebook",
             module=found.__module__,
@@ -331,7 +331,7 @@ def _of_class(found: type) -> Source:
         )
     path = inspect.getsourcefile(found)
     if package == "rayfold" or path is None or is_installed(Path(path).resolve()):
-        return Source(
+        return SourceCode(
             reference=reference,
             kind="installed",
             module=found.__module__,

@@ -165,6 +165,10 @@ def test_nothing_that_fits_is_told_with_what_was_measured() -> None:
         ({"max_members": 0}, r"^budget\.max_members must be at least 1, got 0"),
         ({"max_parameters": 1.5}, r"^budget\.max_parameters must be a whole number, got 1\.5"),
         ({"max_latency": 0.1}, r"^budget\.max_latency must be a mapping, got 0\.1"),
+        (
+            {"max_latency": {"a": 1.0}},
+            r"^budget\.max_latency must have keys that are each a whole number, got 'a'\.$",
+        ),
         ({"max_latency": {2: 0.1}}, "^budget must have max_latency of 1 or 256 rows, got 2"),
         ({"max_latency": {1: 0}}, r"^budget\.max_latency\.1 must be above 0, got 0"),
     ],

@@ -8,7 +8,7 @@ from rayfold.training import Learner, Strategy
 from rayfold.training.learners import Supervised
 from rayfold.training.references import LEARNERS, STRATEGIES
 from rayfold.training.strategies import AllReduce
-from rayfold.user_code import CodeRecord, Source, all_files, find_source
+from rayfold.user_code import CodeRecord, SourceCode, all_files, find_source
 
 LEARNER = """\
 from rayfold.training import Learner
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def mine(folder: Path, name: str = "Mine") -> Source:
+def mine(folder: Path, name: str = "Mine") -> SourceCode:
     return LEARNERS.source(f"./mine.py:{name}", base=folder)
 
 

@@ -16,7 +16,7 @@ from rayfold.results import Config
 from rayfold.training import Batch, FoldRun, SingleProcess, StudySetup
 from rayfold.training.learners import Supervised
 from rayfold.training.strategies import AllReduce
-from rayfold.training.warm_start import Source, WarmStart, output_tensors, tensor_shapes
+from rayfold.training.warm_start import SourceTrial, WarmStart, output_tensors, tensor_shapes
 
 MakeSetup = Callable[..., StudySetup]
 MakeRun = Callable[..., FoldRun]
@@ -36,7 +36,9 @@ def past(data: DataSet, make_setup: MakeSetup) -> dict[str, Tensor]:
     return {name: torch.full_like(t, 2.0) for name, t in learner.model.state_dict().items()}
 
 
-def source_of(weights: dict[str, Tensor], folder: Path, number: int = 0, **changes: Any) -> Source:
+def source_of(
+    weights: dict[str, Tensor], folder: Path, number: int = 0, **changes: Any
+) -> SourceTrial:
     fields = {
         "number": number,
         "study": "digits",
@@ -46,7 +48,7 @@ def source_of(weights: dict[str, Tensor], folder: Path, number: int = 0, **chang
         "same_outputs": True,
         "folds": (0, 1, None),
     }
-    source = Source(**{**fields, **changes})
+    source = SourceTrial(**{**fields, **changes})
     for fold in (0, 1):
         path = folder / source.file(fold)
         path.parent.mkdir(parents=True, exist_ok=True)

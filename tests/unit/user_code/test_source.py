@@ -15,7 +15,7 @@ from torch import nn
 
 from rayfold.errors import ModelError
 from rayfold.library import model_source, resolve_model
-from rayfold.user_code import CodeRecord, Source, changed_files, is_file_reference
+from rayfold.user_code import CodeRecord, SourceCode, changed_files, is_file_reference
 from rayfold.user_code.loading import copies_folder
 
 NET = """
@@ -75,7 +75,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def in_fresh_process(source: Source, tmp_path: Path) -> str:
+def in_fresh_process(source: SourceCode, tmp_path: Path) -> str:
     """Unpickle a source in a process that knows none of the user's folders; run its model."""
     file = tmp_path / "source.pickle"
     file.write_bytes(pickle.dumps(source))

@@ -21,6 +21,8 @@ def _read(value: object, info: ValidationInfo) -> object:
     """Return a source from an object, from a name or a reference, or from the fields of HDF5."""
     if isinstance(value, Source):
         return value
+    if isinstance(value, type) and issubclass(value, Source):
+        raise ValueError(f"must be an object, got a class; write {value.__name__}(...)")
     by_name = isinstance(value, Mapping) and any(
         isinstance(arguments, Mapping) or ":" in str(name) for name, arguments in value.items()
     )
