@@ -184,7 +184,7 @@ class Registry(Generic[Made]):
         if inspect.isabstract(found):
             methods: frozenset[str] = vars(found)["__abstractmethods__"]
             lacking = ", ".join(sorted(methods))
-            raise ModelError(f"{self.what} {reference!r} lacks {lacking}; define it.")
+            raise ModelError(f"{self.what} {reference!r} must define {lacking}.")
         return found
 
     def _unknown(self, name: str) -> ModelError:
