@@ -156,7 +156,8 @@ class Registry(Generic[Made]):
             raise RecipeError(f"{name}: {error}") from None
         except Exception as error:
             if is_reference(given):  # any error of the user's own class
-                raise RecipeError(f"{name}: {type(error).__name__}: {error}.") from error
+                text = f"{type(error).__name__}: {error}".removesuffix(".")
+                raise RecipeError(f"{name}: {text}.") from error
             raise
 
     def check_defaults(self, name: str, make: Callable[..., Made]) -> None:

@@ -22,7 +22,7 @@ class Scheduler(ABC):
     """Decides from the scores of the folds so far which trials continue.
 
     To write one, implement ``_begin``, ``_decide``, ``_end`` and ``settings``, and set
-    ``fold_order``. Let its tests inherit ``rayfold.testing.SchedulerContract``.
+    ``fold_order`` if it needs one. Let its tests inherit ``rayfold.testing.SchedulerContract``.
 
     Attributes:
         fold_order: The order of folds that it needs; None: any. With ``"in_turn"`` it hears of
@@ -42,12 +42,18 @@ class Scheduler(ABC):
             scheduler.finished("0007", "stopped")
     """
 
-    fold_order: ClassVar[FoldOrder | None]
+    fold_order: ClassVar[FoldOrder | None] = None
     trains_side_by_side: ClassVar[bool] = False
     changes_values: ClassVar[bool] = False
     runs_in_tune: ClassVar[bool] = False
 
     _num_folds: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a wrong ``fold_order``: trials would wait for ever."""
+        super().__init_subclass__()
+        if cls.fold_order is not None:
+            one_of("fold_order", cls.fold_order, get_args(FoldOrder))
 
     def start(self, *, mode: Mode, num_folds: int, epochs: int, repeats: int = 1) -> None:
         """Begin a study.

@@ -257,7 +257,16 @@ class _Watch:
     def _told(self, what: str) -> str:
         name = self._request.setup.model.reference
         values = {key: value for key, value in (self._config or {}).items() if "model." in key}
-        given = ", ".join(f"{key}={show(value)}" for key, value in values.items())
+        given = ", ".join(
+            [
+                *(
+                    repr(code.reference)
+                    for code in self._request.setup.code[1:]
+                    if not code.is_ours
+                ),
+                *(f"{key}={show(value)}" for key, value in values.items()),
+            ]
+        )
         return f"model {name!r} tried{f' with {given}' if given else ''}: {what.rstrip('.')}."
 
 

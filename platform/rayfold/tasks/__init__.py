@@ -38,7 +38,10 @@ def find_task(name: str) -> Task:
     if name not in TASKS:
         known = " or ".join(map(repr, TASKS))
         raise DataError(f"task is {name!r}, expected {known}{did_you_mean(str(name), [*TASKS])}.")
-    return TASKS[name]
+    task = TASKS[name]
+    if not isinstance(task, Task):
+        raise DataError(f"task {name!r} must be registered as an object, a Task, got {task!r}.")
+    return task
 
 
 def infer_task(values: NDArray[Any]) -> Task:

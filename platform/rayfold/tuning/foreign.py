@@ -121,7 +121,6 @@ class ForeignScheduler(Scheduler):
         scheduler: Scheduler of Ray Tune, without metric and mode; it is copied, not changed.
     """
 
-    fold_order = None
     runs_in_tune = True
 
     def __init__(self, scheduler: TrialScheduler) -> None:

@@ -54,3 +54,8 @@ def test_settings_make_the_same_scheduler_again(scheduler: Scheduler) -> None:
 def test_mistakes_are_refused_by_name(name: Any, arguments: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         SCHEDULERS.create(name, arguments)
+
+
+def test_a_scheduler_that_no_trial_could_follow_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^fold_order must be one of in_turn, together, got 's"):
+        type("Sideways", (Racing,), {"fold_order": "sideways"})

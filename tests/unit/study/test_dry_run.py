@@ -53,11 +53,13 @@ def tried(make_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
 
-    def plan(space: SearchSpace, *, fault: str = "none", **changes: Any) -> list[str]:
+    def plan(
+        space: SearchSpace, *, fault: str = "none", parameters: Any = None, **changes: Any
+    ) -> list[str]:
         study = make_study(
             model="./net.py:Net",
             space=space,
-            parameters={"model.fault": fault},
+            parameters={"model.fault": fault, **(parameters or {})},
             base=tmp_path,
             **changes,
         )
@@ -84,6 +86,21 @@ def test_an_exception_is_told_with_file_line_and_configuration(tried: Any) -> No
     assert str(caught.value) == (
         "model './net.py:Net' tried with model.width=16: RuntimeError: mat1 and mat2 shapes "
         "cannot be multiplied (2x16 and 8x3) (net.py line 24, in forward)."
+    )
+
+
+def test_all_code_of_the_user_is_named(tried: Any, tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(
+        "import torch\nclass Lazy(torch.optim.Optimizer):\n"
+        "    def __init__(self, params, lr=0.1): super().__init__(params, {'lr': lr})\n"
+    )
+    with pytest.raises(ModelError) as told:
+        tried(
+            SearchSpace({"model.width": Int(8, 9)}),
+            parameters={"optimizer.name": "./steps.py:Lazy"},
+        )
+    assert str(told.value).startswith(
+        "model './net.py:Net' tried with './steps.py:Lazy', model.width=8: NotImplementedError"
     )
 
 

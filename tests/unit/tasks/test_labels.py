@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rayfold.errors import DataError
-from rayfold.tasks import Classification, Regression, find_task, infer_task
+from rayfold.tasks import TASKS, Classification, Regression, find_task, infer_task
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,11 @@ def test_classes_of_a_bundle_must_fit() -> None:
 def test_labels_of_unknown_classes_are_refused() -> None:
     with pytest.raises(DataError, match="the ensemble knows no class 3; leave its rows out"):
         Classification().encode_known(np.array([1, 3]), (1, 2))
+
+
+def test_a_class_is_registered_as_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "mine", Regression)
+    with pytest.raises(
+        DataError, match=r"^task .mine. must be registered as an object, a Task, got"
+    ):
+        find_task("mine")
