@@ -4,7 +4,8 @@ from pathlib import Path
 
 from rayfold.testing import LearnerContract
 
-GAN = Path(__file__).parents[1] / "examples" / "gan.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+GAN = EXAMPLES / "gan.py"
 
 
 class TestSupervised(LearnerContract):
@@ -17,3 +18,15 @@ class TestGAN(LearnerContract):
     config = {"model.hidden": 8, "optimizer.name": "adam", "batch_size": 16}
     learner = f"{GAN}:GANLearner"
     model = f"{GAN}:GAN"
+
+
+class TestOwnOptimizerAndSchedule(LearnerContract):
+    """The rate changes in every step, so a trial that copies another one has no constant rate."""
+
+    config = {
+        "model.hidden": 8,
+        "optimizer.name": f"{EXAMPLES}/sign_descent.py:SignDescent",
+        "schedule.name": f"{EXAMPLES}/inverse_root.py:InverseRoot",
+    }
+    learner = "supervised"
+    model = "mlp"

@@ -112,7 +112,11 @@ class LearnerContract:
     def test_a_population_copies_it(
         self, setup: MakeSetup, restart: ShrinkAndPerturb | None
     ) -> None:
-        """Another trial goes on with its weights, by that trial's own learning rate."""
+        """Another trial goes on with its weights, by that trial's own learning rate.
+
+        The rate is that of a training from the start with the other trial's configuration, so a
+        schedule may change it.
+        """
         study = setup()
         donor = self._job(until_epoch=2, save=True)
         self._run(study).advance(donor)
@@ -132,7 +136,10 @@ class LearnerContract:
         for name, parameter in run.model.named_parameters():
             torch.testing.assert_close(parameter.detach(), factor * state[name])
         assert run.advance(replace(taker, until_epoch=EPOCHS)) is not None
-        assert run.history[-1]["learning_rate"] == pytest.approx(0.007)
+        alone = self._run(setup("alone"), config=config)
+        alone.advance(self._job(config=config))
+        rates = [each.history[-1]["learning_rate"] for each in (run, alone)]
+        assert rates[0] == pytest.approx(rates[1])
 
     def test_its_weights_prime_another_study(self, setup: MakeSetup) -> None:
         """A fold that begins warm takes all of them."""
