@@ -279,4 +279,11 @@ def _checked_builders(builders: object) -> list[Builder]:
     """Return the builders that are named; there is at least one."""
     if not isinstance(builders, list | tuple) or not builders:
         raise EnsembleError(f"builders must name at least one builder, got {builders!r}.")
+    for each in builders:
+        if not isinstance(each, Builder | str | type):
+            raise EnsembleError(
+                "a builder is a name, a reference, a class or an object, got "
+                f"{shortened(repr(each), 60)}; to give arguments, pass an object such as "
+                "Greedy(20)."
+            )
     return [each if isinstance(each, Builder) else BUILDERS.create(each) for each in builders]

@@ -36,9 +36,19 @@ def test_wrong_requests_are_refused_before_mlflow_is_asked(
 def test_what_is_no_builder_is_told_in_a_line() -> None:
     with pytest.raises(ModelError, match=r"^builder 'gredy' is unknown \(did you mean 'greedy'"):
         Ensemble.build("a", "gredy", budget=Budget())
-    with pytest.raises(ModelError, match=r"^a builder is a name, a reference or a class, got int"):
-        Ensemble.build("a", 3)  # type: ignore[arg-type]
     assert repr(Greedy(5)).startswith("greedy(")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [(3, "3"), ({"./mine.py:Mine": {"depth": 2}}, r"{'\./mine\.py:Mine': ")]
+)
+def test_a_builder_gets_arguments_as_an_object(given: Any, shown: str) -> None:
+    message = (
+        f"^a builder is a name, a reference, a class or an object, got {shown}.*; "
+        r"to give arguments, pass an object such as Greedy\(20\)\.$"
+    )
+    with pytest.raises(EnsembleError, match=message):
+        Ensemble.build("a", given)
 
 
 @pytest.mark.parametrize("coverage", ["most", None, True, 0.0, 1.0, float("nan")])
