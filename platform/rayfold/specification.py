@@ -16,7 +16,7 @@ from rayfold import search
 from rayfold.acceptance import Acceptance
 from rayfold.data import Folds, Holdout, SubProblems
 from rayfold.data.sources.option import DataOption
-from rayfold.errors import RecipeError, SpaceError, did_you_mean
+from rayfold.errors import RecipeError, SpaceError
 from rayfold.groups.plan import Groups
 from rayfold.jobs import FoldOrder
 from rayfold.library import resolve_space
@@ -42,7 +42,7 @@ from rayfold.schedulers import SCHEDULERS, Scheduler
 from rayfold.search import SEARCHERS, Searcher
 from rayfold.space import SearchSpace
 from rayfold.storage import is_own_name
-from rayfold.tasks import TASKS
+from rayfold.tasks import TASKS, task_hint
 from rayfold.transfer.requests import InitialWeights, StartFrom
 
 DEFAULT_EPOCHS = 10
@@ -139,8 +139,8 @@ ClassReference = Annotated[
 
 def _known_task(name: str) -> str:
     if name not in TASKS:
-        known, hint = " or ".join(map(repr, TASKS)), did_you_mean(name, [*TASKS])
-        raise ValueError(f"must be {known}, got {show(name)}{hint}")
+        known = " or ".join(map(repr, TASKS))
+        raise ValueError(f"must be {known}, got {show(name)}{task_hint(name)}")
     return name
 
 

@@ -103,6 +103,11 @@ class TestErrors:
                 "(did you mean 'regression'?).",
             ),
             (
+                "fixed.task=counts",
+                "fixed.task must be 'classification' or 'regression', got 'counts'; register your "
+                "own task in Python before the study: rayfold.tasks.TASKS['name'] = YourTask().",
+            ),
+            (
                 "fixed.data.hdf5=3",
                 "fixed.data.hdf5 must be text, or a list of one or more texts, got 3.",
             ),

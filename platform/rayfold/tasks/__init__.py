@@ -23,6 +23,7 @@ __all__ = [
     "Task",
     "find_task",
     "infer_task",
+    "task_hint",
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Regression())}
@@ -37,11 +38,19 @@ def find_task(name: str) -> Task:
     """
     if name not in TASKS:
         known = " or ".join(map(repr, TASKS))
-        raise DataError(f"task is {name!r}, expected {known}{did_you_mean(str(name), [*TASKS])}.")
+        raise DataError(f"task is {name!r}, expected {known}{task_hint(str(name))}.")
     task = TASKS[name]
     if not isinstance(task, Task):
         raise DataError(f"task {name!r} must be registered as an object, a Task, got {task!r}.")
     return task
+
+
+def task_hint(name: str) -> str:
+    """Return what to do about an unknown name: the closest task, or how to register one."""
+    return did_you_mean(name, [*TASKS]) or (
+        "; register your own task in Python before the study: "
+        "rayfold.tasks.TASKS['name'] = YourTask()"
+    )
 
 
 def infer_task(values: NDArray[Any]) -> Task:

@@ -64,6 +64,8 @@ def test_a_task_is_found_by_its_name_and_a_misspelt_one_gets_a_hint() -> None:
     assert find_task("regression") == Regression()
     with pytest.raises(DataError, match=r"task is 'regresion', expected .* mean 'regression'\?"):
         find_task("regresion")
+    with pytest.raises(DataError, match=r"'counts', expected .*; register your own task in Py"):
+        find_task("counts")
 
 
 def test_classes_of_a_bundle_must_fit() -> None:
