@@ -79,7 +79,10 @@ def test_wrong_arguments_of_ones_own_class_are_told_in_a_line(
         ),
         ("./median_loss.py:MedianLoss", r"must be a subclass of rayfold\.search\.Searcher, got"),
         ("./gone.py:Gone", r"^searcher \./gone\.py:Gone: cannot read .*No such file"),
-        (Searcher, r"^searcher 'rayfold\.search\.base:Searcher' must define _begin, _learn, _propose"),
+        (
+            Searcher,
+            r"^searcher 'rayfold\.search\.base:Searcher' must define _begin, _learn, _propose",
+        ),
         (torch.optim.SGD, r"must be a subclass of rayfold\.search\.Searcher, got another"),
         (3, r"^a searcher is a name, a reference or a class, got int; give the class itself"),
     ],

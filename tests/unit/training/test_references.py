@@ -60,7 +60,10 @@ def test_a_file_travels_as_text(folder: Path) -> None:
             r"^learner './mine.py:Absent': ./mine.py has no 'Absent'; it defines Mine, ",
         ),
         ("Other", r"^learner './mine.py:Other' must be a subclass of rayfold.training.Learner, "),
-        ("Unfinished", r"^learner './mine.py:Unfinished' must define train_batch, validate_batch\.$"),
+        (
+            "Unfinished",
+            r"^learner './mine.py:Unfinished' must define train_batch, validate_batch\.$",
+        ),
     ],
 )
 def test_what_is_no_learner_is_told_in_a_line(folder: Path, name: str, message: str) -> None:
