@@ -33,12 +33,14 @@ class Registry(Generic[Made]):
         names: Short names. Each stands for a class, a function that returns an object, or a
             reference.
         scope: What the short names are for, in errors, such as ``" for classification"``.
+        moved: Arguments that no class takes any more, each with its replacement.
     """
 
     what: str
     base: str
     names: Mapping[str, Callable[..., Made] | str] = field(default_factory=dict)
     scope: str = ""
+    moved: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, given: str | type, *, base: Path | None = None) -> SourceCode:
         """Return the code of a class without running it; it can be sent to other processes.
@@ -141,6 +143,8 @@ class Registry(Generic[Made]):
         name = given if isinstance(given, str) else given.__name__
         taken = arguments_of(make)
         for argument in wanted:
+            if argument not in taken and argument in self.moved:
+                raise RecipeError(f"{name}: {argument} is now {self.moved[argument]}.")
             if argument not in taken:
                 hint = did_you_mean(str(argument), list(taken))
                 known = ", ".join(taken) or "no arguments"

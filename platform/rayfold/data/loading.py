@@ -15,9 +15,10 @@ from rayfold.data.holdout import Holdout
 from rayfold.data.inputs import Channels, has_channels_last
 from rayfold.data.labels import encode_row_groups, one_column
 from rayfold.data.precision import check_single_precision
-from rayfold.data.sources import Column, Roles, Source
+from rayfold.data.sources import HDF5, Column, Roles, Source
 from rayfold.data.sources.base import read_features
 from rayfold.errors import DataError, RayfoldError
+from rayfold.space.values import show
 from rayfold.tasks import Classes, Task, find_task, infer_task
 from rayfold.tracebacks import summary
 
@@ -34,14 +35,13 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
     Raises:
         DataError: If the source, a column or its values are refused.
     """
-    with _told_of(source):
-        roles = source.roles()
-        columns = dict(zip(roles.names, source.columns(roles.names), strict=True))
+    with told_of(source):
+        roles, columns = _look_at(source)
         _check_num_rows([*columns.values()])
         feature_columns = [columns[name] for name in roles.features]
         _check_images(feature_columns, roles)
-        raw_labels = columns[roles.labels].read()
-    where = columns[roles.labels].where
+        raw_labels = columns[roles.labels].values()
+    where = _place(source, columns[roles.labels])
     known_task = infer_task(raw_labels) if task is None else find_task(task)
     encoded, classes = known_task.encode(one_column(raw_labels), where=where)
     if known_task.quantities:
@@ -49,14 +49,14 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
     labels = np.ascontiguousarray(encoded, dtype=known_task.label_type)
     row_groups = None
     if roles.row_groups is not None:
-        with _told_of(source):
+        with told_of(source):
             groups = columns[roles.row_groups]
-            row_groups = encode_row_groups(groups.read(), where=groups.where)
+            row_groups = encode_row_groups(groups.values(), where=groups.where)
     # after the labels, which are small: errors in them are found before this takes memory
-    with _told_of(source):
+    with told_of(source):
         features = read_features(feature_columns)
     for column, array in zip(feature_columns, features, strict=True):
-        check_single_precision(array, where=column.where)
+        check_single_precision(array, where=_place(source, column))
     development_rows, test_rows = (holdout or Holdout()).split(
         len(labels),
         strata=known_task.strata(labels, classes),
@@ -84,16 +84,74 @@ def load(source: Source, *, task: str | None = None, holdout: Holdout | None = N
     )
 
 
+def columns_from(source: Source, names: Sequence[str]) -> list[Column]:
+    """Return columns of a source, after a check that they are the columns asked for."""
+    columns: Any = source.columns(names)
+    listed = [*columns] if isinstance(columns, tuple | list) else None
+    if listed is None or not all(isinstance(column, Column) for column in listed):
+        inside = "" if not listed else f" of {type(listed[0]).__name__}"
+        raise DataError(
+            "columns(names) must return columns, got "
+            f"{type(columns).__name__}{inside}; write return columns_of(arrays, names)."
+        )
+    if (given := [column.name for column in listed]) != [*names]:
+        raise DataError(
+            f"columns(names) must return a column for each name in this order: {[*names]}, "
+            f"got {given}; write return columns_of(arrays, names)."
+        )
+    return listed
+
+
 @contextmanager
-def _told_of(source: Source) -> Iterator[None]:
-    """Report an error in a source of the user's own in one line."""
+def told_of(source: Source) -> Iterator[None]:
+    """Report an error in a source of the user's own in one line that names the source."""
     try:
         yield
+    except DataError as error:
+        raise DataError(f"{_prefix(source)}{error}") from None
     except (RayfoldError, MemoryError):
         raise
     except Exception as error:
-        name = type(source).__name__
-        raise DataError(f"the source {name} failed: {summary(error)}.") from error
+        raise DataError(
+            f"data source {type(source).__name__}: it failed with {summary(error)}; correct it."
+        ) from error
+
+
+def _place(source: Source, column: Column) -> str:
+    return f"{_prefix(source)}{column.where}"
+
+
+def _prefix(source: Source) -> str:
+    """Return how messages name a source; places in HDF5 files say enough."""
+    return "" if type(source) is HDF5 else f"data source {type(source).__name__}: "
+
+
+def _look_at(source: Source) -> tuple[Roles, dict[str, Column]]:
+    """Return the roles and columns of a source, after checks of what its methods return."""
+    roles = source.roles()
+    if not isinstance(roles, Roles):
+        raise DataError(
+            'roles() must return Roles(features=("x",), labels="y") with its own columns, got '
+            f"{type(roles).__name__}."
+        )
+    columns = dict(zip(roles.names, columns_from(source, roles.names), strict=True))
+    _check_recorded(source.describe())
+    return roles, columns
+
+
+def _check_recorded(recorded: object) -> None:
+    """Refuse what the journal of a study cannot hold as JSON, or would give back changed."""
+    try:
+        same = json.loads(json.dumps(recorded, allow_nan=False)) == recorded
+        why = "keys must be text, and lists no tuples" if not same else ""
+    except (TypeError, ValueError) as error:
+        why = str(error)
+    if why or not isinstance(recorded, dict):
+        raise DataError(
+            "describe() must return a dict of plain, finite JSON values, got "
+            f"{' '.join(show(recorded).split())}"
+            f"{f' ({why})' if why else ''}; return the arguments that decide the rows."
+        )
 
 
 def _check_num_rows(columns: Sequence[Column]) -> None:

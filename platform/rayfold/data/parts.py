@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from rayfold.data.dataset import DataSet
 from rayfold.data.labels import one_column
+from rayfold.data.loading import columns_from, told_of
 from rayfold.data.sources import Source
 from rayfold.data.sources.hdf5_files import find_files
 from rayfold.errors import DataError, RecipeError, did_you_mean
@@ -34,7 +36,8 @@ def by_files(dataset: DataSet, source: Source, groups: Groups | None) -> Masks:
             or too many parts.
         DataError: If the files have changed since the data set was read.
     """
-    lengths = source.files()
+    with told_of(source):
+        lengths = {Path(path): int(number) for path, number in source.files().items()}
     if not lengths:
         raise RecipeError(
             f"sub_problems.by is 'files', but the rows of {type(source).__name__} lie in none; "
@@ -68,14 +71,15 @@ def by_column(dataset: DataSet, source: Source, name: str, groups: Groups | None
         DataError: If there is no such column, it holds no names or whole numbers, or the rows have
             changed since the data set was read.
     """
-    labels, column = source.columns([dataset.label_name, name])
-    _check_unchanged(labels.num_rows, dataset)
-    stored = one_column(column.read())
-    if stored.ndim != 1 or stored.dtype.kind == "f":
-        raise DataError(
-            f"{column.where}: expected one whole number or name a row to split by, got "
-            f"{stored.dtype} of shape {stored.shape}; store which part each row belongs to."
-        )
+    with told_of(source):
+        labels, column = columns_from(source, [dataset.label_name, name])
+        _check_unchanged(labels.num_rows, dataset)
+        stored = one_column(column.values())
+        if stored.ndim != 1 or stored.dtype.kind == "f":
+            raise DataError(
+                f"{column.where}: expected one whole number or name a row to split by, got "
+                f"{stored.dtype} of shape {stored.shape}; store which part each row belongs to."
+            )
     values, codes = np.unique(stored, return_inverse=True)
     if groups is not None:
         members = _codes(groups, values.tolist(), name)

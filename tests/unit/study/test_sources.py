@@ -1,14 +1,17 @@
 """A study of a source of the user's own: named, recorded, read again, and cut into parts."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rayfold as rf
-from rayfold.data import Source
+from rayfold.data import Source, columns_of, load
+from rayfold.data.parts import by_column, by_files
 from rayfold.errors import DataError, RecipeError
 from rayfold.recipe import Recipe
 from tests.examples.made_rows import MadeRows
@@ -115,6 +118,15 @@ def test_parts_are_cut_by_a_column_of_the_source_and_not_by_files(recipe: Any) -
         ("{hdf: a.h5}", r"fixed\.data\.hdf is unknown \(did you mean 'hdf5'\?\)"),
         ("a.h5", r"fixed\.data must be a mapping, got 'a\.h5'"),
         ("{hdf5: a.h5, test_fraction: 0.2}", r"data\.test_fraction is now holdout of the study"),
+        (
+            '{"./made_rows.py:MadeRows": {}, test_fraction: 0.2}',
+            "data is wrong: test_fraction is now holdout of the study: write holdout: ",
+        ),
+        (
+            '{"./made_rows.py:MadeRows": {task: regression}}',
+            r"data is wrong: \./made_rows\.py:MadeRows: task is now an option of the study",
+        ),
+        ("{}", r"data must name HDF5 files, such as .*, or a source, such as .*, got \{\}"),
     ],
 )
 def test_what_is_no_source_is_told_in_one_line(recipe: Any, data: str, message: str) -> None:
@@ -133,16 +145,61 @@ class Uneven(MadeRows):
         return [*super().columns(names)[:-1], *MadeRows(num_rows=5).columns(names[-1:])]
 
 
+class OneClass(MadeRows):
+    def columns(self, names: Any) -> Any:
+        points = np.ones((40, 2), np.float32)
+        return columns_of({"point": points, "place": ["inside"] * 40}, names)
+
+
+class Returning(MadeRows):
+    """A source of which one method returns something else."""
+
+    def __init__(self, method: str, returned: object) -> None:
+        super().__init__()
+        setattr(self, method, lambda *_: returned)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Failing(), r"the source Failing failed: IndexError: .* \(test_sources.py line \d+"),
-        (Uneven(), "column 'point' has 200 rows but column 'place' has 5; each row needs its"),
+        (Failing(), r"Failing: it failed with IndexError: .* \(test_sources.py line \d+"),
+        (Uneven(), "Uneven: column 'point' has 200 rows but column 'place' has 5; each row needs"),
+        (OneClass(), "OneClass: column 'place': "),
+        (Returning("roles", None), r"roles\(\) must return Roles\(features=.*, got NoneType"),
+        (Returning("roles", ("point", "place")), r"roles\(\) must return Roles\(.*, got tuple"),
+        (Returning("columns", None), "got NoneType; write return columns_of"),
+        (Returning("columns", {"point": [1]}), "got dict; write return columns_of"),
+        (Returning("columns", [[1], [2]]), "got list of list; write return columns_of"),
+        (Returning("columns", []), r"in this order: \['point', 'place'\], got \[\]; write"),
+        (Returning("describe", None), r"describe\(\) must return a dict of .*, got None"),
+        (Returning("describe", {"x": object()}), r"got \{'x': <.* \(Object of type object is not"),
+        (Returning("describe", {"x": float("nan")}), r"got \{'x': nan\} \(Out of range float"),
+        (Returning("describe", {"x": (1, 2)}), r"got .* \(keys must be text, and lists no tuples"),
     ],
 )
 def test_a_source_that_is_wrong_is_told_in_one_line(
     tmp_path: Path, source: Source, message: str
 ) -> None:
     study = rf.Study("circle", model="mlp", data=source, storage=tmp_path)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=f"^data source {type(source).__name__}: ") as told:
         study.plan()
+    assert re.search(message, str(told.value))
+    assert "\n" not in str(told.value)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("by", "method", "returned", "message"),
+    [
+        ("files", "files", {"a.h5": "many"}, "Returning: it failed with ValueError: invalid lite"),
+        ("column", "columns", {}, r"Returning: columns\(names\) must return columns, got dict"),
+    ],
+)
+def test_a_source_that_is_wrong_about_its_parts_is_told_in_one_line(
+    by: str, method: str, returned: Any, message: str
+) -> None:
+    data = load(MadeRows())
+    source = Returning(method, returned)
+    with pytest.raises(DataError, match=f"^data source {message}") as told:
+        by_files(data, source, None) if by == "files" else by_column(data, source, "place", None)
+    assert "\n" not in str(told.value)

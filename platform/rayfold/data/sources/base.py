@@ -32,6 +32,15 @@ class Roles:
     channels: Channels = "first"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.features, tuple | list):
+            raise DataError(
+                f"features of Roles must be a tuple of names, got {self.features!r}; write "
+                'features=("x",) for one column x.'
+            )
+        if len(set(self.features)) < len(self.features):
+            raise DataError(f"features of Roles must differ, got {self.features!r}.")
+        if self.channels not in ("first", "last"):
+            raise DataError(f"channels of Roles is 'first' or 'last', got {self.channels!r}.")
         if not self.features or self.labels in (*self.features, self.row_groups):
             raise DataError(
                 "a source needs features, and labels that are neither features nor row groups; "
@@ -69,6 +78,22 @@ class Column:
     def num_rows(self) -> int:
         """Number of rows."""
         return self.shape[0]
+
+    def values(self) -> NDArray[Any]:
+        """Return what ``read`` returns.
+
+        Raises:
+            DataError: If the values cannot be read, or have another shape or type.
+        """
+        values = self.read()
+        is_array = isinstance(values, np.ndarray)
+        if not is_array or (values.shape, values.dtype) != (self.shape, self.dtype):
+            came = f"{values.dtype} of shape {values.shape}" if is_array else type(values).__name__
+            raise DataError(
+                f"{self.where}: read() must return an array of {self.dtype} of shape "
+                f"{self.shape}, as the column says, got {came}."
+            )
+        return values
 
 
 class Source(ABC):
@@ -138,7 +163,7 @@ def columns_of(arrays: Mapping[str, Any], names: Sequence[str]) -> tuple[Column,
                 f"there is no column {name!r}{did_you_mean(name, known)}; the columns are "
                 f"{', '.join(map(repr, known))}."
             )
-    return tuple(_in_memory(name, np.asarray(arrays[name])) for name in names)
+    return tuple(_in_memory(name, _array(name, arrays[name])) for name in names)
 
 
 def read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
@@ -153,7 +178,17 @@ def read_features(columns: Sequence[Column]) -> tuple[NDArray[Any], ...]:
                 f"{column.where}: features must be numbers, got text; store each category as a "
                 "number."
             )
-    return tuple(column.read() for column in columns)
+    return tuple(column.values() for column in columns)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"column {name!r}: its rows do not make an array; give every row the same number of "
+            f"values (NumPy: {' '.join(str(error).split()).removesuffix('.')})."
+        ) from None
 
 
 def _in_memory(name: str, values: NDArray[Any]) -> Column:
@@ -166,7 +201,9 @@ def _in_memory(name: str, values: NDArray[Any]) -> Column:
             f"{where}: its type {values.dtype} is not supported; give integers, floats of at most "
             "64 bits, booleans or text."
         )
-    if not values.ndim or not values.size:
+    if values.ndim and not len(values):
+        raise DataError(f"{where}: it has no rows; a source needs at least one row.")
+    if not values.size or not values.ndim:
         raise DataError(f"{where}: expected an array with rows first, got shape {values.shape}.")
 
     def read() -> NDArray[Any]:

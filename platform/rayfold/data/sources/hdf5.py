@@ -34,17 +34,17 @@ Names = Annotated[
 
 _DEFAULT_FEATURES = "features"
 
+MOVED = {
+    "task": "an option of the study: write task beside data",
+    "test_fraction": "holdout of the study: write holdout: {fraction: 0.2} beside data (in "
+    "Python holdout=Holdout(0.2))",
+    "random_seed": "random_seed of holdout: write holdout: {fraction: 0.2, random_seed: 0} "
+    "beside data (in Python holdout=Holdout(0.2, random_seed=0))",
+}
+"""Old options of data, each with its replacement."""
 
-@options(
-    "data",
-    moved={
-        "task": "an option of the study: write task beside data",
-        "test_fraction": "holdout of the study: write holdout: {fraction: 0.2} beside data (in "
-        "Python holdout=Holdout(0.2))",
-        "random_seed": "random_seed of holdout: write holdout: {fraction: 0.2, random_seed: 0} "
-        "beside data (in Python holdout=Holdout(0.2, random_seed=0))",
-    },
-)
+
+@options("data", moved=MOVED)
 class HDF5(Source):
     """Rows in one or several HDF5 files."""
 

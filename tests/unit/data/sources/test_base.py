@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rayfold.data import Roles, columns_of
+from rayfold.data import Column, Roles, columns_of
 from rayfold.errors import DataError
 
 
@@ -18,7 +18,10 @@ def test_text_becomes_objects_and_numbers_the_byte_order_of_this_machine() -> No
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], r"column 'x': expected an array with rows first, got shape \(0,\)"),
+        ([], "column 'x': it has no rows; a source needs at least one row"),
+        (np.zeros((0, 4)), "column 'x': it has no rows"),
+        (np.zeros((4, 0)), r"column 'x': expected an array with rows first, got shape \(4, 0\)"),
+        ([[1.0, 2.0], [1.0]], "column 'x': its rows do not make an array; give every row the sa"),
         (3, r"column 'x': expected an array with rows first, got shape \(\)"),
         ([1j], "column 'x': its type complex128 is not supported"),
         ([b"ant"], r"column 'x': its type \|S3 is not supported; give integers, floats"),
@@ -48,3 +51,32 @@ def test_a_misspelt_name_is_refused_with_what_there_is() -> None:
 def test_a_source_needs_features_beside_its_labels(features: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="a source needs features, and labels that are neither"):
         Roles(features=features, labels="place")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"features": "point"}, r"a tuple of names, got 'point'; write features=\(\"x\",\)"),
+        ({"features": ("a", "a")}, r"features of Roles must differ, got \('a', 'a'\)"),
+        ({"channels": "Last"}, "channels of Roles is 'first' or 'last', got 'Last'"),
+    ],
+)
+def test_roles_that_would_be_misread_are_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Roles(**{"features": ("a",), "labels": "place", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("values", "came"),
+    [
+        (np.zeros(3), r"float64 of shape \(3,\)"),
+        (np.zeros(4, np.int64), r"int64 of shape \(4,\)"),
+        ([0.0, 0.0, 0.0, 0.0], "list"),
+    ],
+)
+def test_values_are_what_the_column_says(values: Any, came: str) -> None:
+    column = Column(
+        name="x", where="column 'x'", shape=(4,), dtype=np.dtype(float), read=lambda: values
+    )
+    with pytest.raises(DataError, match=rf"float64 of shape \(4,\), as .*, got {came}\."):
+        column.values()
