@@ -93,9 +93,9 @@ class TestPopulation:
             ({"folds": Folds(3, order="in_turn")}, "population compares trials epoch by epoch"),
             (
                 {"searcher": Genetic()},
-                r"leaves the searcher genetic no results to learn from",
+                r"searcher genetic gets no results to learn from",
             ),
-            ({"searcher": Bayesian()}, r"leaves the searcher bayesian no results to learn from"),
+            ({"searcher": Bayesian()}, r"searcher bayesian gets no results to learn from"),
             ({"max_time_per_trial": 5}, "max_time_per_trial does not work with the scheduler"),
             ({"epochs": 2}, "interval must be below the study's epochs, 2, not 2"),
         ],
